@@ -1,0 +1,1 @@
+"""The library every Keepsake service stands on; it imports no service and not the gateway."""
