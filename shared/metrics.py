@@ -1,0 +1,35 @@
+"""The metrics every process keeps, and its `/metrics` page (Prometheus text format)."""
+
+from __future__ import annotations
+
+from prometheus_async.aio.web import server_stats
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = ["IN_FLIGHT", "REQUESTS", "REQUEST_SECONDS", "REVOCATIONS_UNKNOWN", "count_request", "server_stats"]
+
+REQUESTS = Counter("keepsake_http_requests_total", "Requests answered.", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "keepsake_http_request_seconds",
+    "Time from a request's head to the end of its answer.",
+    ["route"],
+    buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0),
+)
+IN_FLIGHT = Gauge("keepsake_http_in_flight", "Requests being answered now.")
+REVOCATIONS_UNKNOWN = Counter(
+    "keepsake_revocations_unknown_total", "Tokens accepted while the list of revoked sessions was out of reach."
+)
+
+# `labels()` takes a lock and formats its key: remembering the children makes counting a dictionary lookup.
+_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count one answered request; `route` is the table's pattern, never the raw path."""
+    child = _children.get((method, route, status))
+    if child is None:
+        child = _children[method, route, status] = (
+            REQUESTS.labels(method, route, str(status)),
+            REQUEST_SECONDS.labels(route),
+        )
+    child[0].inc()
+    child[1].observe(seconds)

@@ -1,0 +1,148 @@
+"""The settings parts that services compose: frozen, read once from the environment and `.env`, named as CONTRACT names them."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SHORTEST_PRODUCTION_SECRET = 32
+DEFAULT_SECRET_WORDS = ("change-me", "changeme", "your-secret-key", "secret", "development")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _split(value: Any) -> Any:
+    """Turn a comma-separated setting into its non-empty, stripped items."""
+    return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+
+
+def _origins(value: Any) -> Any:
+    return tuple(item.rstrip("/") for item in _split(value))
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+JwtAlgorithm = Literal["HS256", "EdDSA", "ES256", "RS256"]
+
+
+def per_service(setting: str, service: str, default: Any) -> Any:
+    """Return a field read from `<SERVICE>_<SETTING>`, else from `<SETTING>`."""
+    return Field(default, validation_alias=AliasChoices(f"{service}_{setting}", setting))
+
+
+class SettingsPart(BaseSettings):
+    """What every part shares: environment over `.env`, empty counts as unset, unknown names are others' business."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True, validate_by_name=True, validate_by_alias=True
+    )
+
+
+class ServerSettings(SettingsPart):
+    """Where a process listens, who its browsers are, and where it keeps its files.
+
+    A service adds its own `port` with the alias of its setting.
+    """
+
+    environment: Literal["development", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    public_url: str = "http://localhost:8080"
+    frontend_url: str = "http://localhost:3000"
+    cors_origins: Origins = ()
+    trusted_proxies: Networks = ()
+    data_dir: Path = Path("var")
+
+    @model_validator(mode="after")
+    def _check_urls(self) -> Self:
+        for name in ("public_url", "frontend_url"):
+            url = getattr(self, name).rstrip("/")
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{name.upper()} must begin with http:// or https://")
+            object.__setattr__(self, name, url)
+        if not self.cors_origins:
+            object.__setattr__(self, "cors_origins", (self.frontend_url,))
+        if self.environment == "production":
+            if "*" in self.cors_origins:
+                raise ValueError("CORS_ORIGINS must not be * in production")
+            if not self.public_url.startswith("https://"):
+                raise ValueError("PUBLIC_URL must begin with https:// in production")
+        return self
+
+
+def _require_strong(name: str, secret: str, environment: str) -> None:
+    if not secret:
+        raise ValueError(f"{name} is missing: set it in the environment or in .env (`make run` writes one)")
+    if environment == "production" and (
+        len(secret) < SHORTEST_PRODUCTION_SECRET or any(word == secret.lower() for word in DEFAULT_SECRET_WORDS)
+    ):
+        raise ValueError(f"{name} must be at least {SHORTEST_PRODUCTION_SECRET} random characters in production")
+
+
+class TokenSettings(ServerSettings):
+    """How users' tokens and the services' own are signed and checked."""
+
+    jwt_secret_key: str = Field("", repr=False)
+    jwt_algorithm: JwtAlgorithm = "HS256"
+    jwt_issuer: str = "keepsake"
+    jwt_audience: str = "keepsake"
+    internal_secret: str = Field("", repr=False)
+    auth_service_url: Words = ("http://localhost:8000",)
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> Self:
+        if self.jwt_algorithm == "HS256":
+            _require_strong("JWT_SECRET_KEY", self.jwt_secret_key, self.environment)
+        _require_strong("INTERNAL_SECRET", self.internal_secret, self.environment)
+        if self.environment == "production" and self.internal_secret == self.jwt_secret_key:
+            raise ValueError("INTERNAL_SECRET must differ from JWT_SECRET_KEY in production")
+        return self
+
+
+class RedisSettings(SettingsPart):
+    """The Redis to use, if any: `redis://`, `rediss://` or `unix://`."""
+
+    redis_url: str = Field("", pattern=r"^(|rediss?://.+|unix://.+)$", repr=False)
+
+
+class DatabaseSettings(SettingsPart):
+    """The database: empty means SQLite in `DATA_DIR`."""
+
+    database_url: str = Field("", pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)
+
+
+SettingsT = TypeVar("SettingsT", bound=SettingsPart)
+
+
+def _name_of(model: type[SettingsPart], location: tuple[int | str, ...]) -> str:
+    if not location:
+        return ""
+    field: FieldInfo | None = model.model_fields.get(str(location[0]))
+    alias = field.validation_alias if field else None
+    return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias or location[0]).upper()
+
+
+def explain(model: type[SettingsPart], error: ValidationError) -> str:
+    """Say in one sentence which setting is wrong, without its value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    name = _name_of(model, first["loc"])
+    return f"{name}: {message}." if name else f"{message}."
+
+
+def load_settings(model: type[SettingsT]) -> SettingsT:
+    """Read `model` from the environment, or end the process with status 2 and one sentence on standard error."""
+    try:
+        return model()
+    except ValidationError as error:
+        sys.stderr.write(f"keepsake: {explain(model, error)}\n")
+        raise SystemExit(2) from None
