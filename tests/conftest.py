@@ -1,0 +1,5 @@
+"""The fixtures of the outside systems; each starts its server when the first test asks for it."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.plugins.postgres", "tests.plugins.redis", "tests.plugins.s3"]
