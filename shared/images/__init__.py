@@ -1,0 +1,1 @@
+"""What counts as an image: signatures, header facts, limits, metadata, and the workers that decode."""
