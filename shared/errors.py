@@ -168,4 +168,6 @@ class StorageFull(Unavailable):
 
     def __init__(self) -> None:
         """Use one sentence for every full disk."""
-        super().__init__("There is no room left to store this. Please try again later.", code="storage_full", retry_after_s=60)
+        super().__init__(
+            "There is no room left to store this. Please try again later.", code="storage_full", retry_after_s=60
+        )

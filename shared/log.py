@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 
 import structlog
-from structlog.typing import FilteringBoundLogger
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if request_id := current_request_id.get():
+        event["request_id"] = request_id
+    return event
 
 
 def configure_logging(service: str) -> None:
     """Send structlog and the standard library's warnings through one JSON renderer; call once per process."""
     shared_steps: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

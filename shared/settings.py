@@ -42,7 +42,12 @@ class SettingsPart(BaseSettings):
     """What every part shares: environment over `.env`, empty counts as unset, unknown names are others' business."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True, validate_by_name=True, validate_by_alias=True
+        frozen=True,
+        env_file=".env",
+        extra="ignore",
+        env_ignore_empty=True,
+        validate_by_name=True,
+        validate_by_alias=True,
     )
 
 

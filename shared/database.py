@@ -1,0 +1,188 @@
+"""One database per process: SQLAlchemy over SQLite or PostgreSQL, with bounded waits, and migrations at start."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.errors import DependencyDown, StorageFull
+
+CONNECT_TIMEOUT_S = 2.0
+STATEMENT_TIMEOUT_S = 2.5
+LOCK_WAIT_MS = 2500
+POOL_SIZE = 10
+MIGRATION_LOCK = 0x6B65657073616B65  # "keepsake", for pg_advisory_lock
+FULL = ("disk is full", "disk full", "No space left", "53100")
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An aware UTC datetime on both databases: SQLite keeps none of the zone, so it is put back on reading."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Store UTC, without the zone where the database has no room for it."""
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Return an aware datetime."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Translate what keeps the database from answering; a violated constraint stays an IntegrityError."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
+        if any(word in str(error) for word in FULL):
+            raise StorageFull from error
+        raise DependencyDown("database") from error
+
+
+class Database:
+    """Transactions on one engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether this is PostgreSQL (else SQLite)."""
+        return self.engine.dialect.name == "postgresql"
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that commits at the end of the block, and rolls back on any exception."""
+        with database_errors():
+            async with self.engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that only reads: on SQLite it waits for no writer."""
+        with database_errors():
+            async with self.engine.connect() as connection:
+                await connection.execution_options(reading=True)
+                async with connection.begin():
+                    yield connection
+
+    async def check(self) -> None:
+        """Raise DependencyDown unless the database answers."""
+        async with self.read() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+
+def _prepare_sqlite(engine: AsyncEngine) -> None:
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late to lock
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # a commit that was answered survives a power cut
+            f"busy_timeout={LOCK_WAIT_MS}",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: sa.Connection) -> None:
+        # Upgrading a read lock to a write lock fails at once under WAL; taking it first waits its turn.
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if not connection.get_execution_options().get("reading") else "BEGIN"
+        )
+
+
+def _create_engine(url: str, path: Path) -> AsyncEngine:
+    if url.startswith("postgresql"):
+        return create_async_engine(
+            url,
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_SIZE,
+            pool_timeout=CONNECT_TIMEOUT_S,
+            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S},
+        )
+    if not url:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite+aiosqlite:///{path}"
+    engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=CONNECT_TIMEOUT_S)
+    _prepare_sqlite(engine)
+    return engine
+
+
+@asynccontextmanager
+async def open_database(url: str, data_dir: Path, service: str) -> AsyncIterator[Database]:
+    """Open the database at `url`, or SQLite at `<data_dir>/<service>.db` where `url` is empty."""
+    engine = _create_engine(url, data_dir / f"{service}.db")
+    try:
+        yield Database(engine)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:
+    from alembic import command  # noqa: PLC0415 - a quarter of a second that only the start needs
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.attributes.update(connection=connection, version_table=version_table)
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+async def migrate(database: Database, migrations: Path, service: str, data_dir: Path) -> None:
+    """Bring the service's tables up to date; of several processes that start at once, one does it while the others wait.
+
+    Raises DependencyDown where the database does not answer.
+    """
+    version_table = f"alembic_version_{service}"
+    with database_errors():
+        if database.is_postgres:
+            async with database.engine.begin() as connection:
+                await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+                await connection.run_sync(_upgrade, migrations, version_table)
+            return
+        lock = _file_lock(data_dir / f"{service}.migrations.lock")
+        await asyncio.to_thread(lock.__enter__)
+        try:
+            async with database.engine.begin() as connection:
+                await connection.run_sync(_upgrade, migrations, version_table)
+        finally:
+            lock.__exit__(None, None, None)
+
+
+def is_unique_violation(error: SQLAlchemyError, name: str) -> bool:
+    """Tell whether the constraint or index `name` (or the column SQLite names instead) was violated."""
+    return isinstance(error, IntegrityError) and name in str(error.orig)

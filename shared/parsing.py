@@ -1,0 +1,91 @@
+"""Untrusted JSON bodies and query strings into typed models, refused as the contract says: missing 400, not allowed 422."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from shared.errors import BadRequest, FieldError, KeepsakeError, NotAllowedValue
+from shared.http_body import read_json_bytes
+
+MAX_JSON_BYTES = 64 * 1024
+JSON_TYPES = ("application/json", "text/json")
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+class WireModel(BaseModel):
+    """A JSON body or answer: no type is guessed (`"2"` is no number), unknown keys are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class QueryModel(BaseModel):
+    """Query parameters or form fields: text, read as what the field says."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain a NUL character")
+    return text
+
+
+# PostgreSQL's text has no NUL (section 8.3 of its manual), so none gets as far as a query.
+PlainText = Annotated[str, AfterValidator(_without_nul)]
+
+
+def refusal(error: ValidationError, *, missing: str = "") -> KeepsakeError:
+    """Turn pydantic's findings into a 400 where something is missing or unreadable, else a 422; no value is repeated.
+
+    `missing` is the row's own sentence for the 400.
+    """
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    fields = tuple(
+        FieldError(".".join(str(part) for part in item["loc"])[:100], item["msg"].removeprefix("Value error, "))
+        for item in found
+    )
+    if any(item["type"] == "json_invalid" or not item["loc"] for item in found):
+        return BadRequest("The body is not a readable JSON object.", "invalid_json")
+    if any(item["type"] == "missing" for item in found):
+        absent = ", ".join(item.field for item, raw in zip(fields, found, strict=True) if raw["type"] == "missing")
+        return BadRequest(missing or f"Missing required fields: {absent}.", "missing_field", errors=fields)
+    said = "; ".join(f"{item.field}: {item.message}" for item in fields)
+    return NotAllowedValue(f"{said}.", errors=fields)
+
+
+def parse_mapping(values: Any, model: type[ModelT], *, missing: str = "") -> ModelT:
+    """Validate text fields (a query, a form); an empty value counts as absent."""
+    try:
+        return model.model_validate({name: value for name, value in values.items() if value != ""})
+    except ValidationError as error:
+        raise refusal(error, missing=missing) from None
+
+
+def parse_query(request: web.Request, model: type[ModelT], *, missing: str = "") -> ModelT:
+    """Validate the query string; of a repeated name the first value counts."""
+    query = request.query
+    return parse_mapping({name: query[name] for name in query}, model, missing=missing)
+
+
+async def parse_json(
+    request: web.Request, model: type[ModelT], *, missing: str = "", max_bytes: int = MAX_JSON_BYTES
+) -> ModelT:
+    """Read at most `max_bytes` of JSON into `model`; another content type counts as an empty object.
+
+    Raises BadRequest, NotAllowedValue or TooLarge.
+    """
+    body = await read_json_bytes(request, max_bytes=max_bytes)
+    is_json = request.content_type in JSON_TYPES or request.content_type.endswith("+json")
+    try:
+        if is_json:
+            return model.model_validate_json(body)
+        model.model_validate({})
+    except ValidationError as error:
+        raise refusal(error, missing=missing) from None
+    raise BadRequest("Send the body as application/json.", "json_required")

@@ -1,0 +1,92 @@
+"""Which sessions have ended before their access tokens did: one small entry per session, kept as long as a token may live."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from redis import asyncio as aioredis
+from redis.exceptions import RedisError
+
+from shared.metrics import REVOCATIONS_UNKNOWN
+from shared.redis import open_redis, redis_errors
+
+KEPT_S = 16 * 60  # an access token lives 15 minutes, and 30 s of leeway
+ASK_TIMEOUT_S = 0.5
+REST_AFTER_FAILURE_S = 2.0
+
+
+class Revocations(Protocol):
+    """The list of ended sessions."""
+
+    async def revoke(self, sid: str) -> None:
+        """Add the session durably for as long as its tokens may live; raise DependencyDown if that fails."""
+
+    async def is_revoked(self, sid: str) -> bool:
+        """Tell whether the session has ended; False, counted in a metric, where the list is out of reach."""
+
+
+class DiskRevocations:
+    """Empty files named by the session's digest, in a folder that the processes of one machine share."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _path(self, sid: str) -> Path:
+        return self._folder / hashlib.sha256(sid.encode("utf-8", "surrogatepass")).hexdigest()
+
+    async def revoke(self, sid: str) -> None:
+        """Create the file, and remove those that are older than any token."""
+        await asyncio.to_thread(self._revoke, sid)
+
+    def _revoke(self, sid: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path(sid).touch()
+        oldest = time.time() - KEPT_S
+        for entry in os.scandir(self._folder):
+            if entry.stat().st_mtime < oldest:
+                Path(entry.path).unlink(missing_ok=True)
+
+    async def is_revoked(self, sid: str) -> bool:
+        """Look whether the file is there: a stat of a local folder costs less than a thread."""
+        return self._path(sid).exists()  # noqa: ASYNC240
+
+
+class RedisRevocations:
+    """Keys that Redis expires by itself."""
+
+    def __init__(self, redis: aioredis.Redis) -> None:
+        self._redis = redis
+        self._ask_again_at = 0.0
+
+    async def revoke(self, sid: str) -> None:
+        """Set the key."""
+        with redis_errors():
+            await self._redis.set(f"revoked:{sid}", b"1", ex=KEPT_S)
+
+    async def is_revoked(self, sid: str) -> bool:
+        """Ask Redis for at most half a second; after a failure, not again for a moment, so that requests do not queue."""
+        if time.monotonic() >= self._ask_again_at:
+            try:
+                async with asyncio.timeout(ASK_TIMEOUT_S):
+                    return bool(await self._redis.exists(f"revoked:{sid}"))
+            except (RedisError, OSError, TimeoutError):
+                self._ask_again_at = time.monotonic() + REST_AFTER_FAILURE_S
+        REVOCATIONS_UNKNOWN.inc()
+        return False
+
+
+@asynccontextmanager
+async def open_revocations(redis_url: str, data_dir: Path) -> AsyncIterator[Revocations]:
+    """Open the list in Redis where one is given, else on disk."""
+    if not redis_url:
+        yield DiskRevocations(data_dir / "revoked")
+        return
+    async with open_redis(redis_url) as redis:
+        yield RedisRevocations(redis)

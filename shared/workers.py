@@ -1,0 +1,57 @@
+"""Several processes of one service: a parent that forks them, starts again what died, and passes the stop on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+SHORTEST_LIFE_S = 1.0
+
+
+def run_workers(work: Callable[[], None], count: int) -> None:
+    """Keep `count` forked processes running `work` until SIGTERM or SIGINT; return when all have ended."""
+    children: set[int] = set()
+    stopping = False
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for pid in children:
+            os.kill(pid, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for _ in range(count):
+        children.add(_fork(work))
+    while children:
+        started = time.monotonic()
+        pid, status = os.wait()
+        children.discard(pid)
+        if stopping:
+            continue
+        if os.waitstatus_to_exitcode(status) == 2:  # noqa: PLR2004 - refused settings do not heal by trying again
+            stopping = True
+            raise SystemExit(2)
+        # A worker that dies at once would be forked without pause; wait a little between such tries.
+        time.sleep(max(0.0, SHORTEST_LIFE_S - (time.monotonic() - started)))
+        children.add(_fork(work))
+
+
+def _fork(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = 0
+    try:
+        work()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # noqa: SLF001 - a forked child must not run the parent's exit handlers
