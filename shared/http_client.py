@@ -73,7 +73,7 @@ class ServiceClient:
         if request_id := current_request_id.get():
             headers["X-Request-Id"] = request_id
         async with self._session.request(method, url, json=json, headers=headers, allow_redirects=False) as response:
-            if response.status >= 500:  # noqa: PLR2004 - the class of server errors
+            if response.status >= 500:
                 raise DependencyDown(self._name)
             is_json = "json" in response.content_type
             return ServiceAnswer(response.status, await response.json(content_type=None) if is_json else None)

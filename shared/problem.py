@@ -49,6 +49,6 @@ def as_keepsake_error(error: web.HTTPException) -> KeepsakeError:
         return TooLarge("The request body is larger than this path allows.")
     if isinstance(error, web.HTTPForbidden):
         return Forbidden("This origin may not call this path.", "origin_not_allowed")
-    if 400 <= error.status < 500:  # noqa: PLR2004 - the class of client errors
+    if 400 <= error.status < 500:
         return BadRequest("The request cannot be answered as it is.")
     return KeepsakeError()

@@ -55,7 +55,7 @@ class DiskRevocations:
 
     async def is_revoked(self, sid: str) -> bool:
         """Look whether the file is there: a stat of a local folder costs less than a thread."""
-        return self._path(sid).exists()  # noqa: ASYNC240
+        return self._path(sid).exists()
 
 
 class RedisRevocations:

@@ -97,7 +97,7 @@ async def _main(name: str, build_app: Callable[[], web.Application], sock: socke
     app = build_app()
     try:
         await serve(app, sock, stop)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a sentence in the log and a status, whatever kept it from starting
         get_logger().exception("could not start", service=name)
         raise SystemExit(1) from None
 

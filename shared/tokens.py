@@ -110,7 +110,7 @@ class TokenVerifier:
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") != self._algorithm or "crit" in header:
-                raise Unauthorized(invalid=True)
+                raise jwt.InvalidAlgorithmError
             kid = header.get("kid")
             key = await self._keys.key_for(kid if isinstance(kid, str) else None)
             jwt.decode(
@@ -123,8 +123,6 @@ class TokenVerifier:
             # Read again, because a claim that occurs twice means one thing to us and may mean another to the next reader.
             payload = jwt.utils.base64url_decode(token.split(".")[1])
             return self._accept(json.loads(payload, object_pairs_hook=_no_duplicates))
-        except Unauthorized:
-            raise
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, KeyError) as error:
             raise Unauthorized(invalid=True) from error
 

@@ -33,7 +33,7 @@ def run_workers(work: Callable[[], None], count: int) -> None:
         children.discard(pid)
         if stopping:
             continue
-        if os.waitstatus_to_exitcode(status) == 2:  # noqa: PLR2004 - refused settings do not heal by trying again
+        if os.waitstatus_to_exitcode(status) == 2:
             stopping = True
             raise SystemExit(2)
         # A worker that dies at once would be forked without pause; wait a little between such tries.
@@ -54,4 +54,4 @@ def _fork(work: Callable[[], None]) -> int:
         code = error.code if isinstance(error.code, int) else 1
     finally:
         sys.stderr.flush()
-        os._exit(code)  # noqa: SLF001 - a forked child must not run the parent's exit handlers
+        os._exit(code)
