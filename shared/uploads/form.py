@@ -1,0 +1,182 @@
+"""A multipart/form-data request (RFC 7578), read as a stream into text fields and bounded, hashed files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from aiohttp import hdrs, web
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+
+from shared.errors import BadRequest, TooLarge, UnsupportedMedia
+from shared.http_body import IDLE_S, continue_body, read_chunk
+from shared.uploads.parts import (
+    MAX_PART_HEADER_BYTES,
+    MAX_TEXT_BYTES,
+    FileField,
+    FilePart,
+    IgnoredPart,
+    Part,
+    TextPart,
+    UploadedFile,
+    file_too_large,
+    filename_of,
+    headers_too_large,
+    malformed,
+    require_plain_headers,
+)
+from shared.uploads.sinks import FileSink
+
+FORM_TYPE = "multipart/form-data"
+MAX_PARTS = 20
+MAX_PREAMBLE_BYTES = 8 * 1024
+# All that is neither a field's text nor a file's bytes: part headers, and 64 KiB for boundaries and epilogue.
+MAX_OVERHEAD_BYTES = MAX_PARTS * MAX_PART_HEADER_BYTES + 64 * 1024
+# RFC 2046 section 5.1.1: 1 to 70 of these, no space at the end. Unquoted ones that RFC 9110 wants quoted are in use.
+BOUNDARY = re.compile(
+    r""";\s*boundary=(?:"([\w'()+,./:=?\- ]{0,69}[\w'()+,./:=?\-])"|([\w'()+./:=?\-]{1,70}))(?=\s*(?:;|$))""",
+    re.ASCII | re.IGNORECASE,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Form(Generic[T]):
+    """The text fields, of a repeated one the first, and the files in the order they came."""
+
+    fields: Mapping[str, str]
+    files: Sequence[UploadedFile[T]]
+
+
+@asynccontextmanager
+async def read_form(
+    request: web.BaseRequest,
+    file_field: FileField,
+    *,
+    open_sink: Callable[[], FileSink[T]],
+    digest: bool = False,
+    idle_s: float = IDLE_S,
+) -> AsyncIterator[Form[T]]:
+    """Read the form, each file into a sink of its own; on leaving the block every sink is discarded.
+
+    Raises BadRequest (no file, too many, unreadable), TooLarge, UnsupportedMedia, NotAllowedValue (NUL in a text),
+    RequestTimeout, StorageFull, DependencyDown; and ClientGone, which nobody is left to read.
+    """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
+        raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
+    boundary = _boundary(request.headers.get(hdrs.CONTENT_TYPE, ""), file_field)
+    async with AsyncExitStack() as sinks:
+        form = _FormReader(file_field, open_sink, sinks, digest=digest)
+        if (request.content_length or 0) > form.max_bytes:
+            raise form.too_large()
+        await continue_body(request)
+        yield await form.read(request, boundary, idle_s)
+
+
+class _FormReader(Generic[T]):
+    def __init__(
+        self, field: FileField, open_sink: Callable[[], FileSink[T]], sinks: AsyncExitStack, *, digest: bool
+    ) -> None:
+        self.max_bytes = field.max_files * field.max_bytes + MAX_PARTS * MAX_TEXT_BYTES + MAX_OVERHEAD_BYTES
+        self._field = field
+        self._open_sink = open_sink
+        self._sinks = sinks
+        self._digest = digest
+        self._fields: dict[str, str] = {}
+        self._files: list[UploadedFile[T]] = []
+        self._parts = 0
+        self._opened = 0
+
+    async def read(self, request: web.BaseRequest, boundary: str, idle_s: float) -> Form[T]:
+        parser = PushMultipartParser(
+            boundary,
+            max_header_size=MAX_PART_HEADER_BYTES,
+            max_header_count=MAX_PART_HEADER_BYTES,  # their bytes are counted, not the lines
+        )
+        part: Part = IgnoredPart()
+        chunk = await _skip_preamble(request, b"--" + boundary.encode(), idle_s)
+        received = payload = 0
+        try:
+            while chunk:
+                received += len(chunk)
+                for event in parser.parse(chunk):
+                    if event is None:
+                        await part.end()
+                    elif isinstance(event, MultipartSegment):
+                        part = self._begin(event)
+                    else:
+                        payload += len(event)
+                        await part.add(event)
+                if received - payload > MAX_OVERHEAD_BYTES:
+                    raise malformed()
+                if received > self.max_bytes:
+                    raise self.too_large()
+                chunk = await read_chunk(request, idle_s=idle_s)
+            parser.close()
+        except ParserLimitReached as error:
+            raise headers_too_large() from error
+        except MultipartError as error:
+            raise malformed() from error
+        if not self._files:
+            raise _no_file(self._field)
+        return Form(self._fields, self._files)
+
+    def too_large(self) -> TooLarge:
+        return file_too_large(self._field.max_bytes)
+
+    def _begin(self, segment: MultipartSegment) -> Part:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise TooLarge(f"The form has too many parts: at most {MAX_PARTS}.", "too_many_parts")
+        require_plain_headers(segment)
+        is_ours = segment.name == self._field.name
+        filename = filename_of(segment)
+        if filename is None and not is_ours:
+            return TextPart(segment.name, self._fields)
+        if filename is None or not is_ours:
+            return IgnoredPart()
+        return FilePart(segment, filename, self._field, self._files, self._open, digest=self._digest)
+
+    def _open(self) -> FileSink[T]:
+        """Open the next file's sink, to be discarded with the others; raises BadRequest for one file too many."""
+        self._opened += 1
+        if self._opened > self._field.max_files:
+            files = "file" if self._field.max_files == 1 else "files"
+            raise BadRequest(f"Too many files: at most {self._field.max_files} {files}.", "too_many_files")
+        sink = self._open_sink()
+        self._sinks.push_async_callback(sink.discard)
+        return sink
+
+
+async def _skip_preamble(request: web.BaseRequest, delimiter: bytes, idle_s: float) -> bytes:
+    """Return the body from its first delimiter on.
+
+    The parser skips a preamble by itself, but takes or refuses the same one depending on where the network split it.
+    """
+    head = await read_chunk(request, idle_s=idle_s)
+    while not head.startswith(delimiter):
+        start = head.find(b"\r\n" + delimiter, 0, MAX_PREAMBLE_BYTES)
+        if start >= 0:
+            return head[start + 2 :]
+        if len(head) > MAX_PREAMBLE_BYTES or not (chunk := await read_chunk(request, idle_s=idle_s)):
+            raise malformed()
+        head += chunk
+    return head
+
+
+def _boundary(content_type: str, field: FileField) -> str:
+    if content_type.partition(";")[0].strip().lower() != FORM_TYPE:
+        raise _no_file(field)
+    found = BOUNDARY.findall(content_type)
+    if len(found) != 1:
+        raise malformed("The form's boundary is missing or not valid.")
+    quoted, plain = found[0]
+    return str(quoted or plain)
+
+
+def _no_file(field: FileField) -> BadRequest:
+    return BadRequest(field.missing, field.missing_code)
