@@ -1,0 +1,77 @@
+# `make` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run test check format bench bench-quick up down create-admin clean $(SERVICES:%=run-%)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf "  make run-<service>    one process: $(SERVICES)\n"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Keepsake needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.ministack/.installed: tests/plugins/ministack.txt
+	$(PYTHON) -m venv .ministack
+	.ministack/bin/python -m pip install --quiet --require-hashes -r tests/plugins/ministack.txt
+	@touch $@
+
+install: $(VENV)/.installed ## install what running needs
+
+install-dev: $(VENV)/.installed-dev .ministack/.installed ## install what testing and checking need
+
+run: install ## the whole stack in the foreground; Ctrl-C stops it
+	@exec $(BIN)/python -m stack
+
+run-gateway: install
+	@exec $(BIN)/python -m gateway
+
+run-stripe-sandbox: install
+	@exec $(BIN)/python -m services.checkout.sandbox
+
+run-%: install
+	@exec $(BIN)/python -m services.$(subst -,_,$*)
+
+test: install-dev ## the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install-dev ## format, lint, types, layers, dependencies, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/python tests/check_sizes.py
+
+format: install-dev ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+up: ## the stack in containers, with PostgreSQL, Redis and an S3 server
+	docker compose up --build --wait
+
+down: ## stop the containers
+	docker compose down
+
+create-admin: install ## USERNAME=… EMAIL=…; asks for the password
+	@$(BIN)/python -m services.auth_verify create-admin --username "$(USERNAME)" --email "$(EMAIL)"
+
+lock: install-dev ## resolve the dependencies again and pin them, without any index address
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra test --extra check --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what was installed and built; data in var/ stays
+	rm -rf $(VENV) .ministack .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,32 @@
+"""`python -m stack`: write `.env` where there is none, check settings and ports, then become supervisord."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from stack.checks import check_ports, load_processes, uses_sandbox
+from stack.env import write_env
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "supervisord.conf"
+
+
+def main() -> None:
+    """Check everything that can be checked without starting, then hand over to supervisord in this very process."""
+    os.chdir(ROOT)
+    if write_env(ROOT / ".env.example", ROOT / ".env"):
+        sys.stdout.write("Wrote .env with fresh random secrets.\n")
+    processes = load_processes()
+    sandbox = uses_sandbox(processes)
+    check_ports(process for process in processes if process.name != "stripe-sandbox" or sandbox)
+    if sandbox:
+        sys.stdout.write("Payments go to the Stripe sandbox on this machine: no real money moves.\n")
+    sys.stdout.flush()
+    os.environ["KEEPSAKE_SANDBOX"] = "true" if sandbox else "false"
+    os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(CONFIG)])  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()

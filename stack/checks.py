@@ -1,0 +1,52 @@
+"""What can be known before anything starts: that every process's settings are in order, and its port free."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.settings import GatewaySettings
+from services.auth_verify.settings import AuthVerifySettings
+from services.checkout.sandbox.settings import SandboxSettings
+from services.checkout.settings import CheckoutSettings
+from services.media_store.settings import MediaStoreSettings
+from services.planter_orders.settings import PlanterOrdersSettings
+from services.temp_image.settings import TempImageSettings
+from shared.server import open_socket
+from shared.settings import ServerSettings, load_settings
+
+PROCESSES: dict[str, type[ServerSettings]] = {
+    "auth-verify": AuthVerifySettings,
+    "temp-image": TempImageSettings,
+    "media-store": MediaStoreSettings,
+    "checkout": CheckoutSettings,
+    "planter-orders": PlanterOrdersSettings,
+    "gateway": GatewaySettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the stack: its name and its settings, read and found in order."""
+
+    name: str
+    settings: ServerSettings
+
+
+def load_processes() -> tuple[Process, ...]:
+    """Read the settings of every process; end with status 2 and one sentence at the first that is wrong."""
+    return tuple(Process(name, load_settings(model)) for name, model in PROCESSES.items())
+
+
+def check_ports(processes: Iterable[Process]) -> None:
+    """End with status 1 and one sentence where a port is taken, or two processes want the same."""
+    seen: dict[int, str] = {}
+    for process in processes:
+        port = process.settings.port
+        if port in seen:
+            sys.stderr.write(f"keepsake: {process.name} and {seen[port]} are both set to port {port}.\n")
+            raise SystemExit(1)
+        seen[port] = process.name
+        open_socket(process.settings.host, port, shared=False).close()
