@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from stack.checks import check_ports, load_processes, uses_sandbox
@@ -24,7 +25,10 @@ def main() -> None:
     if sandbox:
         sys.stdout.write("Payments go to the Stripe sandbox on this machine: no real money moves.\n")
     sys.stdout.flush()
+    gateway = next(process.settings.port for process in processes if process.name == "gateway")
     os.environ["KEEPSAKE_SANDBOX"] = "true" if sandbox else "false"
+    os.environ["KEEPSAKE_GATEWAY"] = f"http://localhost:{gateway}"
+    os.environ["KEEPSAKE_STARTED"] = str(time.time())
     os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(CONFIG)])  # noqa: S606
 
 
