@@ -23,14 +23,10 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.ministack/.installed: tests/plugins/ministack.txt
-	$(PYTHON) -m venv .ministack
-	.ministack/bin/python -m pip install --quiet --require-hashes -r tests/plugins/ministack.txt
-	@touch $@
-
 install: $(VENV)/.installed ## install what running needs
 
-install-dev: $(VENV)/.installed-dev .ministack/.installed ## install what testing and checking need
+install-dev: $(VENV)/.installed-dev ## install what testing and checking need
+	@$(BIN)/python -m tests.plugins.ministack
 
 run: install ## the whole stack in the foreground; Ctrl-C stops it
 	@exec $(BIN)/python -m stack
