@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.plugins.postgres", "tests.plugins.redis", "tests.plugins.s3"]
+pytest_plugins = ["tests.plugins.postgres", "tests.plugins.redis", "tests.plugins.s3", "tests.plugins.serving"]

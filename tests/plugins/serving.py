@@ -1,0 +1,44 @@
+"""`serve_app`: an app on a free port of 127.0.0.1, behind the same hardened connections as in production."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from shared.server import BACKLOG, connections_of
+
+ServeApp = Callable[[web.Application], Awaitable[str]]
+
+
+@asynccontextmanager
+async def serving(app: web.Application, sock: socket.socket | None = None) -> AsyncIterator[str]:
+    """Serve `app` on `sock`, or on a free port, and give its address without a trailing slash; end it at the exit."""
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        if sock is None:
+            sock = socket.create_server(("127.0.0.1", 0))
+            sock.setblocking(False)
+        server = await asyncio.get_running_loop().create_server(connections_of(runner), sock=sock, backlog=BACKLOG)
+        try:
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def serve_app() -> AsyncIterator[ServeApp]:
+    """Give a function that serves an app until the test ends: `url = await serve_app(app)`."""
+    async with AsyncExitStack() as stack:
+
+        async def serve(app: web.Application) -> str:
+            return await stack.enter_async_context(serving(app))
+
+        yield serve
