@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.plugins.postgres", "tests.plugins.redis", "tests.plugins.s3", "tests.plugins.serving"]
+pytest_plugins = [
+    "tests.plugins.postgres",
+    "tests.plugins.redis",
+    "tests.plugins.s3",
+    "tests.plugins.stack",
+    "tests.plugins.serving",
+]
