@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -123,6 +124,83 @@ class DatabaseSettings(SettingsPart):
     """The database: empty means SQLite in `DATA_DIR`."""
 
     database_url: str = Field("", pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket and how to reach it; without `endpoint_url` it is AWS's own, without keys the SDK finds its credentials."""
+
+    name: str
+    region: str
+    endpoint_url: str = ""
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+
+    @property
+    def url(self) -> str:
+        """The address that a key is appended to."""
+        if self.endpoint_url:
+            return f"{self.endpoint_url}/{self.name}/"
+        host = f"s3.{self.region}.amazonaws.com"
+        # A name with a dot would not match the certificate of *.s3.<region>.amazonaws.com.
+        return f"https://{host}/{self.name}/" if "." in self.name else f"https://{self.name}.{host}/"
+
+
+class StorageSettings(SettingsPart):
+    """Where objects are kept: a folder of `DATA_DIR`, S3, or R2."""
+
+    data_dir: Path = Path("var")
+    storage_backend: Literal["local", "s3", "r2"] = "local"
+    s3_bucket: str = ""
+    s3_endpoint_url: str = Field("", pattern=r"^(|https?://.+)$")
+    aws_region: str = "us-east-1"
+    aws_access_key_id: str = Field("", repr=False)
+    aws_secret_access_key: str = Field("", repr=False)
+    aws_session_token: str = Field("", repr=False)
+    cdn_url: str = ""
+    r2_account_id: str = ""
+    r2_access_key_id: str = Field("", repr=False)
+    r2_secret_access_key: str = Field("", repr=False)
+    r2_bucket_name: str = ""
+    r2_public_domain: str = ""
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> Self:
+        needed = {
+            "local": (),
+            "s3": ("s3_bucket", *(("aws_access_key_id", "aws_secret_access_key") if self._has_aws_key else ())),
+            "r2": (
+                *(() if self.s3_endpoint_url else ("r2_account_id",)),
+                "r2_access_key_id",
+                "r2_secret_access_key",
+                "r2_bucket_name",
+            ),
+        }
+        for name in needed[self.storage_backend]:
+            if not getattr(self, name):
+                raise ValueError(f"{name.upper()} is missing: STORAGE_BACKEND={self.storage_backend} needs it")
+        return self
+
+    @property
+    def _has_aws_key(self) -> bool:
+        return bool(self.aws_access_key_id or self.aws_secret_access_key)
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket of s3 or r2."""
+        endpoint_url = self.s3_endpoint_url.rstrip("/")
+        if self.storage_backend == "r2":
+            endpoint_url = endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
+            return Bucket(self.r2_bucket_name, "auto", endpoint_url, self.r2_access_key_id, self.r2_secret_access_key)
+        keys = (self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
+        return Bucket(self.s3_bucket, self.aws_region, endpoint_url, *(keys if self._has_aws_key else ()))
+
+    @property
+    def public_base_url(self) -> str:
+        """Where the public reads objects past this system, without a slash at the end; empty where nowhere."""
+        domain = (self.storage_backend == "r2" and self.r2_public_domain) or self.cdn_url
+        return ("" if not domain or "://" in domain else "https://") + domain.rstrip("/")
 
 
 SettingsT = TypeVar("SettingsT", bound=SettingsPart)
