@@ -1,0 +1,1 @@
+"""The services of Keepsake, each of which runs on its own."""

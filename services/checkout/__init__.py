@@ -1,0 +1,1 @@
+"""Checkout: Stripe sessions, their payment, and what a payment must fulfil."""

@@ -1,0 +1,1 @@
+"""A stateful, strict stand-in for the Stripe API, for development: no real money moves."""

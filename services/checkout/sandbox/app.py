@@ -1,0 +1,81 @@
+"""Puts the sandbox together: the store, the sender of webhooks, the API and the pages."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from services.checkout.sandbox.api import LEDGER, Api, Interrupt, render_error
+from services.checkout.sandbox.errors import StripeError
+from services.checkout.sandbox.ledger import Ledger
+from services.checkout.sandbox.objects import make_id
+from services.checkout.sandbox.pages import ROUTES, render_refusal
+from services.checkout.sandbox.settings import SandboxSettings
+from services.checkout.sandbox.store import Store
+from services.checkout.sandbox.webhooks import Sender
+from shared.clock import rfc3339, utc_now
+from shared.log import get_logger
+
+MAX_BODY_BYTES = 512 * 1024
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give each request its id, and say what went wrong in Stripe's format, or as a page."""
+    request["request_id"] = make_id("req", 14)
+    try:
+        return await handler(request)
+    except StripeError as refused:
+        error = refused
+    except web.HTTPRequestEntityTooLarge:
+        error = StripeError("The request is too large.", status=413)
+    except web.HTTPException:
+        error = StripeError(f"Unrecognized request URL ({request.method}: {request.path}).", status=404)
+    except Exception:  # noqa: BLE001 - whatever it is, the caller gets Stripe's 500
+        get_logger().exception("a request to the Stripe sandbox failed", request_id=request["request_id"])
+        error = StripeError("An unknown error occurred.", status=500, kind="api_error")
+    if request.path.startswith("/v1/"):
+        return render_error(error, request["request_id"])
+    return render_refusal(str(error), error.status)
+
+
+async def tell_health(_request: web.Request) -> web.Response:
+    """`GET /health`."""
+    return web.json_response({"status": "healthy", "timestamp": rfc3339(utc_now())})
+
+
+def create_app(
+    settings: SandboxSettings,
+    *,
+    middlewares: Sequence[Middleware] = (),
+    interrupt: Interrupt | None = None,
+    now: Callable[[], float] = time.time,
+) -> web.Application:
+    """Build the sandbox.
+
+    For tests: `middlewares` stand before everything (an answer that is lost, a 500 that nothing remembers);
+    `interrupt` runs while an operation's idempotency key is taken, and what it returns is remembered as the answer;
+    `now` is the clock in Unix seconds.
+    """
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        store = Store(settings.data_dir / "stripe-sandbox" / "state.sqlite3")
+        ledger = app[LEDGER] = Ledger(store, now)
+        async with aiohttp.ClientSession() as client:
+            sender = asyncio.create_task(Sender(ledger, client, settings.webhook_url, settings.webhook_secret).run())
+            yield
+            sender.cancel()
+            with suppress(asyncio.CancelledError):
+                await sender
+        store.close()
+
+    app = web.Application(middlewares=[*middlewares, answer_errors], client_max_size=MAX_BODY_BYTES)
+    app.cleanup_ctx.append(resources)
+    app.router.add_routes([web.get("/health", tell_health), *ROUTES, *Api(interrupt).routes()])
+    return app

@@ -1,0 +1,154 @@
+"""The pages a customer would see: the list of sessions, and the page that pays, declines or cancels one."""
+
+from __future__ import annotations
+
+from html import escape
+
+from aiohttp import web
+
+from services.checkout.sandbox.api import LEDGER
+from services.checkout.sandbox.currencies import format_amount
+from services.checkout.sandbox.errors import StripeError
+from services.checkout.sandbox.ledger import Ledger
+from services.checkout.sandbox.payments import DECLINED, decline, pay, settle
+from services.checkout.sandbox.store import Object
+
+NOTICE = "This is a sandbox: no real money moves here."
+STYLE = (
+    "body{font:1rem/1.5 system-ui,sans-serif;margin:2rem auto;max-width:44rem;padding:0 1rem}"
+    "table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #bbb;padding:.4rem;text-align:left}"
+    "button{font:inherit;padding:.5rem 1.2rem}[role=alert]{border:2px solid #a00;padding:.5rem}"
+)
+# No `form-action`: browsers apply it to the redirect that follows the form too, which leads to the shop.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
+CHOICES = frozenset({"pay", "decline", "cancel"})
+
+
+def render_page(title: str, body: str, status: int = 200) -> web.Response:
+    """Return an HTML page; `body` is HTML, `title` is text."""
+    html = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
+        f"<body><main><h1>{escape(title)}</h1>{body}<p><strong>{NOTICE}</strong></p></main></body></html>"
+    )
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": POLICY,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.Response(status=status, text=html, content_type="text/html", headers=headers)
+
+
+def render_refusal(message: str, status: int) -> web.Response:
+    """Return a page that says why nothing happened."""
+    return render_page(
+        "Stripe sandbox", f'<p role="alert">{escape(message)}</p><p><a href="/">All sessions</a></p>', status
+    )
+
+
+async def list_sessions(request: web.Request) -> web.Response:
+    """`GET /`: the newest sessions, each with a link to its pay page."""
+    ledger = request.app[LEDGER]
+    ledger.expire_overdue()
+    rows = "".join(
+        f'<tr><td><a href="/pay/{escape(session["id"])}">{escape(session["id"][:24])}…</a></td>'
+        f"<td>{escape(format_amount(session['amount_total'], session['currency']))}</td>"
+        f"<td>{escape(session['status'])}, {escape(session['payment_status'])}</td></tr>"
+        for session in ledger.store.select("checkout.session", [])
+    )
+    table = (
+        "<table><caption>The newest checkout sessions</caption><thead><tr><th scope=col>Session</th>"
+        f"<th scope=col>Amount</th><th scope=col>State</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+    return render_page("Stripe sandbox", table if rows else "<p>There are no checkout sessions yet.</p>")
+
+
+async def show_session(request: web.Request) -> web.Response:
+    """`GET /pay/{id}`: what is sold, and the form."""
+    ledger = request.app[LEDGER]
+    ledger.expire_overdue()
+    session = ledger.require("checkout.session", request.match_info["id"])
+    if session["status"] == "complete":
+        raise StripeError("This session has been paid already. Nothing was charged again.", status=409)
+    if session["status"] != "open":
+        raise StripeError("This session has expired. Nothing was charged.", status=410)
+    return _pay_page(ledger, session)
+
+
+async def answer_form(request: web.Request) -> web.Response:
+    """`POST /pay/{id}`: one of the three buttons, or the whole request is refused."""
+    ledger = request.app[LEDGER]
+    form = await request.post()
+    said = {text.lower() for pair in form.items() for text in pair if isinstance(text, str)}
+    chosen = said & CHOICES
+    if len(chosen) != 1:
+        raise StripeError("Choose one of Pay, Decline and Cancel.")
+    session_id = request.match_info["id"]
+    ledger.expire_overdue()
+    with ledger.store.transaction():
+        if chosen == {"pay"}:
+            return _leave(pay(ledger, session_id, delayed="delayed" in said), "return_url", "success_url")
+        if chosen == {"decline"}:
+            return _pay_page(ledger, decline(ledger, session_id), DECLINED, 402)
+        session = ledger.require("checkout.session", session_id)
+        return _leave(session, "cancel_url")
+
+
+async def settle_session(request: web.Request) -> web.Response:
+    """`POST /pay/{id}/settle`: bring a delayed payment to its end, `outcome=succeeded` or `failed`."""
+    ledger = request.app[LEDGER]
+    outcome = (await request.post()).get("outcome", "succeeded")
+    if outcome not in {"succeeded", "failed"}:
+        raise StripeError("The outcome is either succeeded or failed.")
+    with ledger.store.transaction():
+        settle(ledger, request.match_info["id"], succeeds=outcome == "succeeded")
+    return render_page("Settled", f"<p>The delayed payment has {outcome}.</p>")
+
+
+def _leave(session: Object, *destinations: str) -> web.Response:
+    """Send the browser where the session says, or say here how it ended."""
+    for name in destinations:
+        if session[name]:
+            # The header is written as it stands: a URL class would quote the id's braces or the shop's own escapes.
+            url = session[name].replace("{CHECKOUT_SESSION_ID}", session["id"])
+            location = "".join(c if c.isascii() else "".join(f"%{byte:02X}" for byte in c.encode()) for c in url)
+            return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
+    if session["status"] == "complete":
+        return render_page("Paid", "<p>Thank you. This page can be closed.</p>")
+    back = f'<p><a href="/pay/{escape(session["id"])}">Back to the payment</a></p>'
+    return render_page("Payment cancelled", f"<p>The payment was cancelled. Nothing was charged.</p>{back}")
+
+
+def _pay_page(ledger: Ledger, session: Object, alert: str = "", status: int = 200) -> web.Response:
+    currency = session["currency"]
+    lines = ledger.store.select("item", [], parent=session["id"], oldest_first=True)
+    rows = "".join(
+        f"<tr><td>{escape(line['description'])}</td><td>{line['quantity']}</td>"
+        f"<td>{escape(format_amount(line['amount_total'], currency))}</td></tr>"
+        for line in lines
+    )
+    total = escape(format_amount(session["amount_total"], currency))
+    body = (
+        (f'<p role="alert">{escape(alert)}</p>' if alert else "")
+        + "<table><caption>What you are buying</caption><thead><tr><th scope=col>Item</th><th scope=col>Quantity</th>"
+        f"<th scope=col>Amount</th></tr></thead><tbody>{rows}</tbody><tfoot><tr><th scope=row colspan=2>Total</th>"
+        f"<td>{total}</td></tr></tfoot></table>"
+        f'<form method="post" action="/pay/{escape(session["id"])}">'
+        '<p><label>Payment method <select name="method"><option value="card">Card</option>'
+        '<option value="delayed">Bank debit, settled later</option></select></label></p>'
+        + " ".join(
+            f'<button type="submit" name="action" value="{name.lower()}">{name}</button>'
+            for name in ("Pay", "Decline", "Cancel")
+        )
+        + "</form>"
+    )
+    return render_page(f"Pay {format_amount(session['amount_total'], currency)}", body, status)
+
+
+ROUTES = (
+    web.get("/", list_sessions),
+    web.get("/pay/{id}{slash:/?}", show_session),
+    web.post("/pay/{id}{slash:/?}", answer_form),
+    web.post("/pay/{id}/settle{slash:/?}", settle_session),
+)

@@ -1,0 +1,162 @@
+"""The sandbox's memory: one SQLite file, written in the transaction of each change, so that a killed process loses nothing.
+
+The calls are synchronous: a row takes microseconds, and between two awaits nothing can come between a check and its write.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Object = dict[str, Any]
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS objects (
+    sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, parent TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, parent, sequence);
+CREATE INDEX IF NOT EXISTS open_sessions ON objects (json_extract(body, '$.expires_at'))
+    WHERE kind = 'checkout.session' AND json_extract(body, '$.status') = 'open';
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, operation TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL,
+    request_id TEXT NOT NULL, created REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS deliveries (event_id TEXT PRIMARY KEY, attempts INTEGER NOT NULL, due_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an idempotency key remembers; `operation` is the path with its parameters."""
+
+    operation: str
+    status: int
+    body: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event that its receiver has not confirmed yet."""
+
+    event: Object
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition on an object's member: `path` in SQLite's JSON notation, `operator` of SQL."""
+
+    path: str
+    operator: str
+    value: Any
+
+
+class Store:
+    """Objects by id, in the order in which they came; answers by idempotency key; deliveries that are due."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.executescript(SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all writes of the block, or none of them."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def put(self, thing: Object, *, parent: str = "") -> Object:
+        """Write an object, new or changed; a changed one keeps its place and its parent."""
+        self._db.execute(
+            "INSERT INTO objects (id, kind, parent, body) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+            (thing["id"], thing["object"], parent, json.dumps(thing)),
+        )
+        return thing
+
+    def get(self, identifier: str, kind: str = "") -> Object | None:
+        """Return the object of that id, if it is of that kind."""
+        query = "SELECT body FROM objects WHERE id = ? AND ? IN ('', kind)"
+        row = self._db.execute(query, (identifier, kind)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def select(
+        self,
+        kind: str,
+        conditions: list[Condition],
+        *,
+        parent: str = "",
+        limit: int = 100,
+        before: str | None = None,
+        after: str | None = None,
+        oldest_first: bool = False,
+    ) -> list[Object]:
+        """Return up to `limit` objects, newest first unless told, that came before (older) or after the named ones."""
+        where = ["kind = ?", "parent = ?"]
+        values: list[Any] = [kind, parent]
+        for condition in conditions:
+            operand = "(SELECT value FROM json_each(?))" if condition.operator == "IN" else "?"
+            where.append(f"json_extract(body, ?) {condition.operator} {operand}")
+            values += [condition.path, condition.value]
+        if before is not None:
+            where.append("sequence < (SELECT sequence FROM objects WHERE id = ?)")
+            values.append(before)
+        if after is not None:
+            where.append("sequence > (SELECT sequence FROM objects WHERE id = ?)")
+            values.append(after)
+        order = "ASC" if oldest_first else "DESC"
+        query = f"SELECT body FROM objects WHERE {' AND '.join(where)} ORDER BY sequence {order} LIMIT ?"  # noqa: S608 - no text from outside is in it
+        return [json.loads(body) for (body,) in self._db.execute(query, [*values, limit])]
+
+    def overdue_sessions(self, now_s: float) -> list[Object]:
+        """Return the open sessions whose time is up."""
+        query = (
+            "SELECT body FROM objects WHERE kind = 'checkout.session' AND json_extract(body, '$.status') = 'open'"
+            " AND json_extract(body, '$.expires_at') <= ?"
+        )
+        return [json.loads(body) for (body,) in self._db.execute(query, (now_s,))]
+
+    def remember(self, key: str, answer: Answer, now_s: float) -> None:
+        """Keep the answer of an idempotency key."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+            (key, answer.operation, answer.status, answer.body, answer.request_id, now_s),
+        )
+
+    def remembered(self, key: str, not_before_s: float) -> Answer | None:
+        """Return the answer of an idempotency key, unless it is too old."""
+        self._db.execute("DELETE FROM answers WHERE created < ?", (not_before_s,))
+        query = "SELECT operation, status, body, request_id FROM answers WHERE key = ?"
+        row = self._db.execute(query, (key,)).fetchone()
+        return Answer(*row) if row else None
+
+    def schedule(self, event_id: str, attempts: int, due_at_s: float) -> None:
+        """Have an event delivered at that time."""
+        self._db.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?)", (event_id, attempts, due_at_s))
+
+    def unschedule(self, event_id: str) -> None:
+        """Have an event delivered no more."""
+        self._db.execute("DELETE FROM deliveries WHERE event_id = ?", (event_id,))
+
+    def due(self, now_s: float) -> list[Delivery]:
+        """Return the deliveries whose time has come, the longest due first."""
+        query = "SELECT body, attempts FROM deliveries JOIN objects ON id = event_id WHERE due_at <= ? ORDER BY due_at, sequence"
+        return [Delivery(json.loads(body), attempts) for body, attempts in self._db.execute(query, (now_s,))]
