@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from shared.errors import BadRequest, FieldError, KeepsakeError, NotAllowedValue
-from shared.http_body import read_json_bytes
+from shared.http_body import read_bytes
 
 MAX_JSON_BYTES = 64 * 1024
 JSON_TYPES = ("application/json", "text/json")
@@ -80,7 +80,7 @@ async def parse_json(
 
     Raises BadRequest, NotAllowedValue or TooLarge.
     """
-    body = await read_json_bytes(request, max_bytes=max_bytes)
+    body = await read_bytes(request, max_bytes=max_bytes)
     is_json = request.content_type in JSON_TYPES or request.content_type.endswith("+json")
     try:
         if is_json:
