@@ -91,6 +91,15 @@ def _refuse_unfit(request: web.Request) -> None:
         raise HeadTooLarge(f"The request's headers are over {MAX_HEAD_BYTES // 1024} KiB.")
 
 
+def _router_refusal(request: web.Request, error: web.HTTPException) -> KeepsakeError:
+    """Translate what aiohttp's router and aiohttp-cors raise; an OPTIONS that is no preflight is a method like any other."""
+    if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+        resource = request.match_info.route.resource
+        if isinstance(resource, web.Resource):
+            error = web.HTTPMethodNotAllowed(hdrs.METH_OPTIONS, {route.method for route in resource})
+    return as_keepsake_error(error)
+
+
 async def _refuse(request: web.Request, error: KeepsakeError) -> web.StreamResponse:
     """Answer `error`; where the body is still coming, read on for a while so that the client sees the answer."""
     if request.writer.output_size > 0:
@@ -132,7 +141,7 @@ async def _answer(  # noqa: C901 - one middleware instead of five: see the docst
         _refuse_unfit(request)
         response = await handler(request)
     except web.HTTPException as error:
-        response = await _refuse(request, as_keepsake_error(error))
+        response = await _refuse(request, _router_refusal(request, error))
     except KeepsakeError as error:
         if error.status >= 500:
             get_logger().error("refused", route=_route_name(request), code=error.code, exc_info=error)
@@ -164,6 +173,7 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
     headers = response.headers
     headers["X-Request-Id"] = request.get(REQUEST_ID) or request_id_of(request)
     headers["X-Content-Type-Options"] = "nosniff"
+    headers[hdrs.SERVER] = "keepsake"  # and not which Python and which aiohttp
     vary = headers.get(hdrs.VARY)
     if vary is None:
         headers[hdrs.VARY] = "Origin"

@@ -41,7 +41,7 @@ def problem_response(error: KeepsakeError, request_id: str) -> web.Response:
 def as_keepsake_error(error: web.HTTPException) -> KeepsakeError:
     """Translate what aiohttp's router and readers raise."""
     if isinstance(error, web.HTTPMethodNotAllowed):
-        allow = ", ".join(sorted(error.allowed_methods))
+        allow = ", ".join(sorted(error.allowed_methods - {"OPTIONS"}))  # answered for preflights only
         return MethodNotAllowed("This path does not take that method.", headers={"Allow": allow})
     if isinstance(error, web.HTTPNotFound):
         return NotFound("There is nothing at this path.")
