@@ -43,6 +43,7 @@ KEY_LIFE_S = 24 * 3600
 MAX_KEY = 255
 
 LEDGER = web.AppKey("LEDGER", Ledger)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 Interrupt = Callable[[web.Request], Awaitable[web.Response | None]]
 
 
@@ -180,7 +181,7 @@ class Api:
             key = request.headers.get("Idempotency-Key") if posted else None
             if key and len(key) > MAX_KEY:
                 raise StripeError(f"Idempotency keys can have up to {MAX_KEY} characters.")
-            cause = {"id": request["request_id"], "idempotency_key": key or None}
+            cause = {"id": request[REQUEST_ID], "idempotency_key": key or None}
             base_url = f"{request.scheme}://{request.host}"
             call = Call(request.app[LEDGER], params, request.match_info.get("id", ""), cause, base_url)
             call.ledger.expire_overdue()
@@ -224,7 +225,7 @@ class Api:
         store = call.ledger.store
 
         def remembering(status: int, body: str) -> Answer:
-            answer = Answer(fingerprint, status, body, request["request_id"])
+            answer = Answer(fingerprint, status, body, request[REQUEST_ID])
             if key:
                 store.remember(key, answer, call.ledger.now())
             return answer

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from services.checkout.sandbox.api import LEDGER, Api, Interrupt, render_error
+from services.checkout.sandbox.api import LEDGER, REQUEST_ID, Api, Interrupt, render_error
 from services.checkout.sandbox.errors import StripeError
 from services.checkout.sandbox.ledger import Ledger
 from services.checkout.sandbox.objects import make_id
@@ -28,20 +28,22 @@ MAX_BODY_BYTES = 512 * 1024
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give each request its id, and say what went wrong in Stripe's format, or as a page."""
-    request["request_id"] = make_id("req", 14)
+    request[REQUEST_ID] = make_id("req", 14)
     try:
         return await handler(request)
     except StripeError as refused:
         error = refused
+    except web.RequestPayloadError:
+        error = StripeError("The request's body cannot be read.")
     except web.HTTPRequestEntityTooLarge:
         error = StripeError("The request is too large.", status=413)
     except web.HTTPException:
         error = StripeError(f"Unrecognized request URL ({request.method}: {request.path}).", status=404)
     except Exception:  # noqa: BLE001 - whatever it is, the caller gets Stripe's 500
-        get_logger().exception("a request to the Stripe sandbox failed", request_id=request["request_id"])
+        get_logger().exception("a request to the Stripe sandbox failed", request_id=request[REQUEST_ID])
         error = StripeError("An unknown error occurred.", status=500, kind="api_error")
     if request.path.startswith("/v1/"):
-        return render_error(error, request["request_id"])
+        return render_error(error, request[REQUEST_ID])
     return render_refusal(str(error), error.status)
 
 

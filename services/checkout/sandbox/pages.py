@@ -9,6 +9,7 @@ from aiohttp import web
 from services.checkout.sandbox.api import LEDGER
 from services.checkout.sandbox.currencies import format_amount
 from services.checkout.sandbox.errors import StripeError
+from services.checkout.sandbox.form import parse_pairs
 from services.checkout.sandbox.ledger import Ledger
 from services.checkout.sandbox.payments import DECLINED, decline, pay, settle
 from services.checkout.sandbox.store import Object
@@ -79,8 +80,7 @@ async def show_session(request: web.Request) -> web.Response:
 async def answer_form(request: web.Request) -> web.Response:
     """`POST /pay/{id}`: one of the three buttons, or the whole request is refused."""
     ledger = request.app[LEDGER]
-    form = await request.post()
-    said = {text.lower() for pair in form.items() for text in pair if isinstance(text, str)}
+    said = {text.lower() for pair in parse_pairs(await request.read()) for text in pair}
     chosen = said & CHOICES
     if len(chosen) != 1:
         raise StripeError("Choose one of Pay, Decline and Cancel.")
@@ -88,9 +88,11 @@ async def answer_form(request: web.Request) -> web.Response:
     ledger.expire_overdue()
     with ledger.store.transaction():
         if chosen == {"pay"}:
-            return _leave(pay(ledger, session_id, delayed="delayed" in said), "return_url", "success_url")
+            session = pay(ledger, session_id, delayed="delayed" in said)
+            stays = session["redirect_on_completion"] == "if_required"
+            return _leave(session, "success_url" if stays else "return_url", "success_url")
         if chosen == {"decline"}:
-            return _pay_page(ledger, decline(ledger, session_id), DECLINED, 402)
+            return _pay_page(ledger, decline(ledger, session_id), DECLINED)
         session = ledger.require("checkout.session", session_id)
         return _leave(session, "cancel_url")
 
@@ -98,7 +100,7 @@ async def answer_form(request: web.Request) -> web.Response:
 async def settle_session(request: web.Request) -> web.Response:
     """`POST /pay/{id}/settle`: bring a delayed payment to its end, `outcome=succeeded` or `failed`."""
     ledger = request.app[LEDGER]
-    outcome = (await request.post()).get("outcome", "succeeded")
+    outcome = dict(parse_pairs(await request.read())).get("outcome", "succeeded")
     if outcome not in {"succeeded", "failed"}:
         raise StripeError("The outcome is either succeeded or failed.")
     with ledger.store.transaction():
@@ -120,7 +122,7 @@ def _leave(session: Object, *destinations: str) -> web.Response:
     return render_page("Payment cancelled", f"<p>The payment was cancelled. Nothing was charged.</p>{back}")
 
 
-def _pay_page(ledger: Ledger, session: Object, alert: str = "", status: int = 200) -> web.Response:
+def _pay_page(ledger: Ledger, session: Object, alert: str = "") -> web.Response:
     currency = session["currency"]
     lines = ledger.store.select("item", [], parent=session["id"], oldest_first=True)
     rows = "".join(
@@ -143,7 +145,7 @@ def _pay_page(ledger: Ledger, session: Object, alert: str = "", status: int = 20
         )
         + "</form>"
     )
-    return render_page(f"Pay {format_amount(session['amount_total'], currency)}", body, status)
+    return render_page(f"Pay {format_amount(session['amount_total'], currency)}", body)
 
 
 ROUTES = (

@@ -156,7 +156,10 @@ class Store:
         """Have an event delivered no more."""
         self._db.execute("DELETE FROM deliveries WHERE event_id = ?", (event_id,))
 
-    def due(self, now_s: float) -> list[Delivery]:
+    def due(self, now_s: float, limit: int) -> list[Delivery]:
         """Return the deliveries whose time has come, the longest due first."""
-        query = "SELECT body, attempts FROM deliveries JOIN objects ON id = event_id WHERE due_at <= ? ORDER BY due_at, sequence"
-        return [Delivery(json.loads(body), attempts) for body, attempts in self._db.execute(query, (now_s,))]
+        query = (
+            "SELECT body, attempts FROM deliveries JOIN objects ON id = event_id WHERE due_at <= ?"
+            " ORDER BY due_at, sequence LIMIT ?"
+        )
+        return [Delivery(json.loads(body), attempts) for body, attempts in self._db.execute(query, (now_s, limit))]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import sqlite3
 import time
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ import aiohttp
 
 from services.checkout.sandbox.ledger import Ledger
 from services.checkout.sandbox.store import Delivery
+from shared.log import get_logger
 
 TICK_S = 0.5
 ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=20)
@@ -39,12 +41,20 @@ class Sender:
         self._under_way: set[str] = set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; a disk that fails is tried again."""
+        while True:
+            try:
+                await self._work()
+            except* sqlite3.Error:
+                get_logger().exception("the Stripe sandbox cannot use its store")
+                await asyncio.sleep(TICK_S)
+
+    async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._ledger.scheduled.clear()
                 self._ledger.expire_overdue()
-                for delivery in self._ledger.store.due(self._ledger.now()):
+                for delivery in self._ledger.store.due(self._ledger.now(), 2 * AT_ONCE):
                     identifier = delivery.event["id"]
                     if identifier not in self._under_way and len(self._under_way) < AT_ONCE:
                         self._under_way.add(identifier)
