@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.plugins.s3",
     "tests.plugins.stack",
     "tests.plugins.serving",
+    "tests.plugins.stripe_sandbox",
 ]
