@@ -60,7 +60,7 @@ class Connection(web.RequestHandler):
     know; such a connection is closed after its answer, which also keeps trailers from becoming the next request's headers.
     """
 
-    __slots__ = ("_body_left", "_head", "_head_timer", "_in_progress", "_last", "_raw")
+    __slots__ = ("_body_left", "_half_open", "_head", "_head_timer", "_in_progress", "_last", "_raw")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -70,6 +70,7 @@ class Connection(web.RequestHandler):
         self._raw = False  # from here on all bytes go to the parser: a chunked body
         self._last = False  # the connection closes after the answer
         self._in_progress = False
+        self._half_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
@@ -94,6 +95,15 @@ class Connection(web.RequestHandler):
                 data = data[self._body_left :]
                 self._body_left = 0
             self._gather(data)
+
+    def stay_half_open(self) -> None:
+        """Keep the connection when the client has sent all it will: whether it got its answer is still to be seen."""
+        self._half_open = True
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own signature: True keeps the sending half
+        """Close with the client, unless its answer must first be followed to its end."""
+        self._last = self._last or self._half_open
+        return self._half_open
 
     def request_begins(self) -> None:
         """Note that an answer is being made: nothing else may be written; `shared.app` calls this."""
