@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -13,6 +14,7 @@ from shared.http_body import read_bytes
 MAX_JSON_BYTES = 64 * 1024
 JSON_TYPES = ("application/json", "text/json")
 FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_FORM_FIELDS = 20
 
 
 class WireModel(BaseModel):
@@ -89,3 +91,26 @@ async def parse_json(
     except ValidationError as error:
         raise refusal(error, missing=missing) from None
     raise BadRequest("Send the body as application/json.", "json_required")
+
+
+def _form_fields(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
+    except ValueError:
+        raise BadRequest("The form is not readable.", "invalid_form") from None
+    return dict(reversed(pairs))
+
+
+async def parse_form(request: web.Request, model: type[ModelT], *, missing: str = "") -> ModelT:
+    """Read a urlencoded form into `model`; another content type counts as an empty form, of a repeated name the first counts.
+
+    Raises BadRequest, NotAllowedValue or TooLarge.
+    """
+    body = await read_bytes(request, max_bytes=MAX_JSON_BYTES)
+    return parse_mapping(_form_fields(body) if request.content_type == FORM_TYPE else {}, model, missing=missing)
+
+
+async def parse_json_or_form(request: web.Request, model: type[ModelT], *, missing: str = "") -> ModelT:
+    """Read JSON, or a urlencoded form with the same fields, into `model`; raises as `parse_json` does."""
+    parse = parse_form if request.content_type == FORM_TYPE else parse_json
+    return await parse(request, model, missing=missing)
