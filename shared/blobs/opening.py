@@ -1,0 +1,29 @@
+"""Which object store the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.blobs.disk import DiskBlobStore
+from shared.blobs.store import BlobStore
+from shared.settings import StorageSettings
+
+
+@asynccontextmanager
+async def open_blob_store(settings: StorageSettings) -> AsyncIterator[BlobStore]:
+    """Open the store of `STORAGE_BACKEND`; a bucket that is down does not stop the start.
+
+    `DATA_DIR` has `objects/`, the files of the local store, and `spool/`, where uploads wait on every backend.
+    """
+    spool = settings.data_dir / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    if settings.storage_backend == "local":
+        root = settings.data_dir / "objects"
+        root.mkdir(exist_ok=True)
+        yield DiskBlobStore(root, spool)
+        return
+    from shared.blobs.s3 import open_s3_store  # noqa: PLC0415 - the SDK takes half a second and 40 MB: only where used
+
+    async with open_s3_store(settings.bucket, spool) as store:
+        yield store
