@@ -15,9 +15,9 @@ import pytest
 import stripe
 from aiohttp import web
 
+from services.checkout.sandbox.api import LEDGER
 from services.checkout.sandbox.app import create_app
 from services.checkout.sandbox.ledger import Ledger
-from services.checkout.sandbox.api import LEDGER
 from services.checkout.sandbox.settings import SandboxSettings
 from tests.plugins.serving import serving
 

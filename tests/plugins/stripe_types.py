@@ -10,7 +10,7 @@ import stripe
 from stripe import ListObject, StripeObject
 
 
-def faults_of(value: Any, hint: Any, path: str = "$") -> list[str]:
+def faults_of(value: Any, hint: Any, path: str = "$") -> list[str]:  # noqa: PLR0911 - one for each kind of type
     """Return what in `value` is not as the SDK's type `hint` has it, one sentence each; an empty list is a match."""
     if isinstance(hint, (str, ForwardRef)):
         name = hint if isinstance(hint, str) else hint.__forward_arg__
@@ -51,7 +51,11 @@ def _faults_of_list(value: Any, item: Any, path: str) -> list[str]:
 
 
 def _faults_of_page(value: Any, item: Any, path: str) -> list[str]:
-    if not isinstance(value, dict) or value.keys() != {"object", "data", "has_more", "url"} or value["object"] != "list":
+    if (
+        not isinstance(value, dict)
+        or value.keys() != {"object", "data", "has_more", "url"}
+        or value["object"] != "list"
+    ):
         return [f"{path} is no list object"]
     return [
         *_faults_of_list(value["data"], item, f"{path}.data"),

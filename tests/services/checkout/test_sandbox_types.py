@@ -123,4 +123,6 @@ async def test_an_answer_that_lacks_a_member_or_has_one_too_many_is_noticed(sand
     ]
     assert faults_of(answer | {"surprise": 1}, stripe.checkout.Session) == ["$.surprise is not in the SDK"]
     assert faults_of(answer | {"expires_at": "soon"}, stripe.checkout.Session) == ["$.expires_at is str, not int"]
-    assert faults_of(answer | {"status": "other"}, stripe.checkout.Session) == ["$.status is none of the values allowed"]
+    assert faults_of(answer | {"status": "other"}, stripe.checkout.Session) == [
+        "$.status is none of the values allowed"
+    ]
