@@ -42,14 +42,16 @@ async def _store_at(answer: Answer, spool: Path) -> AsyncIterator[S3BlobStore]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    try:
-        async with open_s3_store(_bucket(port), spool) as store:
+    async with open_s3_store(_bucket(port), spool) as store:
+        try:
             yield store
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # The client's side notices that it was reset, and closes too.
+            await asyncio.sleep(0.05)
 
 
 def _bucket(port: int) -> Bucket:
