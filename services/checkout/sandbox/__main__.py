@@ -9,6 +9,7 @@ from aiohttp import web
 from services.checkout.sandbox.app import create_app
 from services.checkout.sandbox.settings import SandboxSettings
 from shared.log import configure_logging
+from shared.server import open_socket
 from shared.settings import load_settings
 
 
@@ -20,7 +21,8 @@ def main() -> None:
         f"Stripe sandbox: no real money moves. Pay at http://{settings.host}:{settings.port}/ (development only).\n"
     )
     sys.stderr.flush()
-    web.run_app(create_app(settings), host=settings.host, port=settings.port, access_log=None, print=None)
+    sock = open_socket(settings.host, settings.port, shared=False)
+    web.run_app(create_app(settings), sock=sock, access_log=None, print=None)
 
 
 if __name__ == "__main__":
