@@ -1,0 +1,68 @@
+"""The whole API as one OpenAPI document, and every operation of it tried with generated requests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from openapi_spec_validator import validate
+
+from gateway.routes import ROUTES
+from shared.openapi import public_path
+from tests.plugins.stack import Stack
+
+EXAMPLES = 25
+METHODS = {"get", "put", "post", "delete", "patch", "head"}
+
+
+async def _document(stack: Stack) -> dict[str, object]:
+    async with aiohttp.ClientSession() as http, http.get(stack.url("gateway") + "/openapi.json") as answer:
+        document: dict[str, object] = await answer.json()
+        return document
+
+
+async def test_the_gateway_describes_every_row_of_its_table(stack: Stack) -> None:
+    paths = (await _document(stack))["paths"]
+    described = {(method.upper(), path.rstrip("/")) for path in paths for method in paths[path] if method in METHODS}
+    table = {(row.method, public_path(row.path).rstrip("/")) for row in ROUTES}
+    assert {row for row in table if row[0] != "HEAD"} <= described
+
+
+async def test_the_document_is_valid_openapi(stack: Stack) -> None:
+    validate(await _document(stack))
+
+
+async def _token(stack: Stack) -> str:
+    user = {"username": "schemathesis", "email": "s@example.com", "password": "correct horse battery"}
+    async with aiohttp.ClientSession() as http:
+        async with http.post(stack.url("auth-verify") + "/api/auth/register", json=user) as answer:
+            assert answer.status in {201, 409}
+        async with http.post(stack.url("auth-verify") + "/api/auth/login", json=user) as answer:
+            return str((await answer.json())["access_token"])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("who", ["nobody", "somebody"])
+async def test_no_generated_request_breaks_an_operation(stack: Stack, tmp_path: Path, who: str) -> None:
+    document = tmp_path / "openapi.json"
+    document.write_text(json.dumps(await _document(stack)))
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        str(document),
+        f"--url={stack.url('gateway')}",
+        f"--max-examples={EXAMPLES}",
+        "--checks=all",
+        "--seed=1",
+        "--workers=1",
+        "--continue-on-failure",
+        "--no-color",
+    ]
+    if who == "somebody":
+        command.append(f"--header=Authorization: Bearer {await _token(stack)}")
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert run.returncode == 0, run.stdout[-20000:] + run.stderr[-2000:]
