@@ -35,9 +35,10 @@ def reduction(width: int, height: int) -> int:
 def sharpness(picture: Image.Image, factor: int) -> float:
     """Return how much of the contrast around it the steepest 4 pixels hold, from 0 to 1.
 
-    `picture` is in grey, reduced by `factor`; pixels are those of the original. A sharp edge holds nearly all of it within 4 pixels, one blurred by a Gaussian of radius 6 a quarter; the contrast
-    of its own place is what counts, so it does not matter how much of the picture is in focus, or how dark it is.
-    Slow gradients are taken away first: they have no edges that could be sharp. Where nothing is left, it is 1.
+    `picture` is in grey, reduced by `factor`; the pixels meant here are those of the original. A sharp edge holds
+    nearly all of its contrast within 4 pixels, one blurred by a Gaussian of radius 6 a quarter. The contrast of its own
+    place is what counts, so it does not matter how much of the picture is in focus, or how dark it is. Slow gradients
+    are taken away first: they have no edges that could be sharp. Where nothing is left, it is 1.
     """
     detail = ImageChops.subtract(picture, picture.filter(ImageFilter.BoxBlur(24 / factor)), 1, 128)
     detail = detail.filter(ImageFilter.BoxBlur(1.5 / factor))

@@ -41,6 +41,7 @@ class ImageWorkers:
         self._room = processes + queue_limit
         self._turns = asyncio.Semaphore(processes)
         self._starting = asyncio.Lock()
+        self._closed = False
         self._pool: pebble.ProcessPool | None = None
         self._running: set[asyncio.Future[Any]] = set()
 
@@ -75,12 +76,13 @@ class ImageWorkers:
         return await self._make(target, partial(pixels.thumbnail_and_inspect, source, target, max_side=max_side))
 
     async def close(self) -> None:
-        """End the processes, and cancel what still waits for them."""
-        for future in self._running:
-            future.cancel()
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await asyncio.to_thread(_end, pool)
+        """End the processes; what runs is cancelled, what waits is refused."""
+        async with self._starting:
+            self._closed = True
+            for future in self._running:
+                future.cancel()
+            if self._pool is not None:
+                await asyncio.to_thread(_end, self._pool)
 
     async def _make(self, target: Path, work: Callable[[], _Result]) -> _Result:
         _touch(target)
@@ -123,17 +125,19 @@ class ImageWorkers:
     async def _started(self) -> pebble.ProcessPool:
         """Return a pool that works: started at first use, and anew after a worker died between two tasks."""
         async with self._starting:
+            if self._closed:
+                raise Unavailable
             if self._pool is None or not self._pool.active:
                 if self._pool is not None:
                     await asyncio.to_thread(_end, self._pool)
-                pool = pebble.ProcessPool(
+                # Kept before it starts: a call that is cancelled meanwhile must not lose it.
+                self._pool = pebble.ProcessPool(
                     max_workers=self._processes,
                     initializer=pixels.enter_worker,
                     initargs=(self._memory_bytes,),
                     context=multiprocessing.get_context("spawn"),
                 )
-                await asyncio.to_thread(getattr, pool, "active")  # asking starts it
-                self._pool = pool
+                await asyncio.to_thread(getattr, self._pool, "active")  # asking starts it
             return self._pool
 
 
