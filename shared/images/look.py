@@ -16,7 +16,7 @@ _CONTRAST_FLOOR = 8  # levels of 255; below, rounding and compression outweigh t
 _NOISE = 2  # levels that rounding and compression add to a difference
 _GRID = 32
 _WAVES = 8
-_AUDIBLE = 0.5  # levels; weaker waves are rounding, and would come out otherwise after re-encoding
+_ROUNDING = 0.3  # levels; weaker waves come out otherwise after re-encoding
 _COSINES = [
     [
         math.sqrt((1 if wave == 0 else 2) / _GRID) * math.cos(math.pi * wave * (2 * at + 1) / (2 * _GRID))
@@ -83,17 +83,12 @@ def _halved(picture: Image.Image, pick: Callable[[Image.Image, Image.Image], Ima
 
 
 def fingerprint(picture: Image.Image) -> Fingerprint:
-    """Take the fingerprint of an upright picture in RGB: the signs of its slowest cosine waves, and its mean colour."""
+    """Take the fingerprint of an upright picture in RGB."""
     tiny = picture.convert("L").convert("F").resize((_GRID, _GRID), Image.Resampling.BOX)
     levels = array("f", tiny.tobytes())
     rows = [levels[at : at + _GRID] for at in range(0, _GRID * _GRID, _GRID)]
     across = [[sum(map(operator.mul, wave, row)) for row in rows] for wave in _COSINES]
-    rising = falling = 0
-    for x, column in enumerate(across):
-        for y, wave in enumerate(_COSINES):
-            strength = sum(map(operator.mul, wave, column))
-            bit = 1 << (x * _WAVES + y) if x or y else 0
-            rising |= bit if strength > _AUDIBLE else 0
-            falling |= bit if strength < -_AUDIBLE else 0
-    red, green, blue = picture.resize((1, 1), Image.Resampling.BOX).tobytes()
-    return Fingerprint(rising, falling, (red, green, blue))
+    strengths = [sum(map(operator.mul, wave, column)) for column in across for wave in _COSINES]
+    # Square roots, so that the few slowest waves, which the light makes, do not outweigh what is in the picture.
+    waves = array("b", (round(math.copysign(2 * math.sqrt(max(0, abs(s) - _ROUNDING)), s)) for s in strengths[1:]))
+    return Fingerprint(waves.tobytes(), picture.resize((1, 1), Image.Resampling.BOX).tobytes())

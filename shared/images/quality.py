@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 MIN_SHORT_SIDE = 800
-# Measured (tests/shared/images): photos, text, shapes and noise 0.57 and more, also slightly soft ones (Gaussian of
-# radius 2); the same blurred with radius 6 at most 0.40, saved as JPEG of quality 40 at most 0.44.
+# Measured (tests/shared/images/test_quality.py): photos, text, shapes and noise have 0.79 and more, slightly soft ones
+# (a Gaussian of radius 2) 0.64; blurred with radius 6 at most 0.34, saved as JPEG of quality 40 after that 0.40.
 MIN_SHARPNESS = 0.48
-# Of the coarse waves that either picture shows, how many may differ; measured: re-encoded and resized copies at most
-# 0.06, different pictures 0.3 and more.
-_MAX_DIFFERENCE = 0.18
-_MAX_COLOUR_DISTANCE = 10
+# Measured there too: copies of a quarter of the size as JPEG of quality 50 differ by 0.13 at most (noise, whose waves
+# are the weakest; photos 0.01), different pictures by 0.53 and more.
+_MAX_DIFFERENCE = 0.2
+_MAX_COLOUR_DISTANCE = 10  # levels of 255
+_WAVES = 63
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A picture's coarse look: which of its 63 slowest waves rise, which fall, and its mean colour (RGB)."""
+    """A picture's coarse look: the strength of its 63 slowest waves (one signed byte each) and its mean colour (RGB)."""
 
-    rising: int
-    falling: int
-    colour: tuple[int, int, int]
+    waves: bytes
+    colour: bytes
 
     def __str__(self) -> str:
-        """Write it as 38 hexadecimal digits."""
-        return f"{self.rising:016x}{self.falling:016x}" + bytes(self.colour).hex()
+        """Write it as 132 hexadecimal digits."""
+        return (self.waves + self.colour).hex()
 
     @classmethod
     def parse(cls, text: str) -> Fingerprint:
         """Read what `str` wrote. Raises `ValueError`."""
-        if len(text) != 38:
-            raise ValueError("A fingerprint has 38 hexadecimal digits.")
-        red, green, blue = bytes.fromhex(text[32:])
-        return cls(int(text[:16], 16), int(text[16:32], 16), (red, green, blue))
+        data = bytes.fromhex(text)
+        if len(data) != _WAVES + 3:
+            raise ValueError("A fingerprint has 132 hexadecimal digits.")
+        return cls(data[:_WAVES], data[_WAVES:])
 
     def is_near(self, other: Fingerprint) -> bool:
         """Tell whether both are the same picture, re-encoded or resized."""
         if any(abs(a - b) > _MAX_COLOUR_DISTANCE for a, b in zip(self.colour, other.colour, strict=True)):
             return False
-        shown = (self.rising | self.falling | other.rising | other.falling).bit_count()
-        differing = ((self.rising ^ other.rising) | (self.falling ^ other.falling)).bit_count()
-        return differing <= _MAX_DIFFERENCE * shown
+        ours, theirs = array("b", self.waves), array("b", other.waves)
+        strength = sum(a * a + b * b for a, b in zip(ours, theirs, strict=True))
+        difference = sum((a - b) ** 2 for a, b in zip(ours, theirs, strict=True))
+        return difference <= _MAX_DIFFERENCE * strength
 
 
 @dataclass(frozen=True, slots=True)
