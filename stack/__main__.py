@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from stack.checks import check_ports, load_processes, uses_sandbox
+from stack.checks import check_ports, load_processes
 from stack.env import write_env
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,8 +20,8 @@ def main() -> None:
     if write_env(ROOT / ".env.example", ROOT / ".env"):
         sys.stdout.write("Wrote .env with fresh random secrets.\n")
     processes = load_processes()
-    sandbox = uses_sandbox(processes)
-    check_ports(process for process in processes if process.name != "stripe-sandbox" or sandbox)
+    sandbox = any(process.name == "stripe-sandbox" for process in processes)
+    check_ports(processes)
     if sandbox:
         sys.stdout.write("Payments go to the Stripe sandbox on this machine: no real money moves.\n")
     sys.stdout.flush()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.settings import GatewaySettings
-from services.auth_verify.settings import AuthVerifySettings
+from services.auth_verify.settings import Settings as AuthVerifySettings
 from services.checkout.sandbox.settings import SandboxSettings
 from services.checkout.settings import CheckoutSettings
 from services.media_store.settings import MediaStoreSettings
@@ -17,6 +17,7 @@ from services.temp_image.settings import TempImageSettings
 from shared.server import open_socket
 from shared.settings import ServerSettings, load_settings
 
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 PROCESSES: dict[str, type[ServerSettings]] = {
     "auth-verify": AuthVerifySettings,
     "temp-image": TempImageSettings,
@@ -24,6 +25,7 @@ PROCESSES: dict[str, type[ServerSettings]] = {
     "checkout": CheckoutSettings,
     "planter-orders": PlanterOrdersSettings,
     "gateway": GatewaySettings,
+    "stripe-sandbox": SandboxSettings,
 }
 
 
@@ -36,8 +38,16 @@ class Process:
 
 
 def load_processes() -> tuple[Process, ...]:
-    """Read the settings of every process; end with status 2 and one sentence at the first that is wrong."""
-    return tuple(Process(name, load_settings(model)) for name, model in PROCESSES.items())
+    """Read the settings of every process that is to run; end with status 2 and one sentence at the first that is wrong.
+
+    The Stripe sandbox is one of them where checkout's `STRIPE_API_BASE` is its own address.
+    """
+    checkout = load_settings(CheckoutSettings)
+    base = urlsplit(checkout.stripe_api_base)
+    sandbox = base.hostname in LOOPBACK and base.port == checkout.stripe_sandbox_port
+    return tuple(
+        Process(name, load_settings(model)) for name, model in PROCESSES.items() if name != "stripe-sandbox" or sandbox
+    )
 
 
 def check_ports(processes: Iterable[Process]) -> None:
