@@ -1,0 +1,1 @@
+"""auth-verify: users, their sessions and tokens, and organisations with their members."""

@@ -1,0 +1,1 @@
+"""What auth-verify keeps and asks: SQL, Redis, memory, argon2."""

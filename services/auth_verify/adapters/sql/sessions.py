@@ -1,0 +1,79 @@
+"""Sessions and their refresh tokens in SQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.auth_verify.adapters.sql.tables import REFRESH_TOKENS, SESSIONS
+from services.auth_verify.model import RefreshToken, Use
+from services.auth_verify.ports import Rotation
+from shared.database import Database
+
+TOKEN = sa.select(REFRESH_TOKENS, SESSIONS.c.user_id).join(SESSIONS)
+
+
+def _token(row: sa.Row[Any] | None) -> RefreshToken | None:
+    if row is None:
+        return None
+    return RefreshToken(row.digest, row.sid, row.user_id, row.expires_at, row.used_at)
+
+
+class SqlSessions:
+    """Keeps sessions; a session's tokens go with it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, first: RefreshToken, *, now: datetime) -> None:
+        """Insert the session and its first token; the user's expired sessions are deleted on the way."""
+        expired = (SESSIONS.c.user_id == first.user_id) & (SESSIONS.c.expires_at < now)
+        async with self._database.begin() as connection:
+            await connection.execute(sa.delete(SESSIONS).where(expired))
+            await connection.execute(
+                sa.insert(SESSIONS), {"sid": first.sid, "user_id": first.user_id, "expires_at": first.expires_at}
+            )
+            await connection.execute(
+                sa.insert(REFRESH_TOKENS),
+                {"digest": first.digest, "sid": first.sid, "expires_at": first.expires_at},
+            )
+
+    async def find(self, digest: str) -> RefreshToken | None:
+        """Look the digest up."""
+        async with self._database.read() as connection:
+            return _token((await connection.execute(TOKEN.where(REFRESH_TOKENS.c.digest == digest))).first())
+
+    async def rotate(self, digest: str, successor_digest: str, *, now: datetime, expires_at: datetime) -> Rotation:
+        """Lock the session, then judge: of simultaneous uses one is the first, the others are replays."""
+        is_this = REFRESH_TOKENS.c.digest == digest
+        sid = sa.select(REFRESH_TOKENS.c.sid).where(is_this).scalar_subquery()
+        async with self._database.begin() as connection:
+            # The session's row, not the token's: `end` takes them in this order too, so that they cannot deadlock.
+            # The token is read by a second statement, which sees what was committed during the wait.
+            await connection.execute(sa.select(SESSIONS.c.sid).where(SESSIONS.c.sid == sid).with_for_update())
+            token = _token((await connection.execute(TOKEN.where(is_this))).first())
+            if token is None:
+                return None
+            use = token.use_at(now)
+            if use is Use.FIRST:
+                await connection.execute(sa.update(REFRESH_TOKENS).where(is_this).values(used_at=now))
+                await connection.execute(
+                    sa.insert(REFRESH_TOKENS),
+                    {"digest": successor_digest, "sid": token.sid, "expires_at": expires_at},
+                )
+                await connection.execute(
+                    sa.update(SESSIONS).where(SESSIONS.c.sid == token.sid).values(expires_at=expires_at)
+                )
+                await connection.execute(
+                    sa.delete(REFRESH_TOKENS).where(
+                        REFRESH_TOKENS.c.sid == token.sid, REFRESH_TOKENS.c.expires_at < now
+                    )
+                )
+            return use, token
+
+    async def end(self, sid: str) -> None:
+        """Delete the session, and by the foreign key its tokens."""
+        async with self._database.begin() as connection:
+            await connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.sid == sid))

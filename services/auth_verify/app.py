@@ -1,0 +1,75 @@
+"""The composition root: opens every resource in one block, and builds the app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from services.auth_verify.adapters.argon2 import open_passwords
+from services.auth_verify.adapters.memory import MemoryFailedLogins
+from services.auth_verify.adapters.redis import RedisFailedLogins
+from services.auth_verify.adapters.sql.keys import SqlSigningKeys
+from services.auth_verify.adapters.sql.organizations import SqlOrganizations
+from services.auth_verify.adapters.sql.sessions import SqlSessions
+from services.auth_verify.adapters.sql.users import SqlUsers
+from services.auth_verify.handlers import ACCOUNTS, ORGANIZATIONS, ROUTES, SESSIONS, SIGNER
+from services.auth_verify.service import (
+    AccountService,
+    KeyRing,
+    LoginThrottle,
+    OrganizationService,
+    SecretSigner,
+    SessionService,
+    TokenSigner,
+)
+from services.auth_verify.settings import Settings
+from shared.app import CHECKS, base_app
+from shared.database import Database, migrate, open_database
+from shared.redis import open_redis
+from shared.revocations import open_revocations
+from shared.routes import ServiceInfo
+from shared.tokens import SERVICE_GUARD, VERIFIER, KeySource, ServiceGuard, SharedSecret, TokenVerifier
+
+NAME = "auth-verify"
+INFO = ServiceInfo(NAME, "Users, their access and refresh tokens, and organizations")
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def _prepare_keys(settings: Settings, database: Database) -> tuple[TokenSigner, KeySource]:
+    if settings.jwt_algorithm == "HS256":
+        return SecretSigner(settings.jwt_secret_key), SharedSecret(settings.jwt_secret_key)
+    ring = KeyRing(SqlSigningKeys(database, settings.internal_secret), settings.jwt_algorithm)
+    await ring.prepare()
+    return ring, ring
+
+
+async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[None]:
+    async with (
+        open_database(settings.database_url, settings.data_dir, NAME) as database,
+        open_redis(settings.redis_url) if settings.redis_url else nullcontext() as redis,
+        open_revocations(settings.redis_url, settings.data_dir) as revocations,
+        open_passwords() as passwords,
+    ):
+        await migrate(database, MIGRATIONS, NAME, settings.data_dir)
+        app[CHECKS]["database"] = database.check
+        users = SqlUsers(database)
+        throttle = LoginThrottle(RedisFailedLogins(redis) if redis else MemoryFailedLogins())
+        signer, keys = await _prepare_keys(settings, database)
+        app[SIGNER] = signer
+        app[VERIFIER] = TokenVerifier(settings, keys, revocations)
+        app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
+        app[ACCOUNTS] = AccountService(users, passwords, throttle)
+        app[SESSIONS] = SessionService(settings, SqlSessions(database), users, signer, revocations)
+        app[ORGANIZATIONS] = OrganizationService(SqlOrganizations(database), users)
+        yield
+
+
+def build_app(settings: Settings) -> web.Application:
+    """Build the app; its resources open when it starts."""
+    app = base_app(INFO, settings, ROUTES)
+    app.cleanup_ctx.append(partial(_resources, settings))
+    return app

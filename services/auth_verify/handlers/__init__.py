@@ -1,0 +1,8 @@
+"""The URL table: parse, call, render."""
+
+from services.auth_verify.handlers import auth, organizations
+from services.auth_verify.handlers.keys import ACCOUNTS, ORGANIZATIONS, SESSIONS, SIGNER
+
+__all__ = ["ACCOUNTS", "ORGANIZATIONS", "ROUTES", "SESSIONS", "SIGNER"]
+
+ROUTES = (*auth.ROUTES, *organizations.ROUTES)

@@ -1,0 +1,14 @@
+"""Where the handlers find the services in the app."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from services.auth_verify.service import AccountService, OrganizationService, SessionService, TokenSigner
+
+ACCOUNTS: Final = web.AppKey("ACCOUNTS", AccountService)
+SESSIONS: Final = web.AppKey("SESSIONS", SessionService)
+SIGNER: Final = web.AppKey("SIGNER", TokenSigner)
+ORGANIZATIONS: Final = web.AppKey("ORGANIZATIONS", OrganizationService)

@@ -1,0 +1,48 @@
+"""Registering, and checking who somebody is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import uuid4
+
+from services.auth_verify.model import MAX_LOGIN_KEY, User, login_key
+from services.auth_verify.ports import Passwords, Users
+from services.auth_verify.service.throttle import LoginThrottle
+from shared.clock import utc_now
+from shared.errors import NotAllowedValue, Unauthorized
+
+
+class AccountService:
+    """The users and their passwords."""
+
+    def __init__(
+        self, users: Users, passwords: Passwords, throttle: LoginThrottle, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._users = users
+        self._passwords = passwords
+        self._throttle = throttle
+        self._now = now
+
+    async def register(self, username: str, email: str, password: str, *, roles: tuple[str, ...] = ()) -> User:
+        """Keep a new user; raises Conflict (`user_exists`), NotAllowedValue or Unavailable."""
+        if max(len(login_key(username)), len(login_key(email))) > MAX_LOGIN_KEY:
+            raise NotAllowedValue("The username or email is too long.")
+        password_hash = await self._passwords.hash(password)
+        user = User(str(uuid4()), username, email, roles, self._now(), password_hash)
+        await self._users.add(user)
+        return user
+
+    async def authenticate(self, login: str, password: str, address: str) -> User:
+        """Return the user; raises Unauthorized, in the same words and time whatever was wrong, or TooManyRequests."""
+        await self._throttle.wait_turn(login, address)
+        user = None if "\x00" in login else await self._users.find(login_key(login))
+        matches = await self._passwords.verify(password, user.password_hash if user else None)
+        await self._throttle.note(login, address, success=matches)
+        if user is None or not matches:
+            raise Unauthorized("The username or password is not right.", code="invalid_credentials")
+        return user
+
+    async def get(self, user_id: str) -> User | None:
+        """Return the user with this id, if it is one of ours."""
+        return await self._users.get(user_id)

@@ -1,0 +1,99 @@
+"""Organisations and who belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from services.auth_verify.model import (
+    Member,
+    Members,
+    Organization,
+    Role,
+    login_key,
+    no_such_organization,
+    require_manager,
+    require_member,
+    with_member,
+    with_role,
+    without_member,
+)
+from services.auth_verify.ports import Organizations, Users
+from shared.clock import utc_now
+from shared.errors import NotFound
+
+
+def _parse_id(text: str) -> str:
+    """Return the id as it is kept; a malformed one is nobody's."""
+    try:
+        return str(UUID(text)) if len(text) == 36 else ""
+    except ValueError:
+        return ""
+
+
+class OrganizationService:
+    """What members may see and do; to everybody else an organisation does not exist."""
+
+    def __init__(self, organizations: Organizations, users: Users, *, now: Callable[[], datetime] = utc_now) -> None:
+        self._organizations = organizations
+        self._users = users
+        self._now = now
+
+    async def create(self, name: str, caller_id: str, caller_name: str) -> Organization:
+        """Keep a new organisation that the caller owns."""
+        organization = Organization(str(uuid4()), name, self._now())
+        await self._organizations.add(organization, Member(caller_id, caller_name, Role.OWNER))
+        return organization
+
+    async def of_user(self, caller_id: str) -> Sequence[tuple[Organization, Role]]:
+        """Return the caller's organisations with the caller's role."""
+        return await self._organizations.of_user(caller_id)
+
+    async def get(self, organization_id: str, caller_id: str) -> tuple[Organization, Members]:
+        """Return what a member may see; raises NotFound."""
+        found = await self._organizations.get(_parse_id(organization_id))
+        if found is None:
+            raise no_such_organization()
+        require_member(found[1], caller_id)
+        return found
+
+    async def role_of(self, organization_id: str, user_id: str) -> Role:
+        """Return a member's role; raises NotFound."""
+        _, members = await self.get(organization_id, user_id)
+        return members[user_id].role
+
+    async def add_member(
+        self, organization_id: str, caller_id: str, *, user_id: str | None, username: str | None, role: Role
+    ) -> Member:
+        """Add somebody by id or, among those registered here, by name; raises NotFound, Forbidden or Conflict."""
+        _, members = await self.get(organization_id, caller_id)
+        # Before anybody is looked up: who may not add learns nothing about users here.
+        require_manager(members, caller_id, role)
+        member = await self._candidate(user_id, username or "", role)
+        changed = await self._organizations.change_members(
+            _parse_id(organization_id), lambda present: with_member(present, caller_id, member)
+        )
+        return changed[member.user_id]
+
+    async def change_role(self, organization_id: str, caller_id: str, user_id: str, role: Role) -> Member:
+        """Give a member another role; raises NotFound, Forbidden or Conflict (`last_owner`)."""
+        changed = await self._organizations.change_members(
+            _parse_id(organization_id), lambda members: with_role(members, caller_id, user_id, role)
+        )
+        return changed[user_id]
+
+    async def remove_member(self, organization_id: str, caller_id: str, user_id: str) -> None:
+        """Take a member out, or leave; raises NotFound, Forbidden or Conflict (`last_owner`)."""
+        await self._organizations.change_members(
+            _parse_id(organization_id), lambda members: without_member(members, caller_id, user_id)
+        )
+
+    async def _candidate(self, user_id: str | None, username: str, role: Role) -> Member:
+        key = login_key(username)
+        user = await (self._users.get(user_id) if user_id is not None else self._users.find(key))
+        if user is not None and (user_id is not None or login_key(user.username) == key):
+            return Member(user.id, user.username, role)
+        if user_id is None:
+            raise NotFound("There is no such user.", "user_not_found")
+        return Member(user_id, user_id, role)  # another issuer's: its name is not known here

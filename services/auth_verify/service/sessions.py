@@ -1,0 +1,126 @@
+"""Sessions: an access token for a quarter of an hour, and a refresh token that is another one after each use."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from services.auth_verify.model import RefreshToken, Use, User
+from services.auth_verify.ports import Sessions, Users
+from services.auth_verify.service.signing import TokenSigner
+from shared.clock import utc_now
+from shared.errors import Unauthorized
+from shared.key_derivation import derive_key
+from shared.revocations import Revocations
+from shared.settings import TokenSettings
+
+ACCESS_TOKEN_LIFE_S = 15 * 60
+REFRESH_TOKEN_LIFE = timedelta(days=30)
+REFRESH_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a login and each refresh give."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in_s: int = ACCESS_TOKEN_LIFE_S
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _refused() -> Unauthorized:
+    return Unauthorized(
+        "The refresh token is not valid. Please sign in again.", invalid=True, code="invalid_refresh_token"
+    )
+
+
+class SessionService:
+    """Opens, continues and ends sessions."""
+
+    def __init__(
+        self,
+        settings: TokenSettings,
+        sessions: Sessions,
+        users: Users,
+        signer: TokenSigner,
+        revocations: Revocations,
+        *,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self._successor_key = derive_key(settings.internal_secret, "refresh token successors")
+        self._sessions = sessions
+        self._users = users
+        self._signer = signer
+        self._revocations = revocations
+        self._now = now
+
+    async def open(self, user: User) -> TokenPair:
+        """Begin a session of `user`."""
+        now, sid, token = self._now(), str(uuid4()), secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
+        first = RefreshToken(_digest(token), sid, user.id, now + REFRESH_TOKEN_LIFE)
+        await self._sessions.open(first, now=now)
+        return TokenPair(await self._access_token(user, sid), token)
+
+    async def refresh(self, token: str) -> TokenPair:
+        """Go on with a session; raises Unauthorized, and ends the session where the token was used before."""
+        now, successor = self._now(), self._successor(token)
+        rotation = await self._sessions.rotate(
+            _digest(token), _digest(successor), now=now, expires_at=now + REFRESH_TOKEN_LIFE
+        )
+        if rotation is None:
+            raise _refused()
+        use, known = rotation
+        if use is Use.REUSED:
+            await self._end(known.sid)
+        user = await self._users.get(known.user_id) if use in {Use.FIRST, Use.REPLAYED} else None
+        if user is None:
+            raise _refused()
+        return TokenPair(await self._access_token(user, known.sid), successor)
+
+    async def end(self, token: str) -> None:
+        """End the session of this refresh token, used or not; an unknown one ends nothing."""
+        known = await self._sessions.find(_digest(token))
+        if known is not None:
+            # In this order a failure leaves the token, so that asking again ends all of it.
+            await self._revocations.revoke(known.sid)
+            await self._sessions.end(known.sid)
+
+    async def _end(self, sid: str) -> None:
+        """End a session of which a token was stolen: the refresh tokens even where the access token cannot be revoked."""
+        try:
+            await self._revocations.revoke(sid)
+        finally:
+            await self._sessions.end(sid)
+
+    def _successor(self, token: str) -> str:
+        """Return the token's one successor: it can be given again without being kept, and nobody else can compute it."""
+        code = hmac.digest(self._successor_key, token.encode(), "sha256")
+        return base64.urlsafe_b64encode(code).rstrip(b"=").decode()
+
+    async def _access_token(self, user: User, sid: str) -> str:
+        issued_at = int(self._now().timestamp())
+        return await self._signer.sign(
+            {
+                "sub": user.id,
+                "username": user.username,
+                "roles": list(user.roles),
+                "iss": self._issuer,
+                "aud": self._audience,
+                "iat": issued_at,
+                "exp": issued_at + ACCESS_TOKEN_LIFE_S,
+                "jti": str(uuid4()),
+                "sid": sid,
+            }
+        )
