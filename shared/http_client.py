@@ -28,10 +28,11 @@ async def open_http_client() -> AsyncIterator[aiohttp.ClientSession]:
 
 @dataclass(frozen=True, slots=True)
 class ServiceAnswer:
-    """What another service answered: its status and JSON body (None where there is none)."""
+    """What another service answered: its status, and its body: JSON, other types as bytes, None where there is none."""
 
     status: int
     body: Any
+    content_type: str = ""
 
 
 class ServiceClient:
@@ -53,7 +54,7 @@ class ServiceClient:
     async def call(self, method: str, path: str, *, json: Any = None, token: str | None = None) -> ServiceAnswer:
         """Send one request with a service token (or `token`), and return the answer unless it is a 5xx.
 
-        Raises DependencyDown where no address answers in time, or the answer is a 5xx or no JSON.
+        Raises DependencyDown where no address answers in time, or the answer is a 5xx or says it is JSON and is not.
         """
         first = next(self._turns)
         failure: Exception | None = None
@@ -76,4 +77,5 @@ class ServiceClient:
             if response.status >= 500:
                 raise DependencyDown(self._name)
             is_json = "json" in response.content_type
-            return ServiceAnswer(response.status, await response.json(content_type=None) if is_json else None)
+            body = await response.json(content_type=None) if is_json else await response.read() or None
+            return ServiceAnswer(response.status, body, response.content_type)

@@ -1,0 +1,1 @@
+"""Checkout's ports over SQL, Stripe's SDK and HTTP."""

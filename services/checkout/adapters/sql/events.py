@@ -1,0 +1,72 @@
+"""Webhook events, each acted on once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from services.checkout.adapters.sql.tables import EVENTS
+from services.checkout.model import WebhookEvent
+from shared.database import Database
+
+T = EVENTS.c
+CLAIM_S = 20.0
+
+
+class SqlEvents:
+    """`Events` over SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def store(self, event: WebhookEvent, now: datetime) -> bool:
+        """Insert it; the primary key finds the duplicate."""
+        values = {"id": event.id, "type": event.type, "hint": asdict(event), "received_at": now, "attempts": 0}
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(EVENTS.insert().values(**values, next_try_at=now))
+        except IntegrityError:
+            async with self._database.read() as connection:
+                return await connection.scalar(sa.select(T.next_try_at).where(T.id == event.id)) is not None
+        return True
+
+    async def claim(self, event_id: str, now: datetime) -> bool:
+        """Put it off for whoever comes next."""
+        async with self._database.begin() as connection:
+            return (
+                await connection.execute(self._claim(now).where(T.id == event_id, T.next_try_at <= now))
+            ).rowcount == 1
+
+    async def claim_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
+        """Take those whose first try failed or was cut off."""
+        due = (
+            sa.select(T.id)
+            .where(T.next_try_at <= now)
+            .order_by(T.next_try_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.begin() as connection:
+            ids = list(await connection.scalars(due))
+            if not ids:
+                return []
+            taken = await connection.scalars(self._claim(now).where(T.id.in_(ids)).returning(T.hint))
+            return [WebhookEvent(**hint) for hint in taken]
+
+    async def put_off(self, event_id: str, until: datetime | None) -> None:
+        """Write when it is due again."""
+        async with self._database.begin() as connection:
+            await connection.execute(EVENTS.update().where(T.id == event_id).values(next_try_at=until))
+
+    async def forget(self, before: datetime) -> None:
+        """Delete old ones: Stripe repeats an event for three days."""
+        async with self._database.begin() as connection:
+            await connection.execute(EVENTS.delete().where(T.next_try_at.is_(None), T.received_at < before))
+
+    @staticmethod
+    def _claim(now: datetime) -> sa.Update:
+        return EVENTS.update().values(next_try_at=now + timedelta(seconds=CLAIM_S), attempts=T.attempts + 1)

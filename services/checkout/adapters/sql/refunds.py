@@ -1,0 +1,144 @@
+"""The rows of refunds and disputes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.checkout.adapters.sql.moves import queue_move
+from services.checkout.adapters.sql.tables import DISPUTES, REFUNDS, SESSIONS
+from services.checkout.model import (
+    NOT_GIVEN_BACK,
+    CheckoutSession,
+    Dispute,
+    ProviderRefund,
+    Refund,
+    move_for,
+)
+from shared.database import Database
+from shared.errors import NotAllowedValue
+
+T = REFUNDS.c
+COLUMNS = [T[field.name] for field in fields(Refund)]
+
+
+def too_much() -> NotAllowedValue:
+    """Return the refusal of a refund over what is left."""
+    return NotAllowedValue("amount: more than is left of the payment.", "refund_too_large")
+
+
+async def _given_back(connection: AsyncConnection, row_id: str) -> int:
+    total = sa.select(sa.func.coalesce(sa.func.sum(T.amount), 0)).where(
+        T.row_id == row_id, T.status.not_in(NOT_GIVEN_BACK)
+    )
+    return int(await connection.scalar(total) or 0)
+
+
+async def _lock(connection: AsyncConnection, row: CheckoutSession) -> None:
+    """Let the refunds of one session be decided one after the other (SQLite's transaction does so by itself)."""
+    await connection.execute(sa.select(SESSIONS.c.id).where(SESSIONS.c.id == row.id).with_for_update())
+
+
+async def _newest(connection: AsyncConnection, *where: Any) -> Refund | None:
+    query = sa.select(*COLUMNS).where(*where).order_by(T.created_at.desc(), T.id).limit(1)
+    found = (await connection.execute(query)).one_or_none()
+    return None if found is None else Refund(*found)
+
+
+class SqlRefunds:
+    """`Refunds` over SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def reserve(self, row: CheckoutSession, amount: int | None, reason: str | None, now: datetime) -> Refund:
+        """Decide under the session's lock, so that two at once never give back more than was paid."""
+        counts = (T.row_id == row.id, T.status.not_in(NOT_GIVEN_BACK))
+        async with self._database.begin() as connection:
+            await _lock(connection, row)
+            left = (row.charged_amount or 0) - await _given_back(connection, row.id)
+            if amount is None:
+                known = await _newest(connection, *counts) if left <= 0 else None
+            else:
+                known = await _newest(
+                    connection,
+                    *counts,
+                    T.amount == amount,
+                    T.reason.is_not_distinct_from(reason),
+                    T.answered.is_(False),
+                )
+            if known is not None:
+                return known
+            if left <= 0 or (amount or 0) > left:
+                raise too_much()
+            refund = Refund(
+                uuid4().hex, row.id, None, amount or left, row.charged_currency or row.currency, reason, "asking", 0
+            )
+            await connection.execute(REFUNDS.insert().values(**asdict(refund), answered=False, created_at=now))
+            return refund
+
+    async def next_attempt(self, refund: Refund) -> Refund:
+        """Raise the attempt unless somebody did."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                REFUNDS.update().where(T.id == refund.id, T.attempt == refund.attempt).values(attempt=T.attempt + 1)
+            )
+            return await _newest(connection, T.id == refund.id) or refund
+
+    async def finish(self, refund_id: str, status: str) -> None:
+        """Write the status of one that Stripe never made."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                REFUNDS.update().where(T.id == refund_id, T.refund_id.is_(None)).values(status=status)
+            )
+
+    async def answered(self, refund_id: str) -> None:
+        """Set the flag."""
+        async with self._database.begin() as connection:
+            await connection.execute(REFUNDS.update().where(T.id == refund_id).values(answered=True))
+
+    async def sync(self, row: CheckoutSession, seen: Sequence[ProviderRefund], now: datetime) -> CheckoutSession:
+        """Write each refund, the sum, and the order's move, in one transaction."""
+        async with self._database.begin() as connection:
+            await _lock(connection, row)
+            for refund in seen:
+                await self._write(connection, row, refund, now)
+            total = await _given_back(connection, row.id)
+            await connection.execute(SESSIONS.update().where(SESSIONS.c.id == row.id).values(refunded_amount=total))
+            asking = await _newest(connection, T.row_id == row.id, T.status == "asking")
+            move = move_for(row, "refunded", "Refunded.")
+            if move is not None and asking is None and total >= (row.charged_amount or 1):
+                await queue_move(connection, row.id, move, now)
+        return replace(row, refunded_amount=total)
+
+    @staticmethod
+    async def _write(connection: AsyncConnection, row: CheckoutSession, seen: ProviderRefund, now: datetime) -> None:
+        known = await _newest(connection, sa.or_(T.refund_id == seen.id, T.id == (seen.our_id or "")))
+        facts = {"refund_id": seen.id, "amount": seen.amount, "currency": seen.currency, "status": seen.status}
+        if known is not None:
+            await connection.execute(REFUNDS.update().where(T.id == known.id).values(**facts))
+            return
+        own = {"id": uuid4().hex, "row_id": row.id, "reason": None, "answered": True, "attempt": 0, "created_at": now}
+        await connection.execute(REFUNDS.insert().values(**facts, **own))
+
+    async def record_dispute(self, row: CheckoutSession, dispute: Dispute, now: datetime) -> None:
+        """Insert or replace it."""
+        facts = {
+            "amount": dispute.amount,
+            "currency": dispute.currency,
+            "reason": dispute.reason,
+            "status": dispute.status,
+        }
+        async with self._database.begin() as connection:
+            await _lock(connection, row)
+            changed = await connection.execute(
+                DISPUTES.update().where(DISPUTES.c.id == dispute.id).values(**facts, seen_at=now)
+            )
+            if not changed.rowcount:
+                await connection.execute(DISPUTES.insert().values(id=dispute.id, row_id=row.id, **facts, seen_at=now))

@@ -1,0 +1,242 @@
+"""Stripe over its own SDK, within eight seconds whatever happens, and the signatures of its webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import aiohttp
+import stripe
+
+from services.checkout.model import (
+    CheckoutSession,
+    Dispute,
+    PaymentProviderRefused,
+    PaymentProviderUnavailable,
+    ProviderRefund,
+    ProviderSession,
+    Refund,
+    WebhookEvent,
+)
+from services.checkout.settings import CheckoutSettings
+
+BUDGET_S = 8.0
+MAX_RETRIES = 2
+CONNECT_TIMEOUT_S = 2.0
+TOLERANCE_S = 300
+SESSION_PAGE = 100
+REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
+ROW_MARK, SITE_MARK, REFUND_MARK = "keepsake_row", "keepsake_site", "keepsake_refund"
+
+ResultT = TypeVar("ResultT")
+
+
+def _translate(error: stripe.StripeError) -> PaymentProviderUnavailable | PaymentProviderRefused:
+    """Tell what a retry may mend from what it may not."""
+    status = error.http_status or 503
+    headers: Mapping[str, str] = error.headers or {}
+    replayed = any(name.lower() == "idempotent-replayed" and value == "true" for name, value in headers.items())
+    if isinstance(error, stripe.IdempotencyError) and status != 409:
+        return PaymentProviderUnavailable(replayed=True)  # the key was used for other parameters: take the next
+    if status >= 500 or status in {409, 429}:
+        return PaymentProviderUnavailable(replayed=replayed and status != 409)
+    return PaymentProviderRefused(error.code or type(error).__name__)
+
+
+def _mark(metadata: Any, name: str) -> str | None:
+    value = (metadata or {}).get(name)
+    return value if isinstance(value, str) else None
+
+
+def _session(found: Mapping[str, Any]) -> ProviderSession:
+    intent = found.get("payment_intent")
+    intent_id = intent["id"] if isinstance(intent, Mapping) else intent
+    failed = isinstance(intent, Mapping) and intent["status"] in {"requires_payment_method", "canceled"}
+    return ProviderSession(
+        id=found["id"],
+        status=found["status"],
+        payment_status=found["payment_status"],
+        amount_total=found["amount_total"],
+        currency=found["currency"],
+        expires_at=datetime.fromtimestamp(found["expires_at"], UTC),
+        payment_intent=intent_id,
+        payment_failed=failed,
+        row_id=_mark(found.get("metadata"), ROW_MARK),
+        site=_mark(found.get("metadata"), SITE_MARK),
+        client_secret=found.get("client_secret"),
+    )
+
+
+def _refund(found: Mapping[str, Any]) -> ProviderRefund:
+    return ProviderRefund(
+        id=found["id"],
+        our_id=_mark(found.get("metadata"), REFUND_MARK),
+        amount=found["amount"],
+        currency=found["currency"],
+        status=found["status"] or "pending",
+    )
+
+
+class StripePayments:
+    """`Payments` over Stripe's SDK."""
+
+    def __init__(self, client: stripe.StripeClient, *, return_url: str, site: str) -> None:
+        self._client = client
+        self._return_url = return_url
+        self._site = site
+
+    async def create(self, row: CheckoutSession) -> ProviderSession:
+        """Ask with the row's attempt as idempotency key; everything sent comes from the row, so that a retry is equal."""
+        metadata = {ROW_MARK: row.id, SITE_MARK: self._site}
+        if row.image_id is not None:
+            metadata["imageId"] = row.image_id
+        if row.order_id is not None:
+            metadata["order_id"] = row.order_id
+        product = {"name": row.name} | ({"description": row.description} if row.description else {})
+        price = {"currency": row.currency, "unit_amount": row.unit_amount, "product_data": product}
+        params: Any = {
+            "ui_mode": "embedded_page",
+            "mode": "payment",
+            "line_items": [{"price_data": price, "quantity": row.quantity}],
+            "return_url": self._return_url,
+            "client_reference_id": row.id,
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata},
+            "expires_at": int(row.expires_at.timestamp()),
+        }
+        key = f"keepsake-session-{row.id}-{row.attempt}"
+        return _session(
+            await self._ask(lambda: self._client.v1.checkout.sessions.create_async(params, {"idempotency_key": key}))
+        )
+
+    async def retrieve(self, session_id: str) -> ProviderSession | None:
+        """Ask for the session with its payment intent, which alone says that a delayed payment failed."""
+        sessions = self._client.v1.checkout.sessions
+        found = await self._find(lambda: sessions.retrieve_async(session_id, {"expand": ["payment_intent"]}))
+        return None if found is None else _session(found)
+
+    async def expire(self, session_id: str) -> bool:
+        """Ask; Stripe refuses it where the session is not open."""
+        try:
+            await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(session_id))
+        except PaymentProviderRefused:
+            return False
+        return True
+
+    async def sessions_since(self, since: datetime) -> AsyncIterator[ProviderSession]:
+        """Iterate over this account's sessions that were made since then."""
+        params: Any = {"created": {"gte": int(since.timestamp())}, "limit": SESSION_PAGE}
+        while True:
+            page = await self._ask(lambda: self._client.v1.checkout.sessions.list_async(params))
+            for found in page["data"]:
+                yield _session(found)
+            if not page["has_more"]:
+                return
+            params["starting_after"] = page["data"][-1]["id"]
+
+    async def marks_of(self, payment_intent: str) -> tuple[str | None, str | None]:
+        """Read them from the payment intent's metadata."""
+        found = await self._find(lambda: self._client.v1.payment_intents.retrieve_async(payment_intent))
+        metadata = (found or {}).get("metadata")
+        return _mark(metadata, ROW_MARK), _mark(metadata, SITE_MARK)
+
+    async def refund(self, row: CheckoutSession, refund: Refund) -> ProviderRefund:
+        """Ask with the refund row's attempt as idempotency key."""
+        metadata = {REFUND_MARK: refund.id, ROW_MARK: row.id}
+        params: Any = {"payment_intent": row.payment_intent, "amount": refund.amount, "metadata": metadata}
+        if refund.reason in REASONS:
+            params["reason"] = refund.reason
+        elif refund.reason:
+            metadata["reason"] = refund.reason
+        key = f"keepsake-refund-{refund.id}-{refund.attempt}"
+        return _refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, {"idempotency_key": key})))
+
+    async def refunds_of(self, payment_intent: str) -> Sequence[ProviderRefund]:
+        """Ask for the list; more than a hundred refunds of one payment there are not."""
+        params: Any = {"payment_intent": payment_intent, "limit": SESSION_PAGE}
+        page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
+        return [_refund(found) for found in page["data"]]
+
+    async def dispute(self, dispute_id: str) -> Dispute | None:
+        """Ask for the dispute."""
+        found = await self._find(lambda: self._client.v1.disputes.retrieve_async(dispute_id))
+        if found is None:
+            return None
+        names = ("id", "payment_intent", "amount", "currency", "reason", "status")
+        return Dispute(**{name: found[name] for name in names})
+
+    async def _find(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> Mapping[str, Any] | None:
+        try:
+            return await self._ask(call)
+        except PaymentProviderRefused as error:
+            if error.refusal == "resource_missing":
+                return None
+            raise
+
+    @staticmethod
+    async def _ask(call: Callable[[], Coroutine[Any, Any, Any]]) -> Mapping[str, Any]:
+        """Run one call of the SDK with all its retries within the budget; anything that is no answer is `unavailable`."""
+        try:
+            async with asyncio.timeout(BUDGET_S):
+                answer = await call()
+            found: Mapping[str, Any] = answer.to_dict()
+        except stripe.StripeError as error:
+            raise _translate(error) from error
+        except (TimeoutError, OSError, aiohttp.ClientError, ValueError, LookupError, AttributeError) as error:
+            raise PaymentProviderUnavailable from error
+        return found
+
+
+@asynccontextmanager
+async def open_payments(settings: CheckoutSettings) -> AsyncIterator[StripePayments]:
+    """Open the SDK's client on a connection pool of its own."""
+    stripe.enable_telemetry = False
+    timeout = aiohttp.ClientTimeout(total=BUDGET_S, sock_connect=CONNECT_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        client = stripe.StripeClient(
+            settings.stripe_secret_key,
+            base_addresses={"api": settings.stripe_api_base},
+            max_network_retries=MAX_RETRIES,
+            http_client=stripe.AIOHTTPClient(timeout=timeout, session=session),
+        )
+        return_url = f"{settings.frontend_url}/hero-me?session_id={{CHECKOUT_SESSION_ID}}"
+        yield StripePayments(client, return_url=return_url, site=settings.public_url)
+
+
+def verify_event(payload: bytes, signature: str, secrets: Sequence[str]) -> WebhookEvent | None:
+    """Return the event if one of the secrets signed it within five minutes of now, either way; else None."""
+    if not any(_is_signed(payload, signature, secret) for secret in secrets):
+        return None
+    try:
+        event = json.loads(payload)
+        thing = event["data"]["object"]
+        metadata = thing.get("metadata") or {}
+        found = WebhookEvent(
+            id=event["id"],
+            type=event["type"],
+            object_id=thing.get("id") or "",
+            payment_intent=thing.get("payment_intent"),
+            row_id=_mark(metadata, ROW_MARK),
+            site=_mark(metadata, SITE_MARK),
+            account=event.get("account"),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    texts = (found.id, found.type, found.object_id, found.payment_intent or "")
+    if not all(isinstance(text, str) and text.isprintable() for text in texts) or not found.id:
+        return None
+    return found
+
+
+def _is_signed(payload: bytes, signature: str, secret: str) -> bool:
+    with suppress(stripe.SignatureVerificationError, ValueError, TypeError):
+        stripe.WebhookSignature.verify_header(payload, signature, secret, TOLERANCE_S)
+        # The SDK takes events dated in the future: anybody who has one signature could keep it for later.
+        stamps = [part.partition("=")[2] for part in signature.split(",") if part.startswith("t=")]
+        return int(stamps[0]) <= time.time() + TOLERANCE_S
+    return False

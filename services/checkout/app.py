@@ -1,0 +1,162 @@
+"""The composition of checkout: its database, Stripe, the other services, durable storage, and the sweeper."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from services.checkout.adapters.http import HttpOrders, HttpTempImages
+from services.checkout.adapters.sql import SqlEvents, SqlMoves, SqlRefunds, SqlSessions
+from services.checkout.adapters.sql.tables import IDEMPOTENCY_KEYS
+from services.checkout.adapters.stripe import open_payments, verify_event
+from services.checkout.adapters.toml import read_catalogue
+from services.checkout.handlers import (
+    CATALOGUE,
+    KEYS,
+    PUBLIC_URL,
+    PUBLISHABLE_KEY,
+    ROUTES,
+    SERVICE,
+    VAULT,
+    VERIFY_EVENT,
+)
+from services.checkout.ports import Events, Moves, Orders, Payments, Refunds, Sessions, TempImages, Vault
+from services.checkout.service import CheckoutService, Opening, Refunding, Settlement, Sweeper, Viewing, Webhooks
+from services.checkout.settings import CheckoutSettings
+from shared.app import CHECKS, base_app
+from shared.blobs import open_blob_store
+from shared.clock import utc_now
+from shared.database import migrate, open_database
+from shared.http_client import ServiceClient, open_http_client
+from shared.idempotency import IdempotencyKeys
+from shared.log import get_logger
+from shared.routes import ServiceInfo
+from shared.tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
+from shared.verifier import open_verifier
+
+NAME = "checkout"
+MIGRATIONS = Path(__file__).with_name("migrations")
+INFO = ServiceInfo(NAME, "Stripe embedded checkout that never loses a paid photo.", NAME)
+
+
+def build_service(
+    settings: CheckoutSettings,
+    *,
+    sessions: Sessions,
+    moves: Moves,
+    events: Events,
+    refunds: Refunds,
+    payments: Payments,
+    images: TempImages,
+    orders: Orders,
+    vault: Vault,
+    keys: IdempotencyKeys,
+    now: Callable[[], datetime] = utc_now,
+) -> CheckoutService:
+    """Wire the use cases to what they need."""
+    wake = asyncio.Event()
+    settlement = Settlement(
+        sessions=sessions, payments=payments, images=images, vault=vault, now=now, on_change=wake.set
+    )
+    opening = Opening(
+        sessions=sessions,
+        payments=payments,
+        images=images,
+        orders=orders,
+        settlement=settlement,
+        image_ttl_s=settings.checkout_session_ttl_s,
+        now=now,
+        on_change=wake.set,
+    )
+    webhooks = Webhooks(
+        sessions=sessions,
+        events=events,
+        refunds=refunds,
+        payments=payments,
+        settlement=settlement,
+        opening=opening,
+        site=settings.public_url,
+        now=now,
+    )
+    sweeper = Sweeper(
+        sessions=sessions,
+        moves=moves,
+        events=events,
+        images=images,
+        orders=orders,
+        settlement=settlement,
+        webhooks=webhooks,
+        forget_keys=keys.forget_old,
+        wake=wake,
+        now=now,
+    )
+    return CheckoutService(
+        opening=opening,
+        viewing=Viewing(sessions=sessions, settlement=settlement, now=now),
+        webhooks=webhooks,
+        refunding=Refunding(
+            sessions=sessions, refunds=refunds, payments=payments, settlement=settlement, now=now, on_change=wake.set
+        ),
+        settlement=settlement,
+        sweeper=sweeper,
+    )
+
+
+@asynccontextmanager
+async def _working(service: CheckoutService) -> AsyncIterator[None]:
+    """Run the sweeper, and at the end let what is under way finish."""
+    sweeping = asyncio.create_task(service.sweeper.run())
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
+        await service.settlement.close()
+
+
+def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now) -> web.Application:
+    """Build the app. Raises CatalogueInvalid."""
+    app = base_app(INFO, settings, ROUTES)
+    app[CATALOGUE] = read_catalogue(settings.catalogue_file)
+    app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
+    app[PUBLISHABLE_KEY] = settings.stripe_publishable_key
+    app[PUBLIC_URL] = settings.public_url
+    app[VERIFY_EVENT] = partial(verify_event, secrets=settings.stripe_webhook_secret)
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(open_database(settings.database_url, settings.data_dir, NAME))
+            await migrate(database, MIGRATIONS, NAME, settings.data_dir)
+            app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
+            app[VAULT] = vault = await stack.enter_async_context(open_blob_store(settings))
+            http = await stack.enter_async_context(open_http_client())
+            client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
+            app[KEYS] = keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
+            app[SERVICE] = service = build_service(
+                settings,
+                sessions=SqlSessions(database),
+                moves=SqlMoves(database),
+                events=SqlEvents(database),
+                refunds=SqlRefunds(database),
+                payments=await stack.enter_async_context(open_payments(settings)),
+                images=HttpTempImages(client(settings.temp_image_url, name="temp-image")),
+                orders=HttpOrders(client(settings.planter_orders_url, name="planter-orders")),
+                vault=vault,
+                keys=keys,
+                now=now,
+            )
+            app[CHECKS].update(database=database.check, storage=vault.check)
+            if settings.uses_sandbox:
+                get_logger().warning("the Stripe sandbox is used: no real money moves")
+            await stack.enter_async_context(_working(service))
+            yield
+
+    app.cleanup_ctx.append(resources)
+    return app

@@ -1,0 +1,215 @@
+"""What each call does, from the request to the answer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from services.checkout.model import Catalogue, CheckoutSession, ImageState
+from services.checkout.ports import EventVerifier, Vault
+from services.checkout.schemas import (
+    ImageAnswer,
+    RefundAnswer,
+    RefundRequest,
+    SessionAnswer,
+    SessionRequest,
+    StatusAnswer,
+    StatusQuery,
+    WebhookAnswer,
+)
+from services.checkout.service import CheckoutService
+from shared.clock import rfc3339
+from shared.errors import BadRequest, NotAllowedValue, Unauthorized
+from shared.http_body import MIB, read_bytes
+from shared.idempotency import Claim, IdempotencyKeys
+from shared.parsing import WireModel, parse_json, parse_query
+from shared.routes import Access, Answer, Route
+from shared.tokens import identify, identify_if_any
+
+SERVICE: Final = web.AppKey("SERVICE", CheckoutService)
+CATALOGUE: Final = web.AppKey("CATALOGUE", Catalogue)
+KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
+VAULT: Final = web.AppKey("VAULT", Vault)
+PUBLISHABLE_KEY: Final = web.AppKey("PUBLISHABLE_KEY", str)
+PUBLIC_URL: Final = web.AppKey("PUBLIC_URL", str)
+VERIFY_EVENT: Final = web.AppKey("VERIFY_EVENT", EventVerifier)
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+
+def _json(answer: WireModel) -> web.Response:
+    return web.Response(text=answer.model_dump_json(), content_type="application/json", headers=PRIVATE)
+
+
+async def open_session(request: web.Request) -> web.Response:
+    """Sell an image, an order, or the default item."""
+
+    async def work(claim: Claim) -> web.Response:
+        wanted = await parse_json(request, SessionRequest)
+        claim.check(wanted.model_dump_json().encode())
+        if wanted.order_id is not None and (wanted.imageId is not None or wanted.sku is not None):
+            raise NotAllowedValue("order_id: cannot be sent together with imageId or sku.", "order_and_image")
+        cart = request.app[CATALOGUE].choose(
+            sku=wanted.sku,
+            quantity=wanted.quantity,
+            currency=wanted.currency.lower(),
+            for_order=wanted.order_id is not None,
+        )
+        user = await identify(request) if wanted.order_id is not None else None
+        row = await request.app[SERVICE].opening.open(
+            cart, image_id=wanted.imageId, order_id=wanted.order_id, user_id=user.user_id if user else None
+        )
+        return _json(_as_session(row, request.app[PUBLISHABLE_KEY]))
+
+    return await request.app[KEYS].run(request, work)
+
+
+def _as_session(row: CheckoutSession, publishable_key: str) -> SessionAnswer:
+    return SessionAnswer(
+        client_secret=row.client_secret or "",
+        session_id=row.session_id or "",
+        expires_at=rfc3339(row.expires_at),
+        publishable_key=publishable_key,
+    )
+
+
+async def _user_if_any(request: web.Request) -> str | None:
+    """Return who asks; a bad token is nobody's, so that it tells nothing about the session."""
+    try:
+        principal = await identify_if_any(request)
+    except Unauthorized:
+        return None
+    return principal.user_id if principal else None
+
+
+async def session_status(request: web.Request) -> web.Response:
+    """Say how a session stands."""
+    query = parse_query(request, StatusQuery, missing="session_id is required")
+    viewing = request.app[SERVICE].viewing
+    row = await viewing.status(query.session_id, await _user_if_any(request))
+    metadata = {"imageId": row.image_id, "order_id": row.order_id}
+    return _json(
+        StatusAnswer(
+            status=row.status,
+            metadata={name: value for name, value in metadata.items() if value is not None},
+            payment_status=row.payment_status,
+            amount_total=row.amount_total if row.charged_amount is None else row.charged_amount,
+            currency=row.charged_currency or row.currency,
+            order_id=row.order_id,
+            image=_image_of(row, request.app[PUBLIC_URL], is_shown=viewing.is_shown(row)),
+        )
+    )
+
+
+def _image_of(row: CheckoutSession, public_url: str, *, is_shown: bool) -> ImageAnswer | None:
+    if row.image_state is ImageState.NONE:
+        return None
+    if row.image_state is ImageState.PROMOTED:
+        url = f"{public_url}/api/checkout/sessions/{row.session_id}/image" if is_shown else None
+        return ImageAnswer(state="promoted", url=url)
+    return ImageAnswer(state="released" if row.image_state is ImageState.RELEASED else "held", url=None)
+
+
+async def session_image(request: web.Request) -> web.StreamResponse:
+    """Send the bought image."""
+    row = await request.app[SERVICE].viewing.image(request.match_info["session_id"])
+    async with request.app[VAULT].open(row.image_key or "") as image:
+        response = web.StreamResponse(
+            headers=PRIVATE | {"Content-Disposition": "inline", "Cross-Origin-Resource-Policy": "cross-origin"}
+        )
+        response.content_type = row.image_type or "application/octet-stream"
+        response.content_length = image.facts.size
+        await response.prepare(request)
+        if request.method != "HEAD":
+            async for chunk in image.chunks:
+                await response.write(chunk)
+        await response.write_eof()
+    return response
+
+
+async def webhook(request: web.Request) -> web.Response:
+    """Take one of Stripe's events."""
+    payload = await read_bytes(request, max_bytes=MIB)
+    event = request.app[VERIFY_EVENT](payload, request.headers.get("Stripe-Signature", ""))
+    if event is None:
+        raise BadRequest("The event is not signed as it must be.", "webhook_not_accepted")
+    await request.app[SERVICE].webhooks.take(event)
+    return _json(WebhookAnswer(received=True))
+
+
+async def refund(request: web.Request) -> web.Response:
+    """Give money back."""
+    wanted = await parse_json(request, RefundRequest)
+    if wanted.session_id is None and wanted.order_id is None:
+        raise BadRequest("session_id or order_id is required.", "missing_field")
+    if wanted.session_id is not None and wanted.order_id is not None:
+        raise NotAllowedValue("order_id: cannot be sent together with session_id.", "session_and_order")
+    row, made = await request.app[SERVICE].refunding.refund(**wanted.model_dump())
+    return _json(
+        RefundAnswer(
+            refund_id=made.id,
+            status=made.status,
+            amount=made.amount,
+            currency=made.currency,
+            session_id=row.session_id or "",
+        )
+    )
+
+
+async def expire_session(request: web.Request) -> web.Response:
+    """Close the session of an order that is to be deleted."""
+    await request.app[SERVICE].opening.expire_for_order(request.match_info["order_id"])
+    return web.Response(status=204)
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/api/checkout/embedded-session",
+        handler=open_session,
+        summary="Open a session for Stripe's embedded form, or get the open one of the same purchase again",
+        body=SessionRequest,
+        answers={200: Answer("An open session", SessionAnswer)},
+        refusals=(401, 409),
+    ),
+    Route(
+        method="GET",
+        path="/api/checkout/session-status",
+        handler=session_status,
+        summary="How a session stands",
+        query=StatusQuery,
+        answers={200: Answer("The session", StatusAnswer)},
+    ),
+    Route(
+        method="GET",
+        path="/api/checkout/sessions/{session_id}/image",
+        handler=session_image,
+        summary="The bought image, for 24 hours after the payment",
+        answers={200: Answer("The exact bytes that were uploaded", content_type="image/*")},
+        refusals=(409,),
+    ),
+    Route(
+        method="POST",
+        path="/api/checkout/webhook",
+        handler=webhook,
+        summary="Stripe's events, signed",
+        answers={200: Answer("Taken", WebhookAnswer)},
+    ),
+    Route(
+        method="POST",
+        path="/api/checkout/refunds",
+        handler=refund,
+        summary="Give back a payment, or a part of it",
+        access=Access.ADMIN,
+        body=RefundRequest,
+        answers={200: Answer("The refund", RefundAnswer)},
+        refusals=(409,),
+    ),
+    Route(
+        method="POST",
+        path="/internal/orders/{order_id}/expire-session",
+        handler=expire_session,
+        summary="Close the open session of an order",
+        access=Access.SERVICE,
+    ),
+)

@@ -1,0 +1,385 @@
+"""What is sold, what a checkout session is and how it moves, decided without asking anybody."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal, TypedDict
+
+from shared.errors import Conflict, FieldError, KeepsakeError, NotAllowedValue, NotFound, Unavailable
+
+SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
+IMAGE_ID = re.compile(r"[0-9a-f]{32}")
+ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+DEFAULT_SKU = "hero-me-board"
+ORDER_SKU = "pet-planter"
+DEFAULT_CURRENCY = "usd"
+# Stripe takes these only in steps: three decimals with the last one 0, or hundredths of what has no fraction.
+STEPS = {"bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10, "isk": 100, "ugx": 100}
+HOLD_AFTER_EXPIRY = timedelta(hours=2)
+HOLD_AHEAD = timedelta(hours=24)  # for as long as nobody knows how a payment ends, or where a person must look
+IMAGE_SHOWN_FOR = timedelta(hours=24)
+PAYABLE_ORDERS = frozenset({"pending", "awaiting_payment"})
+
+
+class PaymentProviderUnavailable(Unavailable):
+    """Stripe does not answer, or is busy; whether it did what was asked is not known."""
+
+    def __init__(self, *, replayed: bool = False) -> None:
+        """Remember whether it was the stored failure of an idempotency key, which no retry with that key can mend."""
+        super().__init__(
+            "The payment provider is not available right now. Please try again shortly.",
+            code="payment_provider_unavailable",
+            retry_after_s=2,
+        )
+        self.replayed = replayed
+
+
+class PaymentProviderRefused(KeepsakeError):
+    """Stripe answered, and refuses what we ask: our mistake or our settings'; `refusal` is Stripe's own code."""
+
+    status = 502
+    default_code = "payment_provider_unavailable"
+
+    def __init__(self, refusal: str = "") -> None:
+        """Use one sentence for all of them; the log has the cause."""
+        super().__init__("The payment provider did not accept the request. Please try again later.")
+        self.refusal = refusal
+
+
+def unknown_session() -> NotFound:
+    """Return the refusal of a session that is not there, or is not the caller's."""
+    return NotFound("There is no such checkout session.", "session_not_found")
+
+
+def unknown_order() -> NotFound:
+    """Return the refusal of an order that is not there, or is not the caller's."""
+    return NotFound("There is no such order.", "order_not_found")
+
+
+def image_unavailable() -> Conflict:
+    """Return the refusal of an image that cannot be bought any more."""
+    return Conflict("The image is not available any more. Please upload it again.", "image_unavailable")
+
+
+def order_paid() -> Conflict:
+    """Return the refusal of a second payment."""
+    return Conflict("This order has been paid, or is being paid, already.", "order_paid")
+
+
+def _refusal(field: str, message: str, code: str) -> NotAllowedValue:
+    return NotAllowedValue(f"{field}: {message}.", code, errors=(FieldError(field, message),))
+
+
+class Purpose(StrEnum):
+    """What a product is made from."""
+
+    IMAGE = "image"
+    ORDER = "order"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One thing for sale; `prices` are minor units of each currency for one piece."""
+
+    sku: str
+    name: str
+    description: str
+    max_quantity: int
+    purpose: Purpose
+    prices: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All products by sku; the only source of prices."""
+
+    products: Mapping[str, Product]
+
+    def choose(self, *, sku: str | None, quantity: int, currency: str, for_order: bool) -> Cart:
+        """Return the cart, or raise NotAllowedValue for what is not sold like that."""
+        product = self.products.get(sku or self._default_sku(for_order=for_order))
+        if product is None or (product.purpose is Purpose.ORDER) is not for_order:
+            raise _refusal("sku", "there is no such product", "unknown_sku")
+        if not 1 <= quantity <= product.max_quantity:
+            raise _refusal("quantity", f"must be from 1 to {product.max_quantity}", "quantity_not_allowed")
+        if currency not in product.prices:
+            raise _refusal("currency", "the product is not sold in this currency", "currency_not_allowed")
+        return Cart(product, quantity, currency)
+
+    def _default_sku(self, *, for_order: bool) -> str:
+        default = ORDER_SKU if for_order else DEFAULT_SKU
+        fitting = [sku for sku, product in self.products.items() if (product.purpose is Purpose.ORDER) is for_order]
+        return default if default in fitting or not fitting else fitting[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Cart:
+    """A product, how many of it, and the currency it is paid in."""
+
+    product: Product
+    quantity: int
+    currency: str
+
+    @property
+    def unit_amount(self) -> int:
+        """The price of one piece, in minor units."""
+        return self.product.prices[self.currency]
+
+
+class State(StrEnum):
+    """Where a session stands; it moves forward alone."""
+
+    CREATING = "creating"  # our row is there; whether Stripe knows the session is not certain
+    OPEN = "open"
+    PROCESSING = "processing"  # the customer is done, the money is still on its way
+    EXPIRED = "expired"
+    FAILED = "failed"
+    ABANDONED = "abandoned"  # never reached a customer
+    NEEDS_REVIEW = "needs_review"  # paid, but not what was asked for: nothing is fulfilled until a person looked
+    PAID = "paid"
+
+
+RANK = {
+    State.CREATING: 0,
+    State.OPEN: 1,
+    State.PROCESSING: 2,
+    State.EXPIRED: 3,
+    State.FAILED: 3,
+    State.ABANDONED: 3,
+    State.NEEDS_REVIEW: 4,
+    State.PAID: 4,
+}
+NOT_GIVEN_BACK = frozenset({"failed", "canceled", "refused"})  # refunds that took nothing
+LIVE = frozenset({State.CREATING, State.OPEN, State.PROCESSING})
+ENDED_UNPAID = frozenset({State.EXPIRED, State.FAILED, State.ABANDONED})
+CHARGED = frozenset({State.PAID, State.NEEDS_REVIEW})
+
+
+class ImageState(StrEnum):
+    """Where the image of a session is."""
+
+    NONE = "none"
+    HELD = "held"
+    PROMOTED = "promoted"
+    RELEASED = "released"
+    LOST = "lost"  # paid, but temp-image does not have it: the reconciler lists these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutSession:
+    """Our row of a session; `id` is ours, `session_id` Stripe's, amounts are minor units, times aware UTC.
+
+    `reuse_key` is what may have one live session at a time. `hold_until` is set while temp-image may hold the image for us.
+    `next_check_at` is when the sweeper looks at it again.
+    """
+
+    id: str
+    state: State
+    sku: str
+    name: str
+    description: str
+    quantity: int
+    unit_amount: int
+    currency: str
+    created_at: datetime
+    expires_at: datetime
+    attempt: int = 0
+    reuse_key: str | None = None
+    image_id: str | None = None
+    order_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    client_secret: str | None = None
+    payment_status: str = "unpaid"
+    payment_intent: str | None = None
+    charged_amount: int | None = None
+    charged_currency: str | None = None
+    refunded_amount: int = 0
+    paid_at: datetime | None = None
+    image_state: ImageState = ImageState.NONE
+    image_key: str | None = None
+    image_type: str | None = None
+    hold_until: datetime | None = None
+    review_reason: str | None = None
+    next_check_at: datetime | None = None
+    checks: int = 0
+
+    @property
+    def amount_total(self) -> int:
+        """What the customer is to pay."""
+        return self.unit_amount * self.quantity
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether Stripe has nothing to add any more."""
+        return RANK[self.state] >= 3
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether all that was paid was refunded."""
+        return self.charged_amount is not None and self.refunded_amount >= self.charged_amount
+
+    @property
+    def needs_fulfilment(self) -> bool:
+        """Whether the image has still to be promoted, or its hold to be let go."""
+        return self.hold_until is not None and self.is_settled and self.state is not State.NEEDS_REVIEW
+
+    @property
+    def status(self) -> Literal["open", "complete", "expired"]:
+        """The session's status in Stripe's words."""
+        if self.state in {State.CREATING, State.OPEN}:
+            return "open"
+        return "expired" if self.state in {State.EXPIRED, State.ABANDONED} else "complete"
+
+
+class Changes(TypedDict, total=False):
+    """Columns of a row that change together."""
+
+    state: State
+    attempt: int
+    expires_at: datetime
+    session_id: str | None
+    client_secret: str | None
+    payment_status: str
+    payment_intent: str | None
+    charged_amount: int | None
+    charged_currency: str | None
+    refunded_amount: int
+    paid_at: datetime | None
+    image_state: ImageState
+    image_key: str | None
+    image_type: str | None
+    hold_until: datetime | None
+    review_reason: str | None
+    next_check_at: datetime | None
+    checks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSession:
+    """What Stripe says of a session; `row_id` and `site` are the marks we put on it."""
+
+    id: str
+    status: str
+    payment_status: str
+    amount_total: int | None
+    currency: str | None
+    expires_at: datetime
+    payment_intent: str | None
+    payment_failed: bool
+    row_id: str | None
+    site: str | None
+    client_secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Our row of a refund; `refund_id` is Stripe's. `asking` until Stripe answered."""
+
+    id: str
+    row_id: str
+    refund_id: str | None
+    amount: int
+    currency: str
+    reason: str | None
+    status: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRefund:
+    """What Stripe says of a refund; `our_id` is the mark we put on it, None where the dashboard made it."""
+
+    id: str
+    our_id: str | None
+    amount: int
+    currency: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """What Stripe says of a dispute."""
+
+    id: str
+    payment_intent: str | None
+    amount: int
+    currency: str
+    reason: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """A verified event: its id and type, and what says which of our rows it is about; `account` where it is another's."""
+
+    id: str
+    type: str
+    object_id: str
+    payment_intent: str | None = None
+    row_id: str | None = None
+    site: str | None = None
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMove:
+    """A status that an order is to take because of a session; `event_id` makes it happen once."""
+
+    event_id: str
+    order_id: str
+    status: str
+    note: str
+
+
+def reuse_key_of(cart: Cart, image_id: str | None, order_id: str | None) -> str | None:
+    """Return what makes two requests the same purchase; None where each is one of its own."""
+    if order_id is not None:
+        return f"order:{order_id}"
+    if image_id is None:
+        return None
+    content = "\n".join((image_id, cart.product.sku, str(cart.quantity), cart.currency))
+    return f"image:{hashlib.sha256(content.encode()).hexdigest()}"
+
+
+def move_for(row: CheckoutSession, status: str, note: str) -> OrderMove | None:
+    """Return the move of the row's order, if it sells one."""
+    if row.order_id is None:
+        return None
+    return OrderMove(f"{row.id}:{row.attempt}:{status}", row.order_id, status, note)
+
+
+def _outcome(row: CheckoutSession, seen: ProviderSession) -> State:
+    if seen.status == "expired":
+        return State.EXPIRED
+    if seen.status != "complete":
+        return State.OPEN
+    if seen.payment_status == "unpaid":
+        return State.FAILED if seen.payment_failed else State.PROCESSING
+    if seen.payment_status == "paid" and (seen.amount_total, seen.currency) == (row.amount_total, row.currency):
+        return State.PAID
+    return State.NEEDS_REVIEW
+
+
+def judge(row: CheckoutSession, seen: ProviderSession, now: datetime) -> tuple[Changes, OrderMove | None] | None:
+    """Decide how the row moves after what Stripe said of its session; None where it stays (it never moves back)."""
+    state = _outcome(row, seen)
+    if RANK[state] <= RANK[row.state]:
+        return None
+    changes = Changes(state=state, payment_status=seen.payment_status, payment_intent=seen.payment_intent, checks=0)
+    changes["next_check_at"] = now + timedelta(seconds=5)  # who moves it also fulfils; the sweeper comes after a crash
+    if state in CHARGED:
+        changes |= Changes(paid_at=now, charged_amount=seen.amount_total, charged_currency=seen.currency)
+    if state is State.NEEDS_REVIEW:
+        changes["review_reason"] = "The amount or currency that was paid is not what was asked for."
+    if state is not State.PROCESSING:
+        changes["client_secret"] = None
+    notes = {State.PAID: ("paid", "Paid at checkout."), State.EXPIRED: ("pending", "The payment session expired.")}
+    notes[State.FAILED] = ("pending", "The payment failed.")
+    move = move_for(row, *notes[state]) if state in notes else None
+    return changes, move

@@ -1,0 +1,113 @@
+"""Giving money back: decided under our row's lock, asked for with a key of its own, known however it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from services.checkout.model import (
+    CHARGED,
+    ORDER_ID,
+    SESSION_ID,
+    STEPS,
+    CheckoutSession,
+    PaymentProviderRefused,
+    PaymentProviderUnavailable,
+    ProviderRefund,
+    Refund,
+    State,
+    unknown_order,
+    unknown_session,
+)
+from services.checkout.ports import Payments, Refunds, Sessions
+from services.checkout.service.opening import provider_deadline
+from services.checkout.service.settling import Settlement
+from shared.errors import Conflict, NotAllowedValue
+
+
+class Refunding:
+    """Refunds sessions, whole or in parts."""
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        refunds: Refunds,
+        payments: Payments,
+        settlement: Settlement,
+        now: Callable[[], datetime],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._sessions = sessions
+        self._refunds = refunds
+        self._payments = payments
+        self._settlement = settlement
+        self._now = now
+        self._on_change = on_change
+
+    async def refund(
+        self, *, session_id: str | None, order_id: str | None, amount: int | None, reason: str | None
+    ) -> tuple[CheckoutSession, ProviderRefund]:
+        """Give back `amount` minor units, or all that is left; one that was asked for and not answered is not made twice.
+
+        Raises NotFound, Conflict (`not_paid`), NotAllowedValue for more than is left, PaymentProviderUnavailable.
+        """
+        async with provider_deadline():
+            row = await self._charged(session_id, order_id)
+            if amount is not None and amount % STEPS.get(row.charged_currency or "", 1):
+                raise NotAllowedValue("amount: the currency is not paid in such small steps.", "amount_not_allowed")
+            refund = await self._refunds.reserve(row, amount, reason, self._now())
+            if refund.status == "asking" or refund.refund_id is None:
+                seen = await self._ask(row, refund)
+                row = await self._refunds.sync(row, [seen], self._now())
+                self._on_change()
+            else:
+                seen = ProviderRefund(refund.refund_id, refund.id, refund.amount, refund.currency, refund.status)
+            await self._refunds.answered(refund.id)
+        return row, seen
+
+    async def _charged(self, session_id: str | None, order_id: str | None) -> CheckoutSession:
+        if order_id is not None:
+            rows = await self._sessions.of_order(order_id) if ORDER_ID.fullmatch(order_id) else ()
+            if not rows:
+                raise unknown_order()
+            row = next((row for row in rows if row.state in CHARGED), rows[0])
+        else:
+            found = await self._sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id or "") else None
+            if found is None:
+                raise unknown_session()
+            row = found
+        if row.state in {State.OPEN, State.PROCESSING}:
+            row = await self._settlement.settle(row)
+        if row.state not in CHARGED:
+            raise Conflict("This session is not paid.", "not_paid")
+        return row
+
+    async def _ask(self, row: CheckoutSession, refund: Refund) -> ProviderRefund:
+        try:
+            return await self._payments.refund(row, refund)
+        except PaymentProviderUnavailable as error:
+            if not error.replayed:
+                raise
+        except PaymentProviderRefused as error:
+            await self._give_up(row, refund, error)
+        # Stripe repeats a remembered failure for a day, and cannot say whether the money moved: its list of refunds can.
+        for seen in await self._payments.refunds_of(row.payment_intent or ""):
+            if seen.our_id == refund.id:
+                return seen
+        refund = await self._refunds.next_attempt(refund)
+        try:
+            return await self._payments.refund(row, refund)
+        except PaymentProviderRefused as error:
+            await self._give_up(row, refund, error)
+            raise
+
+    async def _give_up(self, row: CheckoutSession, refund: Refund, error: PaymentProviderRefused) -> None:
+        """Find out why Stripe refuses, which may know of refunds and disputes that we do not know of yet, and say so."""
+        await self._refunds.finish(refund.id, "refused")
+        row = await self._refunds.sync(row, await self._payments.refunds_of(row.payment_intent or ""), self._now())
+        if refund.amount > (row.charged_amount or 0) - row.refunded_amount:
+            raise NotAllowedValue("amount: more than is left of the payment.", "refund_too_large") from error
+        if error.refusal == "charge_disputed":
+            raise Conflict("The payment is disputed, and cannot be refunded.", "payment_disputed") from error
+        raise error

@@ -1,0 +1,170 @@
+"""Bringing our row to what Stripe says, and doing what a payment or an expiry asks for: once, whoever asks first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from services.checkout.model import (
+    Changes,
+    CheckoutSession,
+    ImageState,
+    ProviderSession,
+    State,
+    judge,
+    unknown_session,
+)
+from services.checkout.ports import Payments, Sessions, TempImages, Vault
+from shared.errors import KeepsakeError
+from shared.images.formats import HEAD_BYTES, sniff
+from shared.log import get_logger
+
+LEASE_S = 10.0
+OTHERS_WAIT_S = 2.0
+LOOK_S = 0.05
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 900.0
+
+
+def backoff(tries: int) -> timedelta:
+    """Return the pause after that many failures."""
+    return timedelta(seconds=min(FIRST_RETRY_S * 2 ** min(tries, 16), LONGEST_RETRY_S))
+
+
+class Settlement:
+    """The one idempotent way from a paid session to its image in durable storage, and from a dead one to no hold.
+
+    A crash at any point leaves a row that is due again; every step can be repeated.
+    """
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        payments: Payments,
+        images: TempImages,
+        vault: Vault,
+        now: Callable[[], datetime],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sessions = sessions
+        self._payments = payments
+        self._images = images
+        self._vault = vault
+        self._now = now
+        self._on_change = on_change
+        self._running: dict[str, asyncio.Task[CheckoutSession]] = {}
+
+    async def settle(self, row: CheckoutSession) -> CheckoutSession:
+        """Return the row as it stands after asking Stripe, where it has more to say, and fulfilling what is due.
+
+        Callers at the same time share one run, which goes on when they leave. What keeps the image from being promoted is
+        logged and tried again later; Stripe's silence is raised.
+        """
+        task = self._running.get(row.id)
+        if task is None:
+            task = self._running[row.id] = asyncio.create_task(self._settle(row))
+            task.add_done_callback(lambda done: self._forget(row.id, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, row_id: str, task: asyncio.Task[CheckoutSession]) -> None:
+        self._running.pop(row_id, None)
+        if not task.cancelled():
+            task.exception()  # whoever still waits gets it; nobody is no fault
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+            await asyncio.sleep(0)
+
+    async def _settle(self, row: CheckoutSession) -> CheckoutSession:
+        if not row.is_settled and row.session_id is not None:
+            seen = await self._payments.retrieve(row.session_id)
+            if seen is not None:
+                row = await self.record(row, seen)
+            else:
+                get_logger().error("Stripe does not know a session of ours", row=row.id)
+        if row.needs_fulfilment:
+            row = await self._try_to_fulfil(row)
+        return row
+
+    async def record(self, row: CheckoutSession, seen: ProviderSession) -> CheckoutSession:
+        """Move the row to what Stripe says, forward only; who is slower finds the row moved and decides again."""
+        while (verdict := judge(row, seen, self._now())) is not None:
+            changes, move = verdict
+            changed = await self._sessions.update(row, changes, move=move)
+            if changed is not None:
+                self._on_change()
+                if changed.state is State.NEEDS_REVIEW:
+                    get_logger().error("a payment needs review", row=row.id, reason=changed.review_reason)
+                return changed
+            row = await self.require(row.id)
+        return row
+
+    async def require(self, row_id: str) -> CheckoutSession:
+        """Return the row as it is now."""
+        row = await self._sessions.get(row_id)
+        if row is None:
+            raise unknown_session()
+        return row
+
+    async def _try_to_fulfil(self, row: CheckoutSession) -> CheckoutSession:
+        try:
+            return await self._fulfil(row)
+        except KeepsakeError as error:
+            get_logger().warning("fulfilment waits", row=row.id, code=error.code)
+            with suppress(KeepsakeError):
+                row = await self.require(row.id)
+                await self._sessions.update(row, Changes(next_check_at=self._now() + backoff(row.checks)))
+            return row
+
+    async def _fulfil(self, row: CheckoutSession) -> CheckoutSession:
+        # The lease only saves work: two who promote the same image write the same bytes under the same key.
+        if not await self._sessions.lease(row.id, self._now(), LEASE_S):
+            return await self._wait_for_other(row)
+        try:
+            row = await self.require(row.id)
+            if row.needs_fulfilment and row.state is State.PAID and row.image_state is not ImageState.PROMOTED:
+                row = await self._promote(row)
+            return await self._let_go(row)
+        finally:
+            await self._sessions.release_lease(row.id)
+
+    async def _wait_for_other(self, row: CheckoutSession) -> CheckoutSession:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OTHERS_WAIT_S):
+                while row.needs_fulfilment:
+                    await asyncio.sleep(LOOK_S)
+                    row = await self.require(row.id)
+        return row
+
+    async def _promote(self, row: CheckoutSession) -> CheckoutSession:
+        assert row.image_id is not None  # noqa: S101 - a row without image has no hold
+        found = await self._images.read(row.image_id, row.id)
+        if found is None:
+            get_logger().error("the image of a paid session is not there", row=row.id)
+            changes = Changes(image_state=ImageState.LOST, review_reason="The image of this payment is not there.")
+            return await self._sessions.update(row, changes) or row
+        data, declared = found
+        known = sniff(data[:HEAD_BYTES])
+        extension, content_type = (known.extension, known.content_type) if known else ("bin", declared)
+        key = f"checkouts/{row.session_id}/{row.image_id}.{extension}"
+        await self._vault.put_bytes(key, data, content_type)
+        changes = Changes(image_state=ImageState.PROMOTED, image_key=key, image_type=content_type, review_reason=None)
+        return await self._sessions.update(row, changes) or row
+
+    async def _let_go(self, row: CheckoutSession) -> CheckoutSession:
+        """End the hold once nothing is left to be saved; an image that was not found is looked for until the hold's end."""
+        if not row.needs_fulfilment or row.image_id is None or row.hold_until is None:
+            return row
+        if row.image_state is ImageState.LOST and self._now() < row.hold_until:
+            changes = Changes(next_check_at=self._now() + backoff(row.checks))
+            return await self._sessions.update(row, changes) or row
+        await self._images.release(row.image_id, row.id)
+        changes = Changes(hold_until=None, next_check_at=None)
+        if row.image_state is ImageState.HELD:
+            changes["image_state"] = ImageState.RELEASED
+        return await self._sessions.update(row, changes) or row

@@ -1,0 +1,144 @@
+"""What nobody waits for: sessions whose time is up, moves of orders, events that were stored and not acted on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from services.checkout.model import HOLD_AHEAD, Changes, CheckoutSession, State
+from services.checkout.ports import Events, Moves, Orders, QueuedMove, Sessions, TempImages
+from services.checkout.service.settling import Settlement, backoff
+from services.checkout.service.webhooks import Webhooks
+from shared.errors import KeepsakeError
+from shared.log import get_logger
+
+INTERVAL_S = 3.0
+BATCH = 20
+AT_ONCE = 5
+HOLD_MARGIN = timedelta(hours=1)
+LOOK_AGAIN = timedelta(minutes=30)
+UNKNOWN_FOR = timedelta(days=7)
+EVENTS_KEPT = timedelta(days=30)
+HOUSEKEEPING = timedelta(hours=1)
+
+ItemT = TypeVar("ItemT")
+
+
+class Sweeper:
+    """Works in the background of every process; rows are claimed, so that any number of them share the work."""
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        moves: Moves,
+        events: Events,
+        images: TempImages,
+        orders: Orders,
+        settlement: Settlement,
+        webhooks: Webhooks,
+        forget_keys: Callable[[], Awaitable[None]],
+        wake: asyncio.Event,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._sessions = sessions
+        self._moves = moves
+        self._events = events
+        self._images = images
+        self._orders = orders
+        self._settlement = settlement
+        self._webhooks = webhooks
+        self._forget_keys = forget_keys
+        self._wake = wake
+        self._now = now
+        self._housekeeping_at = now()
+
+    async def run(self) -> None:
+        """Work until cancelled; a dependency that is down is waited for."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.sweep()
+            except KeepsakeError as error:
+                get_logger().warning("the sweeper waits", code=error.code)
+            except Exception:  # noqa: BLE001 - a sweeper that died would leave paid images where they are
+                get_logger().exception("the sweeper failed")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL_S):
+                    await self._wake.wait()
+
+    async def sweep(self) -> None:
+        """Do once what is due now, in bounded batches."""
+        await self._each(await self._moves.claim_due(self._now(), BATCH), self._send)
+        await self._each(await self._sessions.claim_due(self._now(), BATCH), self._look_at)
+        await self._each(await self._events.claim_due(self._now(), BATCH), self._webhooks.act)
+        if self._now() >= self._housekeeping_at:
+            self._housekeeping_at = self._now() + HOUSEKEEPING
+            await self._events.forget(self._now() - EVENTS_KEPT)
+            await self._forget_keys()
+
+    async def _each(self, items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(item: ItemT) -> None:
+            async with slots:
+                try:
+                    await work(item)
+                except KeepsakeError as error:
+                    get_logger().warning("swept in vain", work=work.__name__, code=error.code)
+
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                group.create_task(one(item))
+
+    async def _look_at(self, row: CheckoutSession) -> None:
+        """Ask Stripe about a live session; where Stripe is silent, wait, and keep the image meanwhile."""
+        if row.state is State.CREATING:
+            changes = Changes(state=State.ABANDONED, next_check_at=self._now() if row.hold_until else None)
+            row = await self._sessions.update(row, changes) or row
+        if row.state in {State.OPEN, State.PROCESSING, State.NEEDS_REVIEW}:
+            row = await self._keep_image(row)
+        try:
+            row = await self._settlement.settle(row)
+        except KeepsakeError:
+            await self._sessions.update(row, Changes(next_check_at=self._now() + backoff(row.checks)))
+            raise
+        if row.needs_fulfilment:
+            return  # its own retry is set
+        if row.is_settled:
+            again = self._now() + LOOK_AGAIN if row.state is State.NEEDS_REVIEW and row.hold_until else None
+        elif row.state is State.OPEN and self._now() > row.expires_at + UNKNOWN_FOR:
+            await self._sessions.update(row, Changes(state=State.EXPIRED, next_check_at=self._now()))
+            return
+        else:
+            again = max(row.expires_at, self._now() + min(backoff(row.checks), LOOK_AGAIN))
+        await self._sessions.update(row, Changes(next_check_at=again))
+
+    async def _keep_image(self, row: CheckoutSession) -> CheckoutSession:
+        """Lengthen a hold that would end before it is known whether the image is paid."""
+        if row.image_id is None or row.hold_until is None or row.hold_until - self._now() > HOLD_MARGIN:
+            return row
+        until = self._now() + HOLD_AHEAD
+        try:
+            if await self._images.hold(row.image_id, row.id, until) is None:
+                get_logger().error("the image of a live session is not there", row=row.id)
+                return row
+        except KeepsakeError as error:
+            get_logger().warning("a hold could not be lengthened", row=row.id, code=error.code)
+            return row
+        return await self._sessions.update(row, Changes(hold_until=until)) or row
+
+    async def _send(self, queued: QueuedMove) -> None:
+        try:
+            taken = await self._orders.move(queued.move)
+        except KeepsakeError:
+            await self._moves.put_off(queued.move.event_id, self._now() + backoff(queued.attempts))
+            raise
+        if not taken and queued.move.status == "paid":
+            get_logger().error("a paid order cannot be moved", row=queued.row_id)
+            row = await self._settlement.require(queued.row_id)
+            await self._sessions.update(row, Changes(review_reason="Paid, but the order does not take the payment."))
+        await self._moves.put_off(queued.move.event_id, None)

@@ -1,0 +1,74 @@
+"""What the customer's landing page asks for: how the session stands, and the bought image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from services.checkout.model import (
+    CHARGED,
+    IMAGE_SHOWN_FOR,
+    SESSION_ID,
+    CheckoutSession,
+    ImageState,
+    State,
+    unknown_session,
+)
+from services.checkout.ports import Sessions
+from services.checkout.service.opening import provider_deadline
+from services.checkout.service.settling import Settlement
+from shared.errors import BadRequest, Conflict, NotFound, Unavailable
+
+
+class Viewing:
+    """Shows sessions to those who hold their id, and those of orders to their owners alone."""
+
+    def __init__(self, *, sessions: Sessions, settlement: Settlement, now: Callable[[], datetime]) -> None:
+        self._sessions = sessions
+        self._settlement = settlement
+        self._now = now
+
+    async def status(self, session_id: str, user_id: str | None) -> CheckoutSession:
+        """Return the session after asking Stripe; where Stripe has nothing to add any more, it is not asked.
+
+        Raises BadRequest for a malformed id, NotFound for a session that is not ours, or sells an order of somebody else.
+        """
+        if not SESSION_ID.fullmatch(session_id):
+            raise BadRequest("session_id is not one of Stripe's checkout sessions.", "session_id_malformed")
+        row = await self._require(session_id)
+        if row.order_id is not None and row.user_id != user_id:
+            raise unknown_session()
+        if row.is_settled and not row.needs_fulfilment:
+            return row
+        async with provider_deadline():
+            return await self._settlement.settle(row)
+
+    async def image(self, session_id: str) -> CheckoutSession:
+        """Return the paid session whose image is promoted, until 24 hours after the payment."""
+        row = await self._require(session_id)
+        if row.image_id is None:
+            raise NotFound("This session has no image.", "image_not_found")
+        if row.image_state is not ImageState.PROMOTED and row.state is not State.NEEDS_REVIEW:
+            async with provider_deadline():
+                row = await self._settlement.settle(row)
+        if row.state not in CHARGED or row.paid_at is None:
+            raise Conflict("This session is not paid.", "not_paid")
+        if row.state is State.NEEDS_REVIEW:
+            raise Conflict("The payment of this session is being looked at.", "needs_review")
+        if not self.is_shown(row):
+            raise NotFound("The image is not shown any more.", "image_not_found")
+        if row.image_state is not ImageState.PROMOTED:
+            raise Unavailable(
+                "The image is on its way. Please try again shortly.", code="image_pending", retry_after_s=5
+            )
+        return row
+
+    def is_shown(self, row: CheckoutSession) -> bool:
+        """Tell whether the time in which the payer may fetch the image is not over."""
+        return row.paid_at is not None and self._now() < row.paid_at + IMAGE_SHOWN_FOR
+
+    async def _require(self, session_id: str) -> CheckoutSession:
+        row = await self._sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
+        if row is None:
+            raise unknown_session()
+        return row

@@ -1,0 +1,72 @@
+"""What checkout reads from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, model_validator
+
+from shared.settings import Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
+
+STRIPE_API = "https://api.stripe.com"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class CheckoutSettings(TokenSettings, RedisSettings, StorageSettings):
+    """Where it listens, which Stripe it talks to, and what it sells."""
+
+    port: Port = Field(8003, validation_alias="CHECKOUT_PORT")
+    workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "CHECKOUT", 1)
+    database_url: str = Field(
+        "",
+        validation_alias=AliasChoices("CHECKOUT_DATABASE_URL", "DATABASE_URL"),
+        pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$",
+        repr=False,
+    )
+    temp_image_port: Port = 8001
+    planter_orders_port: Port = 8007
+    stripe_sandbox_port: Port = 8009
+    temp_image_url: Words = ()
+    planter_orders_url: Words = ()
+    stripe_secret_key: str = Field("", repr=False)
+    stripe_publishable_key: str = ""
+    stripe_webhook_secret: Words = Field((), repr=False)
+    stripe_api_base: str = ""
+    catalogue_file: Path | None = None
+    checkout_session_ttl_s: Annotated[int, Field(ge=1860, le=86400)] = 2100
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        sandbox = f"http://127.0.0.1:{self.stripe_sandbox_port}"
+        filled = {
+            "temp_image_url": self.temp_image_url or (f"http://localhost:{self.temp_image_port}",),
+            "planter_orders_url": self.planter_orders_url or (f"http://localhost:{self.planter_orders_port}",),
+            "stripe_api_base": (self.stripe_api_base or (STRIPE_API if self.stripe_secret_key else sandbox)).rstrip(
+                "/"
+            ),
+        }
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
+        if self.environment == "production":
+            self._refuse_sandbox()
+        elif self.uses_sandbox:
+            object.__setattr__(self, "stripe_secret_key", self.stripe_secret_key or "sk_test_sandbox")
+            object.__setattr__(self, "stripe_publishable_key", self.stripe_publishable_key or "pk_test_sandbox")
+        for name in ("stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secret"):
+            if not getattr(self, name):
+                raise ValueError(f"{name.upper()} is missing: set it in the environment or in .env")
+        return self
+
+    def _refuse_sandbox(self) -> None:
+        if not self.stripe_secret_key or self.stripe_secret_key == "sk_test_sandbox":
+            raise ValueError("STRIPE_SECRET_KEY must be Stripe's own in production: the sandbox moves no money")
+        base = urlsplit(self.stripe_api_base)
+        if base.scheme != "https" or base.hostname in LOOPBACK:
+            raise ValueError("STRIPE_API_BASE must be empty in production: the sandbox moves no money")
+
+    @property
+    def uses_sandbox(self) -> bool:
+        """Whether no real money moves."""
+        return self.stripe_api_base != STRIPE_API
