@@ -1,0 +1,80 @@
+"""The gateway's composition root: what it opens, and the app whose routes are the table's rows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from gateway.access import CLIENTS, LIMITS, Clients
+from gateway.claims import SETTLEMENTS, open_settlements
+from gateway.health import HEALTH, Health, health, ready
+from gateway.limits import open_limits
+from gateway.openapi import WHOLE_API, WholeApi, openapi
+from gateway.paths import check_path
+from gateway.proxy import forwarder
+from gateway.routes import build_table
+from gateway.settings import GatewaySettings
+from gateway.upstream.pool import Pool
+from shared.addresses import is_in
+from shared.app import base_app
+from shared.errors import NotFound
+from shared.metrics import server_stats
+from shared.routes import Handler, Route, ServiceInfo
+from shared.tokens import VERIFIER
+from shared.verifier import open_verifier
+
+INFO = ServiceInfo(
+    name="gateway",
+    title="Keepsake",
+    description="Images that survive checkout: one door to every service",
+)
+
+
+def _metrics(settings: GatewaySettings) -> Handler:
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        if not is_in(request.app[CLIENTS].address_of(request), settings.metrics_allow):
+            raise NotFound("There is nothing at this path.")
+        page: web.StreamResponse = await server_stats(request)
+        return page
+
+    return metrics
+
+
+def create_app(settings: GatewaySettings) -> web.Application:
+    """Build the gateway; it opens its pools, limits and verifier when it starts."""
+    table = build_table(settings)
+    pools = {service: Pool(service, urls) for service, urls in settings.addresses().items()}
+    routes = (
+        *(
+            Route(
+                method=row.method,
+                path=row.path,
+                handler=forwarder(row, pools[row.service]),
+                summary=f"Answered by {row.service}",
+            )
+            for row in table
+        ),
+        Route(method="GET", path="/health", handler=health, summary="Alive, with the state of each service"),
+        Route(method="GET", path="/ready", handler=ready, summary="Ready while any service answers"),
+        Route(method="GET", path="/metrics", handler=_metrics(settings), summary="Prometheus metrics"),
+        Route(method="GET", path="/openapi.json", handler=openapi, summary="The whole API, OpenAPI 3.1"),
+    )
+    app = base_app(INFO, settings, routes)
+    app.middlewares.append(check_path)
+    app[CLIENTS] = Clients(settings.trusted_proxies, settings.internal_secret)
+    app[HEALTH] = Health(pools)
+    app[WHOLE_API] = WholeApi(INFO, settings.public_url, table, pools)
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for pool in pools.values():
+                stack.callback(pool.close)
+            app[SETTLEMENTS] = await stack.enter_async_context(open_settlements())
+            app[LIMITS] = await stack.enter_async_context(open_limits(settings))
+            app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
+            yield
+
+    app.cleanup_ctx.append(resources)
+    return app

@@ -1,0 +1,136 @@
+"""One-time images: the service hands one out as a claim, and only the gateway can see whether the browser got it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gateway.access import CLIENTS
+from gateway.metrics import CLAIMS_SETTLED
+from gateway.upstream.exchange import Exchange, Outgoing
+from gateway.upstream.pool import Address, Pool
+from gateway.watch import ReaderWatch
+from shared.addresses import UNKNOWN
+from shared.app import REQUEST_ID
+from shared.delivery import limit_send_buffer, wait_delivered
+from shared.errors import KeepsakeError
+from shared.log import get_logger
+
+CLAIM_HEADER = "x-keepsake-claim"
+PIECE_BYTES = 16 * 1024
+SETTLE_TRIES = 3
+SETTLE_PAUSE_S = 0.2
+LAST_SETTLE_S = 3.0
+# An unacknowledged tail that moves no more for so long is a broken transfer; a reset is seen at once.
+STANDSTILL_S = 10.0
+
+
+class Settlements:
+    """Calls to a service that must be made whatever becomes of the request they belong to."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, call: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `call` to its end, also where the caller is cancelled."""
+        task = asyncio.create_task(call)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def finish(self) -> None:
+        """Wait for what is under way, for a few seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_SETTLE_S)
+
+
+SETTLEMENTS: Final = web.AppKey("SETTLEMENTS", Settlements)
+
+
+class Claim:
+    """The claim on one image, at the very address that gave it: another instance may not know of it yet."""
+
+    def __init__(self, pool: Pool, address: Address, path: str, token: str, request_id: str) -> None:
+        self._pool = pool
+        self._address = address
+        self._path = path
+        self._fields = f"Authorization: Bearer {token}\r\nX-Request-Id: {request_id}\r\nContent-Length: 0\r\n".encode()
+
+    async def _call(self, verb: str) -> None:
+        outgoing = Outgoing(method="POST", target=f"{self._path}/{verb}".encode(), fields=self._fields)
+        async with Exchange(self._pool, outgoing, only=self._address) as exchange:
+            while await exchange.read():
+                pass
+
+    async def renew(self) -> None:
+        """Keep the claim from lapsing; one call that fails is made up for by the next."""
+        try:
+            await self._call("renew")
+        except KeepsakeError as error:
+            get_logger().warning("a claim was not renewed", exc_info=error)
+
+    async def settle(self, verb: str) -> None:
+        """Confirm or release; a claim that cannot be settled lapses by itself, and the image is available again."""
+        for _ in range(SETTLE_TRIES):
+            try:
+                await self._call(verb)
+            except KeepsakeError as error:
+                get_logger().warning("a claim was not settled", verb=verb, exc_info=error)
+                await asyncio.sleep(SETTLE_PAUSE_S)
+            else:
+                CLAIMS_SETTLED.labels(verb).inc()
+                return
+
+
+def claim_of(request: web.Request, exchange: Exchange, pool: Pool) -> Claim | None:
+    """Return the claim that the answer carries, if it is one that carries any."""
+    given = exchange.head.value(CLAIM_HEADER)
+    if given is None or exchange.head.status != 200:
+        return None
+    path = f"/internal/claims/{quote(request.query.get('imageId', ''), safe='')}/{quote(given, safe='')}"
+    token = request.app[CLIENTS].token(pool.service, str(UNKNOWN))
+    return Claim(pool, exchange.address, path, token, request[REQUEST_ID])
+
+
+async def deliver(
+    request: web.Request, stream: web.StreamResponse, exchange: Exchange, claim: Claim
+) -> web.StreamResponse:
+    """Stream the image to the browser, and confirm the claim once its last byte has arrived; else release it."""
+    settlements = request.app[SETTLEMENTS]
+    delivered = False
+    try:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        limit_send_buffer(transport)
+        with ReaderWatch(transport, lambda: settlements.start(claim.renew())) as watch:
+            await stream.prepare(request)
+            while data := await exchange.read():
+                for start in range(0, len(data), PIECE_BYTES):
+                    watch.sent += len(data[start : start + PIECE_BYTES])
+                    await stream.write(data[start : start + PIECE_BYTES])
+            await stream.write_eof()
+            delivered = await wait_delivered(request.transport, STANDSTILL_S)
+        if not delivered:
+            # What was not delivered is offered again, so nobody may get the rest of it now.
+            transport.abort()
+            raise ConnectionResetError
+    finally:
+        settled = settlements.start(claim.settle("confirm" if delivered else "release"))
+    await asyncio.shield(settled)
+    return stream
+
+
+@asynccontextmanager
+async def open_settlements() -> AsyncIterator[Settlements]:
+    """Open the place for calls that outlive their request; at the end they are waited for."""
+    settlements = Settlements()
+    try:
+        yield settlements
+    finally:
+        await settlements.finish()

@@ -1,0 +1,75 @@
+"""Which headers go through the gateway: to a service nothing that claims an identity, to a client nothing of the inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from multidict import CIMultiDict
+
+# RFC 9110 section 7.6.1, with the older ones that RFC 2616 named.
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+     "transfer-encoding", "upgrade"}
+)  # fmt: skip
+# What proxies and application servers take as the truth about a client; from outside it is hearsay.
+IDENTITY = frozenset(
+    {"forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "remote-user", "remote-addr",
+     "x-http-method-override", "x-method-override", "x-http-method", "x-request-id"}
+)  # fmt: skip
+IDENTITY_PREFIXES = (
+    "x-forwarded-", "x-keepsake-", "x-user", "x-auth", "x-original-", "x-rewrite-", "x-remote-", "x-client-",
+    "x-cluster-", "x-real-", "x-envoy-", "x-jwt-", "x-forwarded",
+)  # fmt: skip
+SET_BY_US = frozenset({"host", "content-length", "expect"})
+NOT_FOR_CLIENTS = frozenset({"server", "date", "content-length", "x-request-id", "x-content-type-options", "alt-svc"})
+NOT_FOR_CLIENTS_PREFIXES = ("access-control-", "x-keepsake-")
+
+
+@lru_cache(maxsize=2048)
+def _goes_to_services(name: bytes) -> bool:
+    word = name.decode("latin-1").lower()
+    return not (
+        word in HOP_BY_HOP
+        or word in IDENTITY
+        or word in SET_BY_US
+        or "_" in word  # servers of the CGI kind read it as a hyphen
+        or word.startswith(IDENTITY_PREFIXES)
+    )
+
+
+@lru_cache(maxsize=2048)
+def _goes_to_clients(name: str) -> bool:
+    word = name.lower()
+    return not (word in HOP_BY_HOP or word in NOT_FOR_CLIENTS or word.startswith(NOT_FOR_CLIENTS_PREFIXES))
+
+
+def _named(options: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.strip().lower() for option in options for name in option.split(","))
+
+
+def request_fields(raw_headers: Iterable[tuple[bytes, bytes]], connection: Iterable[str]) -> list[bytes]:
+    """Return the header lines, each ending in CRLF, that a client's request brings to a service.
+
+    `connection` are the values of its `Connection` headers: what they name ends here as well.
+    """
+    named = _named(connection)
+    return [
+        b"%s: %s\r\n" % (name, value)
+        for name, value in raw_headers
+        if _goes_to_services(name) and (not named or name.decode("latin-1").lower() not in named)
+    ]
+
+
+def answer_fields(fields: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+    """Return the headers that a service's answer brings to the client; how the body is framed is set apart."""
+    kept: CIMultiDict[str] = CIMultiDict()
+    named: frozenset[str] = frozenset()
+    for name, value in fields:
+        if name.lower() == "connection":
+            named |= _named((value,))
+        if _goes_to_clients(name):
+            kept.add(name, value)
+    for name in named:
+        kept.popall(name, None)
+    return kept

@@ -1,0 +1,75 @@
+"""How the services are: asked at once and together, remembered for a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from gateway.upstream.exchange import Exchange, Outgoing
+from gateway.upstream.pool import Pool
+from shared.app import LIFE
+from shared.clock import rfc3339, utc_now
+from shared.errors import KeepsakeError, Unavailable
+
+ASK_TIMEOUT_S = 1.5
+REMEMBERED_S = 1.0
+
+
+async def _is_healthy(pool: Pool) -> bool:
+    try:
+        async with (
+            asyncio.timeout(ASK_TIMEOUT_S),
+            Exchange(pool, Outgoing(method="GET", target=b"/health", fields=b"")) as exchange,
+        ):
+            while await exchange.read():
+                pass
+            return exchange.head.status == 200
+    except (KeepsakeError, OSError, TimeoutError):
+        return False
+
+
+class Health:
+    """The state of every service, true a second ago."""
+
+    def __init__(self, pools: Mapping[str, Pool]) -> None:
+        self._pools = pools
+        self._known: dict[str, bool] = {}
+        self._known_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def services(self) -> Mapping[str, bool]:
+        """Return for each service whether it answers."""
+        async with self._lock:
+            if time.monotonic() - self._known_at > REMEMBERED_S:
+                answers = await asyncio.gather(*(_is_healthy(pool) for pool in self._pools.values()))
+                self._known = dict(zip(self._pools, answers, strict=True))
+                self._known_at = time.monotonic()
+        return self._known
+
+
+HEALTH: Final = web.AppKey("HEALTH", Health)
+
+
+async def health(request: web.Request) -> web.Response:
+    """Answer 200 while the gateway lives, with the state of each service."""
+    services = await request.app[HEALTH].services()
+    return web.json_response(
+        {
+            "status": "healthy" if all(services.values()) else "degraded",
+            "timestamp": rfc3339(utc_now()),
+            "services": {name: {"status": "healthy" if fine else "unhealthy"} for name, fine in services.items()},
+        }
+    )
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Answer 503 when the gateway is stopping or no service answers."""
+    if request.app[LIFE].stopping.is_set():
+        raise Unavailable("The gateway is stopping.", code="service_stopping")
+    if not any((await request.app[HEALTH].services()).values()):
+        raise Unavailable("No service answers.", code="no_service_available")
+    return web.json_response({"status": "ready", "timestamp": rfc3339(utc_now())})

@@ -1,0 +1,136 @@
+"""`GET /openapi.json`: the services' own documents put together, and of each only what the table lets through."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.routes import Row
+from gateway.upstream.exchange import Exchange, Outgoing
+from gateway.upstream.pool import Pool
+from shared.errors import KeepsakeError
+from shared.openapi import PATH_PARAMETER, describe, document, public_path
+from shared.routes import Access, Route, ServiceInfo
+
+ASK_TIMEOUT_S = 1.5
+REMEMBERED_S = 5.0
+MAX_DOCUMENT_BYTES = 4 * 2**20
+SCHEMA_PATH = "#/components/schemas/"
+SHARED_SCHEMA = "Problem"
+
+
+def _shape(path: str) -> str:
+    """Return a path without its trailing slash and the names of its parameters: what two tables must agree on."""
+    return PATH_PARAMETER.sub("{}", path).rstrip("/") or "/"
+
+
+async def _fetch(pool: Pool) -> dict[str, Any] | None:
+    """Return a service's document, or None where it gives none in time."""
+    try:
+        async with (
+            asyncio.timeout(ASK_TIMEOUT_S),
+            Exchange(pool, Outgoing(method="GET", target=b"/openapi.json", fields=b"")) as exchange,
+        ):
+            body = bytearray()
+            while len(body) <= MAX_DOCUMENT_BYTES and (data := await exchange.read()):
+                body += data
+        found = json.loads(body) if exchange.head.status == 200 else None
+    except (KeepsakeError, OSError, TimeoutError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("paths"), dict) else None
+
+
+def _renamed(node: Any, names: Mapping[str, str]) -> Any:
+    """Return a copy of a JSON tree in which references to schemas follow their new names."""
+    if isinstance(node, list):
+        return [_renamed(item, names) for item in node]
+    if not isinstance(node, dict):
+        return node
+    copy = {key: _renamed(value, names) for key, value in node.items()}
+    reference = copy.get("$ref")
+    if isinstance(reference, str) and reference.startswith(SCHEMA_PATH):
+        name = reference.removeprefix(SCHEMA_PATH)
+        copy["$ref"] = SCHEMA_PATH + names.get(name, name)
+    return copy
+
+
+def _merge(whole: dict[str, Any], service: str, part: Mapping[str, Any], rows: Iterable[Row]) -> None:
+    """Add what `rows` let through of a service's document; a schema that another service named alike gets a prefix."""
+    schemas = part.get("components", {}).get("schemas", {})
+    taken = whole["components"]["schemas"]
+    prefix = "".join(word.capitalize() for word in service.split("-"))
+    names = {name: prefix + name for name, schema in schemas.items() if taken.get(name, schema) != schema}
+    allowed = {(row.method.lower(), _shape(row.path)) for row in rows}
+    for path, operations in part["paths"].items():
+        kept = {
+            method: operation
+            for method, operation in operations.items()
+            if (method, _shape(path)) in allowed or (method == "head" and ("get", _shape(path)) in allowed)
+        }
+        if kept:
+            whole["paths"].setdefault(path, {}).update(_renamed(kept, names))
+    for name, schema in schemas.items():
+        taken[names.get(name, name)] = _renamed(schema, names)
+
+
+async def _nowhere(_request: web.Request) -> web.StreamResponse:
+    return web.Response()
+
+
+def _minimal(service: str, rows: Iterable[Row]) -> dict[str, Any]:
+    """Describe a service that has not been heard of yet from the table alone."""
+    routes = [
+        Route(
+            method=row.method,
+            path=public_path(row.path),
+            handler=_nowhere,
+            summary=f"Answered by {service}",
+            access=row.access if row.access is not Access.SERVICE else Access.TOKEN,
+        )
+        for row in rows
+    ]
+    return describe(ServiceInfo(service, service), routes, "")
+
+
+class WholeApi:
+    """The API of all services; one that is down keeps what it last said."""
+
+    def __init__(self, info: ServiceInfo, public_url: str, table: Sequence[Row], pools: Mapping[str, Pool]) -> None:
+        self._info = info
+        self._public_url = public_url
+        self._rows = {service: [row for row in table if row.service == service] for service in pools}
+        self._pools = pools
+        self._said: dict[str, dict[str, Any]] = {}
+        self._whole: dict[str, Any] = {}
+        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def document(self) -> dict[str, Any]:
+        """Return the whole document, a few seconds old at most."""
+        async with self._lock:
+            if time.monotonic() - self._asked_at > REMEMBERED_S:
+                answers = await asyncio.gather(*(_fetch(pool) for pool in self._pools.values()))
+                self._said |= {name: said for name, said in zip(self._pools, answers, strict=True) if said is not None}
+                self._whole = self._put_together()
+                self._asked_at = time.monotonic()
+        return self._whole
+
+    def _put_together(self) -> dict[str, Any]:
+        info = self._info
+        whole = document(info.title or info.name, info.description, info.version, self._public_url)
+        for service, rows in self._rows.items():
+            _merge(whole, service, self._said.get(service) or _minimal(service, rows), rows)
+        return whole
+
+
+WHOLE_API: Final = web.AppKey("WHOLE_API", WholeApi)
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """Answer with the whole API."""
+    return web.json_response(await request.app[WHOLE_API].document())

@@ -1,0 +1,98 @@
+"""The gateway's settings; nothing else in it reads the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from limits import RateLimitItem, parse
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import Networks, Port, RedisSettings, TokenSettings, Words, per_service
+
+OFF = "off"
+RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
+
+def _rate(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if text == OFF:
+        return None
+    if not RATE.fullmatch(text):
+        raise ValueError("must be <number>/<second|minute|hour|day>, or off")
+    return parse(text)
+
+
+def _check_addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            fits = False
+        if not fits or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("must be http://host:port, several separated by commas")
+    return urls
+
+
+Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate), Field(validate_default=True)]
+Addresses = Annotated[Words, AfterValidator(_check_addresses)]
+
+
+class GatewaySettings(TokenSettings, RedisSettings):
+    """Everything that can be set; where a service is reached follows its port unless an address is given."""
+
+    model_config = SettingsConfigDict(arbitrary_types_allowed=True)
+
+    port: Port = Field(8080, validation_alias="GATEWAY_PORT")
+    workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "GATEWAY", 1)
+
+    auth_verify_port: Port = 8000
+    temp_image_port: Port = 8001
+    media_store_port: Port = 8002
+    checkout_port: Port = 8003
+    planter_orders_port: Port = 8007
+    auth_service_url: Addresses = ()
+    temp_image_url: Addresses = ()
+    media_store_url: Addresses = ()
+    checkout_url: Addresses = ()
+    planter_orders_url: Addresses = ()
+
+    max_upload_size: Annotated[int, Field(ge=1)] = 10 * 2**20
+    max_files_per_order: Annotated[int, Field(ge=1)] = 4
+    temp_image_max_size: Annotated[int, Field(ge=1)] = 5 * 2**20
+    store_image_require_auth: bool = False
+
+    rate_limit_store_image: Rate = "10/minute"  # type: ignore[assignment]  # validated into a rate
+    rate_limit_login: Rate = "10/minute"  # type: ignore[assignment]  # validated into a rate
+    rate_limit_default: Rate = "600/minute"  # type: ignore[assignment]  # validated into a rate
+    metrics_allow: Networks = LOOPBACK
+
+    @model_validator(mode="after")
+    def _follow_ports(self) -> Self:
+        for name, port in (
+            ("auth_service_url", self.auth_verify_port),
+            ("temp_image_url", self.temp_image_port),
+            ("media_store_url", self.media_store_port),
+            ("checkout_url", self.checkout_port),
+            ("planter_orders_url", self.planter_orders_port),
+        ):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (f"http://localhost:{port}",))
+        return self
+
+    def addresses(self) -> dict[str, tuple[str, ...]]:
+        """Return where each service is reached, by its name."""
+        return {
+            "auth-verify": self.auth_service_url,
+            "temp-image": self.temp_image_url,
+            "media-store": self.media_store_url,
+            "checkout": self.checkout_url,
+            "planter-orders": self.planter_orders_url,
+        }
