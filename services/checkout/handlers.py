@@ -6,7 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from services.checkout.model import Catalogue, CheckoutSession, ImageState
+from services.checkout.model.catalogue import Catalogue
+from services.checkout.model.sessions import CheckoutSession, ImageState
 from services.checkout.ports import EventVerifier, Vault
 from services.checkout.schemas import (
     ImageAnswer,

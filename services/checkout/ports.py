@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from services.checkout.model import (
-    Changes,
-    CheckoutSession,
+from services.checkout.model.payments import (
     Dispute,
-    OrderMove,
     ProviderRefund,
     ProviderSession,
     Refund,
     WebhookEvent,
 )
+from services.checkout.model.sessions import Changes, CheckoutSession, OrderMove
 from shared.errors import Conflict
 
 

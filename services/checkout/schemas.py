@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from services.checkout.model import DEFAULT_CURRENCY
+from services.checkout.model.catalogue import DEFAULT_CURRENCY
 from shared.errors import FieldError, NotAllowedValue
 from shared.parsing import PlainText, QueryModel, WireModel
 

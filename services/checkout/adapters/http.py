@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from services.checkout.model import OrderMove
+from services.checkout.model.sessions import OrderMove
 from services.checkout.ports import HeldImage
 from shared.clock import rfc3339
 from shared.errors import DependencyDown

@@ -13,16 +13,15 @@ from typing import Any, TypeVar
 import aiohttp
 import stripe
 
-from services.checkout.model import (
-    CheckoutSession,
+from services.checkout.model.payments import (
     Dispute,
-    PaymentProviderRefused,
-    PaymentProviderUnavailable,
     ProviderRefund,
     ProviderSession,
     Refund,
     WebhookEvent,
 )
+from services.checkout.model.refusals import PaymentProviderRefused, PaymentProviderUnavailable
+from services.checkout.model.sessions import CheckoutSession
 from services.checkout.settings import CheckoutSettings
 
 BUDGET_S = 8.0

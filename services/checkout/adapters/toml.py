@@ -9,7 +9,14 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from services.checkout.model import DEFAULT_SKU, ORDER_SKU, STEPS, Catalogue, Product, Purpose
+from services.checkout.model.catalogue import (
+    DEFAULT_SKU,
+    ORDER_SKU,
+    STEPS,
+    Catalogue,
+    Product,
+    Purpose,
+)
 
 CURRENCY = re.compile(r"[a-z]{3}")
 MAX_AMOUNT = 99_999_999  # Stripe's most for one charge, in minor units

@@ -8,25 +8,27 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from services.checkout.model import (
+from services.checkout.model.catalogue import Cart
+from services.checkout.model.payments import ProviderSession
+from services.checkout.model.refusals import (
+    PaymentProviderRefused,
+    PaymentProviderUnavailable,
+    image_unavailable,
+    order_paid,
+    unknown_order,
+)
+from services.checkout.model.sessions import (
     CHARGED,
     HOLD_AFTER_EXPIRY,
     IMAGE_ID,
     ORDER_ID,
     PAYABLE_ORDERS,
-    Cart,
     Changes,
     CheckoutSession,
     ImageState,
-    PaymentProviderRefused,
-    PaymentProviderUnavailable,
-    ProviderSession,
     State,
-    image_unavailable,
     move_for,
-    order_paid,
     reuse_key_of,
-    unknown_order,
 )
 from services.checkout.ports import AlreadyLive, Orders, Payments, Sessions, TempImages
 from services.checkout.service.settling import Settlement

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from services.checkout.model import (
+from services.checkout.model.catalogue import STEPS
+from services.checkout.model.payments import ProviderRefund, Refund
+from services.checkout.model.refusals import (
+    PaymentProviderRefused,
+    PaymentProviderUnavailable,
+    unknown_order,
+    unknown_session,
+)
+from services.checkout.model.sessions import (
     CHARGED,
     ORDER_ID,
     SESSION_ID,
-    STEPS,
     CheckoutSession,
-    PaymentProviderRefused,
-    PaymentProviderUnavailable,
-    ProviderRefund,
-    Refund,
     State,
-    unknown_order,
-    unknown_session,
 )
 from services.checkout.ports import Payments, Refunds, Sessions
 from services.checkout.service.opening import provider_deadline

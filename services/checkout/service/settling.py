@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from services.checkout.model import (
+from services.checkout.model.payments import ProviderSession
+from services.checkout.model.refusals import unknown_session
+from services.checkout.model.sessions import (
     Changes,
     CheckoutSession,
     ImageState,
-    ProviderSession,
     State,
     judge,
-    unknown_session,
 )
 from services.checkout.ports import Payments, Sessions, TempImages, Vault
 from shared.errors import KeepsakeError

@@ -8,7 +8,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from services.checkout.model import HOLD_AHEAD, Changes, CheckoutSession, State
+from services.checkout.model.sessions import (
+    HOLD_AHEAD,
+    Changes,
+    CheckoutSession,
+    State,
+)
 from services.checkout.ports import Events, Moves, Orders, QueuedMove, Sessions, TempImages
 from services.checkout.service.settling import Settlement, backoff
 from services.checkout.service.webhooks import Webhooks

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from services.checkout.model import (
+from services.checkout.model.refusals import unknown_session
+from services.checkout.model.sessions import (
     CHARGED,
     IMAGE_SHOWN_FOR,
     SESSION_ID,
     CheckoutSession,
     ImageState,
     State,
-    unknown_session,
 )
 from services.checkout.ports import Sessions
 from services.checkout.service.opening import provider_deadline

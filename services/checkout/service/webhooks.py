@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.checkout.model import (
+from services.checkout.model.payments import WebhookEvent
+from services.checkout.model.refusals import PaymentProviderUnavailable
+from services.checkout.model.sessions import (
     CHARGED,
     Changes,
     CheckoutSession,
-    PaymentProviderUnavailable,
     State,
-    WebhookEvent,
 )
 from services.checkout.ports import Events, Payments, Refunds, Sessions
 from services.checkout.service.opening import Opening, provider_deadline

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from services.checkout.adapters.sql.tables import EVENTS
-from services.checkout.model import WebhookEvent
+from services.checkout.model.payments import WebhookEvent
 from shared.database import Database
 
 T = EVENTS.c

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.checkout.adapters.sql.tables import MOVES
-from services.checkout.model import OrderMove
+from services.checkout.model.sessions import OrderMove
 from services.checkout.ports import QueuedMove
 from shared.database import Database
 

@@ -13,14 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.checkout.adapters.sql.moves import queue_move
 from services.checkout.adapters.sql.tables import DISPUTES, REFUNDS, SESSIONS
-from services.checkout.model import (
+from services.checkout.model.payments import (
     NOT_GIVEN_BACK,
-    CheckoutSession,
     Dispute,
     ProviderRefund,
     Refund,
-    move_for,
 )
+from services.checkout.model.sessions import CheckoutSession, move_for
 from shared.database import Database
 from shared.errors import NotAllowedValue
 

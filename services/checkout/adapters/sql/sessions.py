@@ -12,7 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from services.checkout.adapters.sql.moves import queue_move
 from services.checkout.adapters.sql.tables import SESSIONS
-from services.checkout.model import LIVE, Changes, CheckoutSession, ImageState, OrderMove, State
+from services.checkout.model.sessions import (
+    LIVE,
+    Changes,
+    CheckoutSession,
+    ImageState,
+    OrderMove,
+    State,
+)
 from services.checkout.ports import AlreadyLive
 from shared.clock import utc_now
 from shared.database import Database

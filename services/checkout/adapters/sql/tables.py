@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.checkout.model import LIVE
+from services.checkout.model.sessions import LIVE
 from shared.database import UtcDateTime
 from shared.idempotency import idempotency_table
 

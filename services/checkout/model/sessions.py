@@ -1,134 +1,24 @@
-"""What is sold, what a checkout session is and how it moves, decided without asking anybody."""
+"""What a checkout session is and how it moves, decided without asking anybody."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, TypedDict
 
-from shared.errors import Conflict, FieldError, KeepsakeError, NotAllowedValue, NotFound, Unavailable
+from services.checkout.model.catalogue import Cart
+from services.checkout.model.payments import ProviderSession
 
 SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
 IMAGE_ID = re.compile(r"[0-9a-f]{32}")
 ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-DEFAULT_SKU = "hero-me-board"
-ORDER_SKU = "pet-planter"
-DEFAULT_CURRENCY = "usd"
-# Stripe takes these only in steps: three decimals with the last one 0, or hundredths of what has no fraction.
-STEPS = {"bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10, "isk": 100, "ugx": 100}
 HOLD_AFTER_EXPIRY = timedelta(hours=2)
 HOLD_AHEAD = timedelta(hours=24)  # for as long as nobody knows how a payment ends, or where a person must look
 IMAGE_SHOWN_FOR = timedelta(hours=24)
 PAYABLE_ORDERS = frozenset({"pending", "awaiting_payment"})
-
-
-class PaymentProviderUnavailable(Unavailable):
-    """Stripe does not answer, or is busy; whether it did what was asked is not known."""
-
-    def __init__(self, *, replayed: bool = False) -> None:
-        """Remember whether it was the stored failure of an idempotency key, which no retry with that key can mend."""
-        super().__init__(
-            "The payment provider is not available right now. Please try again shortly.",
-            code="payment_provider_unavailable",
-            retry_after_s=2,
-        )
-        self.replayed = replayed
-
-
-class PaymentProviderRefused(KeepsakeError):
-    """Stripe answered, and refuses what we ask: our mistake or our settings'; `refusal` is Stripe's own code."""
-
-    status = 502
-    default_code = "payment_provider_unavailable"
-
-    def __init__(self, refusal: str = "") -> None:
-        """Use one sentence for all of them; the log has the cause."""
-        super().__init__("The payment provider did not accept the request. Please try again later.")
-        self.refusal = refusal
-
-
-def unknown_session() -> NotFound:
-    """Return the refusal of a session that is not there, or is not the caller's."""
-    return NotFound("There is no such checkout session.", "session_not_found")
-
-
-def unknown_order() -> NotFound:
-    """Return the refusal of an order that is not there, or is not the caller's."""
-    return NotFound("There is no such order.", "order_not_found")
-
-
-def image_unavailable() -> Conflict:
-    """Return the refusal of an image that cannot be bought any more."""
-    return Conflict("The image is not available any more. Please upload it again.", "image_unavailable")
-
-
-def order_paid() -> Conflict:
-    """Return the refusal of a second payment."""
-    return Conflict("This order has been paid, or is being paid, already.", "order_paid")
-
-
-def _refusal(field: str, message: str, code: str) -> NotAllowedValue:
-    return NotAllowedValue(f"{field}: {message}.", code, errors=(FieldError(field, message),))
-
-
-class Purpose(StrEnum):
-    """What a product is made from."""
-
-    IMAGE = "image"
-    ORDER = "order"
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """One thing for sale; `prices` are minor units of each currency for one piece."""
-
-    sku: str
-    name: str
-    description: str
-    max_quantity: int
-    purpose: Purpose
-    prices: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """All products by sku; the only source of prices."""
-
-    products: Mapping[str, Product]
-
-    def choose(self, *, sku: str | None, quantity: int, currency: str, for_order: bool) -> Cart:
-        """Return the cart, or raise NotAllowedValue for what is not sold like that."""
-        product = self.products.get(sku or self._default_sku(for_order=for_order))
-        if product is None or (product.purpose is Purpose.ORDER) is not for_order:
-            raise _refusal("sku", "there is no such product", "unknown_sku")
-        if not 1 <= quantity <= product.max_quantity:
-            raise _refusal("quantity", f"must be from 1 to {product.max_quantity}", "quantity_not_allowed")
-        if currency not in product.prices:
-            raise _refusal("currency", "the product is not sold in this currency", "currency_not_allowed")
-        return Cart(product, quantity, currency)
-
-    def _default_sku(self, *, for_order: bool) -> str:
-        default = ORDER_SKU if for_order else DEFAULT_SKU
-        fitting = [sku for sku, product in self.products.items() if (product.purpose is Purpose.ORDER) is for_order]
-        return default if default in fitting or not fitting else fitting[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Cart:
-    """A product, how many of it, and the currency it is paid in."""
-
-    product: Product
-    quantity: int
-    currency: str
-
-    @property
-    def unit_amount(self) -> int:
-        """The price of one piece, in minor units."""
-        return self.product.prices[self.currency]
 
 
 class State(StrEnum):
@@ -154,9 +44,7 @@ RANK = {
     State.NEEDS_REVIEW: 4,
     State.PAID: 4,
 }
-NOT_GIVEN_BACK = frozenset({"failed", "canceled", "refused"})  # refunds that took nothing
 LIVE = frozenset({State.CREATING, State.OPEN, State.PROCESSING})
-ENDED_UNPAID = frozenset({State.EXPIRED, State.FAILED, State.ABANDONED})
 CHARGED = frozenset({State.PAID, State.NEEDS_REVIEW})
 
 
@@ -258,73 +146,6 @@ class Changes(TypedDict, total=False):
     review_reason: str | None
     next_check_at: datetime | None
     checks: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderSession:
-    """What Stripe says of a session; `row_id` and `site` are the marks we put on it."""
-
-    id: str
-    status: str
-    payment_status: str
-    amount_total: int | None
-    currency: str | None
-    expires_at: datetime
-    payment_intent: str | None
-    payment_failed: bool
-    row_id: str | None
-    site: str | None
-    client_secret: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refund:
-    """Our row of a refund; `refund_id` is Stripe's. `asking` until Stripe answered."""
-
-    id: str
-    row_id: str
-    refund_id: str | None
-    amount: int
-    currency: str
-    reason: str | None
-    status: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderRefund:
-    """What Stripe says of a refund; `our_id` is the mark we put on it, None where the dashboard made it."""
-
-    id: str
-    our_id: str | None
-    amount: int
-    currency: str
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dispute:
-    """What Stripe says of a dispute."""
-
-    id: str
-    payment_intent: str | None
-    amount: int
-    currency: str
-    reason: str
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookEvent:
-    """A verified event: its id and type, and what says which of our rows it is about; `account` where it is another's."""
-
-    id: str
-    type: str
-    object_id: str
-    payment_intent: str | None = None
-    row_id: str | None = None
-    site: str | None = None
-    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

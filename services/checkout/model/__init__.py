@@ -1,0 +1,1 @@
+"""The entities and rules of checkout: pure, and asking nobody."""

@@ -1,0 +1,50 @@
+"""The refusals of checkout that more than one place gives."""
+
+from __future__ import annotations
+
+from shared.errors import Conflict, KeepsakeError, NotFound, Unavailable
+
+
+class PaymentProviderUnavailable(Unavailable):
+    """Stripe does not answer, or is busy; whether it did what was asked is not known."""
+
+    def __init__(self, *, replayed: bool = False) -> None:
+        """Remember whether it was the stored failure of an idempotency key, which no retry with that key can mend."""
+        super().__init__(
+            "The payment provider is not available right now. Please try again shortly.",
+            code="payment_provider_unavailable",
+            retry_after_s=2,
+        )
+        self.replayed = replayed
+
+
+class PaymentProviderRefused(KeepsakeError):
+    """Stripe answered, and refuses what we ask: our mistake or our settings'; `refusal` is Stripe's own code."""
+
+    status = 502
+    default_code = "payment_provider_unavailable"
+
+    def __init__(self, refusal: str = "") -> None:
+        """Use one sentence for all of them; the log has the cause."""
+        super().__init__("The payment provider did not accept the request. Please try again later.")
+        self.refusal = refusal
+
+
+def unknown_session() -> NotFound:
+    """Return the refusal of a session that is not there, or is not the caller's."""
+    return NotFound("There is no such checkout session.", "session_not_found")
+
+
+def unknown_order() -> NotFound:
+    """Return the refusal of an order that is not there, or is not the caller's."""
+    return NotFound("There is no such order.", "order_not_found")
+
+
+def image_unavailable() -> Conflict:
+    """Return the refusal of an image that cannot be bought any more."""
+    return Conflict("The image is not available any more. Please upload it again.", "image_unavailable")
+
+
+def order_paid() -> Conflict:
+    """Return the refusal of a second payment."""
+    return Conflict("This order has been paid, or is being paid, already.", "order_paid")
