@@ -1,0 +1,18 @@
+"""Presigned uploads: SigV4 forms and URLs for a bucket, and the check of such forms for buckets of our own."""
+
+from shared.presign.answers import PostAnswer, stored_answer
+from shared.presign.errors import S3Error
+from shared.presign.policy import PostPolicyVerifier, VerifiedPost
+from shared.presign.signing import PresignedUpload, local_bucket, presign_post, presign_put
+
+__all__ = [
+    "PostAnswer",
+    "PostPolicyVerifier",
+    "PresignedUpload",
+    "S3Error",
+    "VerifiedPost",
+    "local_bucket",
+    "presign_post",
+    "presign_put",
+    "stored_answer",
+]
