@@ -1,0 +1,12 @@
+"""`python -m services.temp_image`: one temp-image service."""
+
+from __future__ import annotations
+
+from services.temp_image.app import build_app
+from services.temp_image.settings import TempImageSettings
+from shared.server import run
+from shared.settings import load_settings
+
+if __name__ == "__main__":
+    settings = load_settings(TempImageSettings)
+    run("temp-image", settings, lambda: build_app(settings))

@@ -1,0 +1,1 @@
+"""Where temporary images are kept: on the machine's disk, or in Redis."""

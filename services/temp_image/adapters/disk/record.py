@@ -1,0 +1,159 @@
+"""One image's file: a record of 64 bytes, then the image; whoever reads or changes the record holds the file's lock.
+
+The record stands first because a write within one page is never seen half-done, not even when the process is killed.
+Claiming and using up an image rewrite it in place, so they work on a full disk, too.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
+from shared.images.formats import HEAD_BYTES, sniff
+from shared.images.reading import Buffer
+
+RECORD_BYTES = 64
+SMALL_BYTES = 256 * 1024
+NO_CLAIM = bytes(16)
+HOLDS_SUFFIX = ".holds"
+
+_LAYOUT = struct.Struct("<8sQd?7x16sd8x")
+_MAGIC = b"tempimg\1"
+# Faults in the whole file at once, in the thread that maps it.
+_MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+
+
+@dataclass(slots=True)
+class Record:
+    """An image's state; `size` in bytes, moments in Unix seconds."""
+
+    size: int
+    expires_at: float
+    used: bool = False
+    claim: bytes = NO_CLAIM
+    claimed_at: float = 0.0
+
+    def pack(self) -> bytes:
+        """Write the record."""
+        return _LAYOUT.pack(_MAGIC, self.size, self.expires_at, self.used, self.claim, self.claimed_at)
+
+    def is_claimed(self, now: float) -> bool:
+        """Tell whether a claim stands."""
+        return self.claim != NO_CLAIM and now < self.claimed_at + LEASE_S
+
+
+class ImageFile:
+    """An open, locked image file."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        head = os.pread(descriptor, RECORD_BYTES + HEAD_BYTES, 0)
+        status = os.fstat(descriptor)
+        self.is_whole = len(head) >= RECORD_BYTES and head.startswith(_MAGIC) and status.st_nlink > 0
+        if self.is_whole:
+            self.record = Record(*_LAYOUT.unpack_from(head)[1:])
+            self.is_whole = status.st_size == RECORD_BYTES + self.record.size
+        self.written_at = status.st_mtime
+        self._head = head[RECORD_BYTES:]
+
+    def save(self) -> None:
+        """Write the changed record back."""
+        os.pwrite(self._descriptor, self.record.pack(), 0)
+
+    def remove(self) -> None:
+        """Remove the holds and then the image, so that a kill in between leaves nothing without its image."""
+        remove_holds(self.path)
+        self.path.unlink()
+
+    def remove_if_done(self, now: float) -> bool:
+        """Remove what nobody can have any more: the image, or holds that have ended; tell whether the image went."""
+        if self.last_hold_ends_at() > now or self.record.is_claimed(now):
+            return False
+        if self.record.used or now >= self.record.expires_at:
+            self.remove()
+            return True
+        remove_holds(self.path)
+        return False
+
+    def describe(self) -> ImageDescription:
+        """Tell type and size."""
+        return ImageDescription(self._content_type, self.record.size)
+
+    def read(self) -> ImageContent:
+        """Return the bytes: a small image's copied, a large one's mapped, which costs a tenth of reading it."""
+        if self.record.size <= SMALL_BYTES:
+            return ImageContent(self._content_type, os.pread(self._descriptor, self.record.size, RECORD_BYTES))
+        mapped = mmap.mmap(self._descriptor, 0, flags=_MAP_FLAGS, prot=mmap.PROT_READ)
+        return ImageContent(self._content_type, memoryview(mapped)[RECORD_BYTES:])
+
+    def last_hold_ends_at(self) -> float:
+        """Return when the last of all holds ends; 0 where there is none."""
+        with suppress(FileNotFoundError), os.scandir(holds_folder(self.path)) as holds:
+            return max((hold.stat().st_mtime for hold in holds), default=0.0)
+        return 0.0
+
+    @property
+    def _content_type(self) -> str:
+        image_format = sniff(self._head)
+        return image_format.content_type if image_format else "application/octet-stream"
+
+
+@contextmanager
+def opened(path: Path, *, wait: bool = True) -> Iterator[ImageFile]:
+    """Open and lock the file; raises ImageGone where there is none, BlockingIOError where it is locked and not awaited."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise ImageGone from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield ImageFile(path, descriptor)
+    finally:
+        # A map keeps a copy of the descriptor, which would keep the lock for as long as the image is being sent.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def holds_folder(path: Path) -> Path:
+    """Return where the holds of an image are: empty files named by holder, whose modification times are their ends."""
+    return path.with_name(path.name + HOLDS_SUFFIX)
+
+
+def remove_holds(path: Path) -> None:
+    """Remove all holds of the image at `path`."""
+    folder = holds_folder(path)
+    with suppress(FileNotFoundError):
+        for hold in folder.iterdir():
+            hold.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def create(path: Path, record: Record, content: Buffer) -> None:
+    """Write a new file; raises OSError, and then nothing stays."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.writev(descriptor, (record.pack(), content)) < RECORD_BYTES + record.size:
+            # A short write to a file: there is no room for the rest.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as if the system had said it
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def complete(spooled: Path, path: Path, record: Record) -> None:
+    """Move a spooled file, whose first bytes are the record's place, to `path`."""
+    with spooled.open("r+b", buffering=0) as file:
+        file.write(record.pack())
+    spooled.rename(path)

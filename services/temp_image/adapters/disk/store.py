@@ -1,0 +1,214 @@
+"""DiskImageStore: one file per image, with its state in the first 64 bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from services.temp_image.adapters.disk.record import (
+    NO_CLAIM,
+    RECORD_BYTES,
+    ImageFile,
+    Record,
+    complete,
+    create,
+    holds_folder,
+    opened,
+)
+from services.temp_image.adapters.disk.sink import DiskSink
+from services.temp_image.adapters.disk.sweep import Sweeper, keep_sweeping
+from services.temp_image.model import ClaimLapsed, ImageContent, ImageDescription, ImageGone
+from shared.errors import DependencyDown
+from shared.images.reading import Buffer
+from shared.uploads.sinks import NO_ROOM, SPOOL_PREFIX, storage_error
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Run one piece of blocking work; whatever keeps the disk from doing it becomes StorageFull or DependencyDown."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, lambda: work(*args, **options))
+    except OSError as error:
+        raise storage_error(error) from error
+
+
+class DiskImageStore:
+    """The ImageStore of one machine. Nothing is synced: images must outlive the process, not the machine."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._spool = folder / "spool"
+        self._clock = clock
+
+    def open_sink(self) -> DiskSink:
+        """Open a sink for one upload."""
+        return DiskSink(self._spool)
+
+    async def put(
+        self, image_id: str, content: bytes | Path, *, expires_at: float, check: Callable[[Buffer], object]
+    ) -> None:
+        """Check and keep the image in one trip to a thread."""
+        await _in_thread(self._put, image_id, content, expires_at, check)
+
+    async def describe(self, image_id: str) -> ImageDescription:
+        """Describe a public image."""
+        return await _in_thread(self._describe, image_id)
+
+    async def claim(self, image_id: str, claim: str) -> ImageContent:
+        """Write the claim into the record, and read the image in the same trip to a thread."""
+        return await _in_thread(self._claim, image_id, bytes.fromhex(claim))
+
+    async def renew(self, image_id: str, claim: str) -> None:
+        """Move the claim's moment."""
+        await _in_thread(self._settle, image_id, claim, self._renewed)
+
+    async def release(self, image_id: str, claim: str) -> None:
+        """Take the claim out of the record."""
+        await _in_thread(self._settle, image_id, claim, self._released)
+
+    async def confirm(self, image_id: str, claim: str) -> None:
+        """Remove the image, or mark it used while somebody holds it."""
+        await _in_thread(self._settle, image_id, claim, self._confirmed)
+
+    async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
+        """Write the hold's end."""
+        return await _in_thread(self._hold, image_id, holder, until)
+
+    async def let_go(self, image_id: str, holder: str) -> None:
+        """Remove the hold, and the image where nothing else keeps it."""
+        with suppress(ImageGone):
+            await _in_thread(self._let_go, image_id, holder)
+
+    async def read_held(self, image_id: str, holder: str) -> ImageContent:
+        """Read what is held."""
+        return await _in_thread(self._read_held, image_id, holder)
+
+    async def check(self) -> None:
+        """Make a file and remove it; on a full disk, reading and deleting still work."""
+        await _in_thread(self._check)
+
+    def _path(self, image_id: str) -> Path:
+        return self._folder / image_id[:2] / image_id
+
+    @contextmanager
+    def _opened(self, image_id: str) -> Iterator[ImageFile]:
+        with opened(self._path(image_id)) as image:
+            if not image.is_whole:
+                raise ImageGone
+            yield image
+
+    def _require_public(self, image: ImageFile) -> None:
+        now, record = self._clock(), image.record
+        if record.used or record.is_claimed(now) or now >= max(record.expires_at, image.last_hold_ends_at()):
+            raise ImageGone
+
+    def _put(self, image_id: str, content: bytes | Path, expires_at: float, check: Callable[[Buffer], object]) -> None:
+        path = self._path(image_id)
+        if isinstance(content, bytes):
+            check(content)
+            create(path, Record(len(content), expires_at), content)
+            return
+        with content.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            size = len(mapped) - RECORD_BYTES
+            with memoryview(mapped) as whole, whole[RECORD_BYTES:] as image:
+                check(image)
+        complete(content, path, Record(size, expires_at))
+
+    def _describe(self, image_id: str) -> ImageDescription:
+        with self._opened(image_id) as image:
+            self._require_public(image)
+            return image.describe()
+
+    def _claim(self, image_id: str, claim: bytes) -> ImageContent:
+        with self._opened(image_id) as image:
+            self._require_public(image)
+            content = image.read()
+            image.record.claim, image.record.claimed_at = claim, self._clock()
+            image.save()
+            return content
+
+    def _settle(self, image_id: str, claim: str, change: Callable[[ImageFile], None]) -> None:
+        try:
+            with self._opened(image_id) as image:
+                if image.record.claim != bytes.fromhex(claim) or not image.record.is_claimed(self._clock()):
+                    raise ClaimLapsed
+                change(image)
+        except ImageGone:
+            raise ClaimLapsed from None
+
+    def _renewed(self, image: ImageFile) -> None:
+        image.record.claimed_at = self._clock()
+        image.save()
+
+    def _released(self, image: ImageFile) -> None:
+        image.record.claim = NO_CLAIM
+        image.save()
+
+    def _confirmed(self, image: ImageFile) -> None:
+        if image.last_hold_ends_at() > self._clock():
+            image.record.used = True
+            self._released(image)
+        else:
+            image.remove()
+
+    def _holds(self, image: ImageFile, holder: str) -> bool:
+        with suppress(FileNotFoundError):
+            return (holds_folder(image.path) / holder).stat().st_mtime > self._clock()
+        return False
+
+    def _hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
+        with self._opened(image_id) as image:
+            if not self._holds(image, holder):
+                self._require_public(image)
+            folder = holds_folder(image.path)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            (folder / holder).open("ab").close()  # not touch(): it would end a standing hold for a moment
+            os.utime(folder / holder, (until, until))
+            return image.describe()
+
+    def _let_go(self, image_id: str, holder: str) -> None:
+        with self._opened(image_id) as image:
+            (holds_folder(image.path) / holder).unlink(missing_ok=True)
+            image.remove_if_done(self._clock())
+
+    def _read_held(self, image_id: str, holder: str) -> ImageContent:
+        with self._opened(image_id) as image:
+            if not self._holds(image, holder):
+                raise ImageGone
+            return image.read()
+
+    def _check(self) -> None:
+        probe = self._spool / f"{SPOOL_PREFIX}{secrets.token_hex(16)}"
+        try:
+            probe.touch(mode=0o600, exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise DependencyDown("storage") from error
+
+
+@asynccontextmanager
+async def open_disk_store(folder: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[DiskImageStore]:
+    """Open the store in `folder`, and sweep it in the background for as long as it is open."""
+
+    def prepare() -> None:
+        for name in ("spool", *(f"{first:02x}" for first in range(256))):
+            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    await asyncio.to_thread(prepare)
+    sweeping = asyncio.create_task(keep_sweeping(Sweeper(folder, clock)))
+    try:
+        yield DiskImageStore(folder, clock)
+    finally:
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping

@@ -1,0 +1,89 @@
+"""Removing what has expired, and what killed processes left behind: a bounded amount of work per pass, whatever is there."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from services.temp_image.adapters.disk.record import HOLDS_SUFFIX, opened, remove_holds
+from services.temp_image.model import ImageGone
+from shared.log import get_logger
+from shared.uploads import clear_stale_spool
+
+PAUSE_S = 5.0
+FILES_PER_PASS = 1000
+HALF_WRITTEN_S = 60.0
+
+
+class Sweeper:
+    """Goes round the 256 folders, some at each pass; of several processes, one sweeps for all."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._next = 0
+        self._turn: int | None = None
+
+    def sweep(self) -> int:
+        """Do one pass; return how many images were removed. Blocking."""
+        if not self._is_my_turn():
+            return 0
+        clear_stale_spool(self._folder / "spool")
+        seen = removed = 0
+        for _ in range(256):
+            entries = list((self._folder / f"{self._next:02x}").iterdir())
+            removed += sum(map(self._sweep_entry, entries))
+            self._next = (self._next + 1) % 256
+            seen += len(entries)
+            if seen >= FILES_PER_PASS:
+                break
+        return removed
+
+    def close(self) -> None:
+        """Leave the sweeping to another process."""
+        if self._turn is not None:
+            os.close(self._turn)
+            self._turn = None
+
+    def _is_my_turn(self) -> bool:
+        """Take the lock that the sweeping process keeps for life; the kernel frees it when that process dies."""
+        if self._turn is None:
+            turn = os.open(self._folder / "sweep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(turn)
+                return False
+            self._turn = turn
+        return True
+
+    def _sweep_entry(self, path: Path) -> bool:
+        if path.suffix == HOLDS_SUFFIX:
+            if not path.with_suffix("").exists():
+                remove_holds(path.with_suffix(""))
+            return False
+        with suppress(ImageGone, BlockingIOError), opened(path, wait=False) as image:
+            if image.is_whole:
+                return image.remove_if_done(self._clock())
+            if time.time() - image.written_at > HALF_WRITTEN_S:
+                image.remove()
+                return True
+        return False
+
+
+async def keep_sweeping(sweeper: Sweeper) -> None:
+    """Sweep in a thread again and again; what goes wrong is logged and tried again at the next pass."""
+    try:
+        while True:
+            try:
+                await asyncio.to_thread(sweeper.sweep)
+            except OSError:
+                get_logger().exception("sweep failed")
+            await asyncio.sleep(PAUSE_S)
+    finally:
+        sweeper.close()

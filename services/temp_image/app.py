@@ -1,0 +1,54 @@
+"""The composition of temp-image: its store, on disk or in Redis, and the app around it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import web
+
+from services.temp_image.adapters.disk import open_disk_store
+from services.temp_image.handlers import IMAGE_FIELD, ROUTES, SERVICE
+from services.temp_image.ports import ImageStore
+from services.temp_image.service import TempImageService
+from services.temp_image.settings import TempImageSettings
+from shared.app import CHECKS, base_app
+from shared.images.rules import ImageLimits
+from shared.routes import ServiceInfo
+from shared.tokens import SERVICE_GUARD, ServiceGuard
+from shared.uploads import FileField
+
+INFO = ServiceInfo(
+    "temp-image", "Images that outlive a payment redirect: kept for an hour, handed back exactly once.", "temp-image"
+)
+
+
+def build_app(settings: TempImageSettings, clock: Callable[[], float] = time.time) -> web.Application:
+    """Build the app; `clock` tells Unix seconds, for the disk store's expiry as for the answers."""
+    app = base_app(INFO, settings, ROUTES)
+    app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, "temp-image")
+    app[IMAGE_FIELD] = FileField("image", settings.temp_image_max_size)
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            store: ImageStore[Any]
+            if settings.redis_url:
+                from services.temp_image.adapters.redis import open_redis_store  # noqa: PLC0415 - only where it is used
+
+                store = await stack.enter_async_context(open_redis_store(settings.redis_url))
+                app[CHECKS]["redis"] = store.check
+            else:
+                store = await stack.enter_async_context(open_disk_store(settings.data_dir / "temp-images", clock))
+                app[CHECKS]["storage"] = store.check
+            app[SERVICE] = TempImageService(
+                store,
+                limits=ImageLimits(settings.max_image_pixels, settings.max_image_frames),
+                ttl_s=settings.temp_image_ttl_s,
+                clock=clock,
+            )
+            yield
+
+    app.cleanup_ctx.append(resources)
+    return app

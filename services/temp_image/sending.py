@@ -1,0 +1,141 @@
+"""Sending an image over a connection, and settling its claim by how the sending ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Protocol
+
+from aiohttp import web
+
+from services.temp_image.model import LEASE_S, ImageContent, ImageDescription
+from shared.delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
+from shared.errors import KeepsakeError
+from shared.log import get_logger
+
+CLAIM_HEADER = "X-Keepsake-Claim"
+PIECE_BYTES = 256 * 1024
+RENEW_EVERY_S = 5.0
+# A transfer this small is over, or has failed, long before its lease is.
+NEEDS_NO_RENEWAL_BYTES = 64 * 1024
+
+IMAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Content-Disposition": "inline",
+    # Opened as a page of its own, nothing in the bytes may act for this site.
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+
+
+class Settling(Protocol):
+    """Whoever the claim is renewed and settled with."""
+
+    async def renew(self, image_id: str, claim: str) -> None:
+        """Renew it. Raises ClaimLapsed."""
+
+    async def confirm(self, image_id: str, claim: str) -> None:
+        """Use the image up. Raises ClaimLapsed."""
+
+    async def release(self, image_id: str, claim: str) -> None:
+        """Give it back. Raises ClaimLapsed."""
+
+
+def image_response(image: ImageDescription | ImageContent) -> web.StreamResponse:
+    """Begin the answer that carries, or to HEAD describes, an image."""
+    response = web.StreamResponse(headers=IMAGE_HEADERS)
+    response.content_type = image.content_type
+    response.content_length = image.size if isinstance(image, ImageDescription) else len(image.content)
+    return response
+
+
+async def send_description(request: web.Request, image: ImageDescription) -> web.StreamResponse:
+    """Answer HEAD."""
+    response = image_response(image)
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def send_image(
+    request: web.Request, image: ImageContent, headers: dict[str, str] | None = None
+) -> web.StreamResponse:
+    """Send the whole image. Raises ConnectionResetError where the connection broke."""
+    response = image_response(image)
+    response.headers.update(headers or {})
+    await response.prepare(request)
+    view = memoryview(image.content)
+    for start in range(0, len(view), PIECE_BYTES):
+        await response.write(view[start : start + PIECE_BYTES])
+    await response.write_eof()
+    return response
+
+
+async def send_for_gateway(
+    request: web.Request, image_id: str, claim: str, image: ImageContent, claims: Settling
+) -> web.StreamResponse:
+    """Send a claimed image with its claim, which the gateway settles; give it back where the gateway goes away."""
+    sent = False
+    try:
+        response = await send_image(request, image, {CLAIM_HEADER: claim})
+        sent = True
+    finally:
+        if not sent:
+            await asyncio.shield(_settle(claims, image_id, claim, delivered=False))
+    return response
+
+
+async def send_and_settle(
+    request: web.Request, image_id: str, claim: str, image: ImageContent, claims: Settling
+) -> web.StreamResponse:
+    """Send a claimed image; use it up once the peer has acknowledged its last byte, else give it back."""
+    delivered = False
+    try:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        limit_send_buffer(transport)
+        async with _lease_kept(transport, image_id, claim, image, claims):
+            response = await send_image(request, image)
+            delivered = await wait_delivered(transport)
+    finally:
+        await asyncio.shield(_settle(claims, image_id, claim, delivered=delivered))
+    return response
+
+
+async def _settle(claims: Settling, image_id: str, claim: str, *, delivered: bool) -> None:
+    """Settle the claim; the answer is out already, so what goes wrong is logged: the claim then lapses by itself."""
+    try:
+        await (claims.confirm if delivered else claims.release)(image_id, claim)
+    except KeepsakeError as error:
+        get_logger().warning("claim not settled", code=error.code, delivered=delivered)
+
+
+@asynccontextmanager
+async def _lease_kept(
+    transport: asyncio.WriteTransport, image_id: str, claim: str, image: ImageContent, claims: Settling
+) -> AsyncIterator[None]:
+    if len(image.content) <= NEEDS_NO_RENEWAL_BYTES:
+        yield
+        return
+    keeping = asyncio.create_task(_keep_lease(transport, image_id, claim, claims))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+
+
+async def _keep_lease(transport: asyncio.WriteTransport, image_id: str, claim: str, claims: Settling) -> None:
+    """Renew the claim while bytes move; cut the connection, which gives the image back, when none did for a lease's time."""
+    idle_s, before = 0.0, None
+    while idle_s < LEASE_S:
+        await asyncio.sleep(RENEW_EVERY_S)
+        waiting = unacknowledged_bytes(transport)
+        idle_s = idle_s + RENEW_EVERY_S if waiting == before else 0.0
+        before = waiting
+        if not idle_s:
+            with suppress(KeepsakeError):
+                await claims.renew(image_id, claim)
+    transport.abort()

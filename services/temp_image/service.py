@@ -1,0 +1,69 @@
+"""The use cases of temporary images: keep, describe, claim and settle, hold and let go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from services.temp_image.model import ImageContent, ImageDescription, new_secret
+from services.temp_image.ports import ImageStore
+from shared.errors import NotAllowedValue
+from shared.images.rules import ImageLimits, require_image
+from shared.uploads import UploadedFile
+
+
+class TempImageService:
+    """Keeps uploads for `ttl_s` seconds and gives each out once."""
+
+    def __init__(
+        self, store: ImageStore[Any], *, limits: ImageLimits, ttl_s: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.open_sink = store.open_sink
+        self._store = store
+        self._limits = limits
+        self._ttl_s = ttl_s
+        self._clock = clock
+
+    async def keep(self, file: UploadedFile[Any]) -> tuple[str, float]:
+        """Keep an acceptable image; return its id, and when it expires in Unix seconds."""
+        image_id, expires_at = new_secret(), self._clock() + self._ttl_s
+        check = partial(require_image, declared_type=file.declared_type, limits=self._limits)
+        await self._store.put(image_id, file.content, expires_at=expires_at, check=check)
+        return image_id, expires_at
+
+    async def describe(self, image_id: str) -> ImageDescription:
+        """Describe the image without using it up. Raises ImageGone."""
+        return await self._store.describe(image_id)
+
+    async def claim(self, image_id: str) -> tuple[str, ImageContent]:
+        """Claim the image for one delivery; return the claim and the bytes. Raises ImageGone."""
+        claim = new_secret()
+        return claim, await self._store.claim(image_id, claim)
+
+    async def renew(self, image_id: str, claim: str) -> None:
+        """Keep the claim for another 30 s, since bytes moved. Raises ClaimLapsed."""
+        await self._store.renew(image_id, claim)
+
+    async def confirm(self, image_id: str, claim: str) -> None:
+        """Use the image up: it was delivered. Raises ClaimLapsed."""
+        await self._store.confirm(image_id, claim)
+
+    async def release(self, image_id: str, claim: str) -> None:
+        """Give the image back: its delivery broke. Raises ClaimLapsed."""
+        await self._store.release(image_id, claim)
+
+    async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
+        """Keep the image for `holder` until then. Raises ImageGone, or NotAllowedValue for a moment that has passed."""
+        if until <= self._clock():
+            raise NotAllowedValue("A hold must end in the future.", "hold_in_the_past")
+        return await self._store.hold(image_id, holder, until)
+
+    async def let_go(self, image_id: str, holder: str) -> None:
+        """End the hold, if there is one."""
+        await self._store.let_go(image_id, holder)
+
+    async def read_held(self, image_id: str, holder: str) -> ImageContent:
+        """Return what `holder` holds. Raises ImageGone."""
+        return await self._store.read_held(image_id, holder)

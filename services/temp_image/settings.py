@@ -1,0 +1,22 @@
+"""What temp-image reads from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.settings import Port, RedisSettings, TokenSettings, per_service
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class TempImageSettings(TokenSettings, RedisSettings):
+    """Where it listens, where it keeps images, and how large and how old they may get."""
+
+    port: Port = Field(8001, validation_alias="TEMP_IMAGE_PORT")
+    workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "TEMP_IMAGE", 1)
+    temp_image_max_size: Count = 5 * 2**20
+    temp_image_ttl_s: Count = 3600
+    max_image_pixels: Count = 50_000_000
+    max_image_frames: Count = 100
