@@ -16,10 +16,11 @@ async def open_blob_store(settings: StorageSettings) -> AsyncIterator[BlobStore]
 
     `DATA_DIR` has `objects/`, the files of the local store, and `spool/`, where uploads wait on every backend.
     """
-    spool = settings.data_dir / "spool"
+    data = settings.data_dir.resolve()
+    spool = data / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     if settings.storage_backend == "local":
-        root = settings.data_dir / "objects"
+        root = data / "objects"
         root.mkdir(exist_ok=True)
         yield DiskBlobStore(root, spool)
         return

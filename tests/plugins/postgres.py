@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from tests.plugins.processes import RunAs, ServerDidNotStart, server
@@ -95,6 +94,8 @@ def _binaries(run_as: RunAs | None, folder: Path) -> Path:
 
 
 async def _execute(url: str, statement: str) -> None:
+    import asyncpg
+
     connection = await asyncpg.connect(url.replace(DRIVER, "postgresql://", 1), timeout=5)
     try:
         await connection.execute(statement)
@@ -120,6 +121,8 @@ def _administer(url: str, statement: str) -> None:
 
 
 def _accepts(port: int) -> bool:
+    import asyncpg
+
     try:
         _administer(f"{DRIVER}keepsake@127.0.0.1:{port}/postgres", "SELECT 1")
     except (OSError, asyncpg.PostgresError):

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import botocore.session
 import pytest
-from botocore.config import Config
 
 from tests.plugins.ministack import ensure_ministack
 from tests.plugins.processes import server
@@ -40,6 +38,10 @@ class _Running:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
     """Run ministack once for the session: the service S3 alone, everything in memory."""
+    # Here, since it takes a third of a second, which only those tests pay that need it.
+    import botocore.session
+    from botocore.config import Config
+
     python, folder = ensure_ministack(), tmp_path_factory.mktemp("s3")
     with server(
         lambda _port: [python, "-m", "ministack"],
