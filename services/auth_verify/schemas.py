@@ -35,6 +35,12 @@ def _email(text: str) -> str:
     return text
 
 
+def _title(text: str) -> str:
+    if not text.strip() or any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("must not be blank, nor contain control characters")
+    return text
+
+
 def _subject(text: str) -> str:
     # What a token's `sub` may be: another one could never call.
     if not text.isprintable() or text in {".", ".."}:
@@ -133,7 +139,7 @@ class KeysAnswer(WireModel):
 class NewOrganization(WireModel):
     """An organisation to be."""
 
-    name: Annotated[PlainText, VisibleText, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_title)]
 
 
 class OrganizationAnswer(WireModel):
