@@ -20,7 +20,9 @@ def _run(stack: Stack, script: str, folder: Path) -> str:
     script = script.replace("localhost:8080", stack.url("gateway").removeprefix("http://"))
     script = script.replace("localhost:8009", stack.url("stripe-sandbox").removeprefix("http://"))
     script = script.replace("/tmp/", f"{folder}/")
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(  # the lines are our own README
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -35,12 +37,12 @@ def test_the_first_purchase_works_as_written(stack: Stack, blocks: list[str], tm
     image_id = re.search(r"imageId: ([0-9a-f]{32})", said)
     assert image_id
     assert re.search(r"the browser goes to: http://localhost:3000/hero-me\?session_id=cs_test_", said)
-    assert '"status": "complete"' in said
-    assert '"payment_status": "paid"' in said
-    assert f'"imageId": "{image_id[1]}"' in said
+    assert re.search(r'"status": ?"complete"', said)
+    assert re.search(r'"payment_status": ?"paid"', said)
+    assert re.search(rf'"imageId": ?"{image_id[1]}"', said)
     assert "the very bytes" in said
     assert "Image not found or expired" in said
 
 
 def test_a_token_is_had_as_written(stack: Stack, blocks: list[str], tmp_path: Path) -> None:
-    assert '"username": "sam"' in _run(stack, blocks[1], tmp_path)
+    assert re.search(r'"username": ?"sam"', _run(stack, blocks[1], tmp_path))

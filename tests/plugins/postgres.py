@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,7 +33,7 @@ SETTINGS = {
     "max_wal_senders": "0",
     "max_wal_size": "128MB",
     "shared_buffers": "16MB",
-    "max_connections": "60",
+    "max_connections": "200",
     "jit": "off",
 }
 
@@ -156,11 +157,18 @@ def postgres_server_url() -> Iterator[str]:
             yield f"{DRIVER}keepsake@127.0.0.1:{port}/postgres"
 
 
+@contextmanager
+def fresh_database(server_url: str) -> Iterator[str]:
+    """Make a database in the server, and drop it after the block."""
+    name = f"test_{uuid4().hex}"
+    _administer(server_url, f"CREATE DATABASE {name}")
+    address, _, query = server_url.partition("?")
+    yield address.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
+    _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def postgres_url(postgres_server_url: str) -> Iterator[str]:
     """Give the address of a database that is made for this test and dropped after it."""
-    name = f"test_{uuid4().hex}"
-    _administer(postgres_server_url, f"CREATE DATABASE {name}")
-    address, _, query = postgres_server_url.partition("?")
-    yield address.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
-    _administer(postgres_server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with fresh_database(postgres_server_url) as url:
+        yield url
