@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from shared.blobs.disk import DiskBlobStore
 from shared.blobs.store import BlobStore
@@ -22,7 +22,8 @@ async def open_blob_store(settings: StorageSettings) -> AsyncIterator[BlobStore]
     if settings.storage_backend == "local":
         root = data / "objects"
         root.mkdir(exist_ok=True)
-        yield DiskBlobStore(root, spool)
+        with closing(DiskBlobStore(root, spool)) as files:
+            yield files
         return
     from shared.blobs.s3 import open_s3_store  # noqa: PLC0415 - the SDK takes half a second and 40 MB: only where used
 
