@@ -18,11 +18,11 @@ from gateway.upstream.pool import Pool
 from gateway.watch import ReaderWatch
 from shared.addresses import Address
 from shared.app import LIFE, REQUEST_ID, Life
+from shared.chunked import LAST_CHUNK, chunk
 from shared.http_body import continue_body, discard_body, read_chunk
 from shared.routes import Handler
 
 LENGTH_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
-LAST_CHUNK = b"0\r\n\r\n"
 
 
 def _fields(request: web.Request, row: Row, address: Address) -> bytes:
@@ -61,7 +61,7 @@ def _body(request: web.Request, row: Row) -> Callable[[], Awaitable[bytes]]:
         if left < 0:
             raise too_large(row)
         ended = not data
-        return b"%x\r\n%s\r\n" % (len(data), data) if data else LAST_CHUNK
+        return chunk(data) if data else LAST_CHUNK
 
     return more
 

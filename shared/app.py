@@ -129,8 +129,6 @@ async def _answer(  # noqa: C901 - one middleware instead of five: see the docst
     request_id = request[REQUEST_ID] = request_id_of(request)
     current_request_id.set(request_id)
     connection = request.protocol
-    if isinstance(connection, Connection):
-        connection.request_begins()
     life.enter()
     IN_FLIGHT.inc()
     response: web.StreamResponse | None = None
@@ -170,6 +168,8 @@ async def _answer(  # noqa: C901 - one middleware instead of five: see the docst
 
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Put what every answer carries on it, and the CORS headers that aiohttp-cors leaves out (404, 405, `Vary`)."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.answer_begins()
     headers = response.headers
     headers["X-Request-Id"] = request.get(REQUEST_ID) or request_id_of(request)
     headers["X-Content-Type-Options"] = "nosniff"

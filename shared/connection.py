@@ -15,17 +15,17 @@ from typing import Any
 
 from aiohttp import web
 
-from shared.errors import BadRequest, KeepsakeError
-from shared.problem import CONTENT_TYPE, problem_body, problem_response
+from shared.chunked import LAST_CHUNK, BrokenChunks, ChunkedBody, chunk
+from shared.errors import KeepsakeError
+from shared.problem import CONTENT_TYPE, problem_body
+from shared.request_head import malformed, read_head
 
 HEAD_TIMEOUT_S = 15.0
 MAX_HEAD_BYTES = 32 * 1024
+LINGER_S = 2.0
+LINGER_BYTES = 16 * 2**20
 HEAD_END = b"\r\n\r\n"
-REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\s\x00-\x20]+ HTTP/1\.[01]\r\n")
-VERSIONED_LINE = re.compile(rb"[^\r\n]* HTTP/[0-9.]+\r\n")
-UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
-TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
-CONTENT_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
 
 class RequestTimeout(KeepsakeError):
@@ -42,35 +42,33 @@ class HeadTooLarge(KeepsakeError):
     default_code = "headers_too_large"
 
 
-class VersionNotSupported(KeepsakeError):
-    """An HTTP version other than 1.0 and 1.1."""
-
-    status = 505
-    default_code = "http_version_not_supported"
-
-
-def _malformed() -> BadRequest:
-    return BadRequest("The request is not readable as HTTP.", "malformed_request")
-
-
 class Connection(web.RequestHandler):
     """aiohttp's connection with a gate before its parser: a head is passed on whole and checked, or not at all.
 
-    The gate counts the body by `Content-Length`, so it knows where the next head begins. A chunked body's end it does not
-    know; such a connection is closed after its answer, which also keeps trailers from becoming the next request's headers.
+    The gate knows where each body ends, by its length or by its chunks, which it takes apart and frames anew: the parser
+    sees no broken chunk (aiohttp's would leave the handler waiting), no trailer (which it takes for headers of the next
+    request), and nothing of the request behind before this one's end.
+    `origins` are those that may read a refusal from here in a browser.
     """
 
-    __slots__ = ("_body_left", "_half_open", "_head", "_head_timer", "_in_progress", "_last", "_raw")
+    __slots__ = (
+        "_answering", "_body_left", "_chunks", "_deaf", "_half_open", "_head", "_head_timer", "_last", "_linger_left",
+        "_origins", "_unanswered",
+    )  # fmt: skip
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, origins: frozenset[str] = frozenset(), **options: Any) -> None:
         super().__init__(*args, **options)
+        self._origins = origins
         self._head = bytearray()
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_left = 0
-        self._raw = False  # from here on all bytes go to the parser: a chunked body
-        self._last = False  # the connection closes after the answer
-        self._in_progress = False
+        self._unanswered = 0  # heads passed on whose answer is still being made
+        self._chunks: ChunkedBody | None = None
+        self._answering = False  # the head of an answer is written
+        self._deaf = False  # what else comes is of no interest: the connection is about to close
+        self._last = False  # the connection closes after the last answer
         self._half_open = False
+        self._linger_left = LINGER_BYTES
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head."""
@@ -84,17 +82,24 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Pass bodies on as they come, and heads when they are complete and fit."""
-        if self._raw or not data:
+        if not data:  # aiohttp's own call to go on with what it holds
             super().data_received(data)
-        elif len(data) <= self._body_left:
-            self._body_left -= len(data)
-            super().data_received(data)
-        else:
-            if self._body_left:
-                super().data_received(data[: self._body_left])
-                data = data[self._body_left :]
-                self._body_left = 0
-            self._gather(data)
+        at = 0
+        while at < len(data):
+            if self._deaf:
+                self._linger_left -= len(data) - at
+                if self._linger_left < 0:
+                    self.force_close()
+                return
+            if self._chunks is not None:
+                at = self._pass_chunks(self._chunks, data, at)
+            elif self._body_left:
+                end = min(len(data), at + self._body_left)
+                self._body_left -= end - at
+                super().data_received(data[at:end])
+                at = end
+            else:
+                at = self._gather(data, at)
 
     def stay_half_open(self) -> None:
         """Keep the connection when the client has sent all it will: whether it got its answer is still to be seen."""
@@ -105,98 +110,125 @@ class Connection(web.RequestHandler):
         self._last = self._last or self._half_open
         return self._half_open
 
-    def request_begins(self) -> None:
-        """Note that an answer is being made: nothing else may be written; `shared.app` calls this."""
-        self._in_progress = True
+    def answer_begins(self) -> None:
+        """Note that the head of an answer is about to be written; `shared.app` calls this."""
+        self._answering = True
 
     def request_ends(self, response: web.StreamResponse | None) -> None:
-        """Note that the answer is made, and close after it where the gate has lost count; `shared.app` calls this."""
-        self._in_progress = False
-        if self._last and response is not None and not response.prepared:
+        """Note that an answer is made, and close after the last; `shared.app` calls this."""
+        self._unanswered -= 1
+        self._answering = False
+        if not self._last or self._unanswered > 0:
+            return
+        if response is not None and not response.prepared:
             response.force_close()
-        elif self._last:
+        else:
             self.close()
 
-    def _gather(self, data: bytes) -> None:
+    def _gather(self, data: bytes, at: int) -> int:
+        """Take `data` from `at` on until a head is complete, and pass that on; return where what follows begins."""
         head = self._head
-        searched_from = max(0, len(head) - len(HEAD_END) + 1)
-        head += data
-        while head:
-            end = head.find(HEAD_END, searched_from)
-            if (end if end >= 0 else len(head)) > MAX_HEAD_BYTES:
-                self._refuse(HeadTooLarge(f"The request's headers are over {MAX_HEAD_BYTES // 1024} KiB."))
-                return
-            if end < 0:
-                if self._head_timer is None:
-                    self._start_head_timer()
-                return
-            searched_from = 0
-            if not self._pass_on(end + len(HEAD_END)):
-                return
-
-    def _pass_on(self, end: int) -> bool:
-        """Check the head in the first `end` bytes and give it to the parser with what is there of its body."""
+        while not head and data.startswith(b"\r\n", at):  # RFC 9112 section 2.2: empty lines before a request line
+            at += 2
+        held = len(head)
+        head += data[at:] if held else b""
+        end = head.find(HEAD_END, max(0, held - len(HEAD_END) + 1)) if held else data.find(HEAD_END, at) - at
+        if end < 0 and not held:
+            head += data[at:]
+        if (end if end >= 0 else len(head)) > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge(f"The request's headers are over {MAX_HEAD_BYTES // 1024} KiB."))
+            return len(data)
+        if end < 0:
+            if head and self._head_timer is None:
+                self._start_head_timer()
+            return len(data)
+        end += len(HEAD_END)
+        whole = bytes(head[:end]) if held else data[at : at + end]
         self._stop_head_timer()
-        head = bytes(self._head[:end]).lstrip(b"\r\n")
-        if REQUEST_LINE.match(head) is None:
-            wrong_version = VERSIONED_LINE.match(head) is not None
-            self._refuse(VersionNotSupported("Use HTTP/1.1.") if wrong_version else _malformed())
-            return False
-        if UPGRADE.search(head):
-            head = UPGRADE.sub(b"", head)
-            self._last = True
-        length = CONTENT_LENGTH.search(head)
-        if TRANSFER_ENCODING.search(head):
-            self._raw = self._last = True
-            body = bytes(self._head[end:])
-            self._head.clear()
-        else:
-            size = int(length[1]) if length else 0
-            body = bytes(self._head[end : end + size])
-            del self._head[: end + size]
-            self._body_left = size - len(body)
-        super().data_received(head + body if body else head)
-        return not self._raw
+        self._pass_on(whole)
+        head.clear()
+        return at + end - held
+
+    def _pass_on(self, data: bytes) -> None:
+        """Check a whole head and give it to the parser."""
+        try:
+            head = read_head(data)
+        except KeepsakeError as error:
+            self._refuse(error, data)
+            return
+        self._unanswered += 1
+        self._last = self._last or head.upgrade
+        self._body_left = head.length
+        self._chunks = ChunkedBody() if head.chunked else None
+        super().data_received(head.data)
+
+    def _pass_chunks(self, chunks: ChunkedBody, data: bytes, at: int) -> int:
+        """Give the parser what is in the chunks; return where what follows the body begins."""
+        try:
+            pieces, at = chunks.feed(data, at)
+        except BrokenChunks:
+            self._refuse_body()
+            return len(data)
+        if chunks.complete:
+            self._chunks = None
+        framed = b"".join(chunk(piece) for piece in pieces) + (LAST_CHUNK if chunks.complete else b"")
+        if framed:
+            super().data_received(framed)
+        return at
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """Answer what never reached a handler; once a response has begun, only cutting the connection is honest."""
-        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            raise ConnectionResetError from exc
         del message  # it repeats what the client sent
-        request_id = secrets.token_hex(16)
-        response = problem_response(
-            _malformed() if status < HTTPStatus.INTERNAL_SERVER_ERROR else KeepsakeError(), request_id
-        )
-        response.headers["Vary"] = "Origin"
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["X-Request-Id"] = request_id
-        response.force_close()
-        return response
+        if not isinstance(exc, ConnectionError) and request.writer.output_size == 0:
+            self._answer_error(malformed() if status < HTTPStatus.INTERNAL_SERVER_ERROR else KeepsakeError(), b"")
+        raise ConnectionResetError from exc
 
-    def _refuse(self, error: KeepsakeError) -> None:
-        """Answer before there is a request, and close."""
+    def _refuse(self, error: KeepsakeError, head: bytes = b"") -> None:
+        """Answer before there is a request, and close; answers on their way come first, and then end the connection."""
         self._stop_head_timer()
+        self._deaf = True
+        if self._unanswered > 0:
+            self._last = True
+        else:
+            self._answer_error(error, head or self._head)
+            # To close over unread bytes would reset the answer away: read on for a moment (RFC 9112 section 9.6).
+            self._head_timer = asyncio.get_running_loop().call_later(LINGER_S, self.force_close)
         self._head.clear()
+
+    def _refuse_body(self) -> None:
+        """End a request whose body breaks off in nonsense; whoever reads it sees a client that is gone."""
+        self._deaf = True
+        if self._unanswered == 1 and not self._answering:
+            self._answer_error(malformed(), b"")
+        self.force_close()
+
+    def _answer_error(self, error: KeepsakeError, head: bytes | bytearray) -> None:
+        """Write the answer and the end of the stream, with the headers that `shared.app` gives every other one."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        if self._in_progress:  # its answer is on the way: let it finish, then close
-            self._raw = self._last = True
-            self.close()
-            return
         request_id = secrets.token_hex(16)
         body = problem_body(error, request_id)
-        transport.write(
-            (
-                f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nContent-Type: {CONTENT_TYPE}\r\n"
-                f"Content-Length: {len(body)}\r\nConnection: close\r\nCache-Control: no-store\r\nVary: Origin\r\n"
-                f"X-Content-Type-Options: nosniff\r\nX-Request-Id: {request_id}\r\n\r\n"
-            ).encode()
-            + body
-        )
-        self.force_close()
+        headers = {
+            "Content-Type": CONTENT_TYPE,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            "Cache-Control": "no-store",
+            "Server": "keepsake",
+            "Vary": "Origin",
+            "X-Content-Type-Options": "nosniff",
+            "X-Request-Id": request_id,
+            **error.headers,
+        }
+        origin = ORIGIN.search(head)
+        allowed = origin[1].decode("latin-1") if origin else ""
+        if allowed in self._origins or (allowed and "*" in self._origins):
+            headers["Access-Control-Allow-Origin"] = allowed
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        transport.write(f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n{lines}\r\n".encode() + body)
+        transport.write_eof()
 
     def _start_head_timer(self) -> None:
         self._head_timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._head_is_late)

@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 from aiohttp import http, web
 
-from shared.app import LIFE, Life
+from shared.app import LIFE, ORIGINS, Life
 from shared.connection import Connection
 from shared.log import configure_logging, get_logger
 from shared.settings import ServerSettings
@@ -85,6 +85,7 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
         "auto_decompress": False,  # an encoded body is refused, never inflated
         "max_headers": 100,
         "read_bufsize": 2**17,
+        "origins": runner.app.get(ORIGINS, frozenset()),
     }
     return lambda: Connection(manager, **options)
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.upstream.errors import BadGateway, LostConnection, UpstreamTimeout
-from gateway.upstream.wire import HEAD_END, MAX_HEAD_BYTES, ChunkedBody, Head, parse_head
+from gateway.upstream.wire import HEAD_END, MAX_HEAD_BYTES, Head, parse_head
+from shared.chunked import BrokenChunks, ChunkedBody
 
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024
@@ -90,6 +91,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._read_body(data)
         except BadGateway as error:
             self.fail(error)
+        except BrokenChunks:
+            self.fail(BadGateway("chunks"))
 
     def _read_head(self, data: bytes) -> bytes:
         """Gather the head; return what of the body came with it."""
@@ -127,8 +130,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._complete:
             raise BadGateway("bytes after the body")
         if self._chunked is not None:
-            for piece in self._chunked.feed(data):
+            pieces, end = self._chunked.feed(data)
+            for piece in pieces:
                 self._keep(piece)
+            if end < len(data):
+                raise BadGateway("bytes after the body")
             self._complete = self._chunked.complete
         elif head.length is not None:
             if len(data) > self._left:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes, strict in what it takes from a service (RFC 9112): heads read, chunked bodies taken apart."""
+"""HTTP/1.1 as bytes, strict in what it takes from a service (RFC 9112): the heads of its answers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from gateway.upstream.errors import BadGateway
 
 MAX_HEAD_BYTES = 32 * 1024
-MAX_CHUNK_LINE_BYTES = 256
 HEAD_END = b"\r\n\r\n"
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 LENGTH = re.compile(r"[0-9]{1,18}")
 BODILESS = frozenset({204, 304})
 
@@ -80,58 +78,3 @@ def parse_head(head: bytes, method: str) -> Head:
     ends_by_itself = chunked or length is not None
     keep_alive = ends_by_itself and "close" not in connection and (modern or "keep-alive" in connection)
     return Head(status, tuple(fields), length, chunked, keep_alive)
-
-
-class ChunkedBody:
-    """Takes a chunked body apart; its trailers are dropped."""
-
-    def __init__(self) -> None:
-        self._left = 0  # of the chunk at hand
-        self._line = bytearray()
-        self._after_chunk = False
-        self._in_trailers = False
-        self._trailer_bytes = 0
-        self.complete = False
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the body's bytes in `data`; raises BadGateway for broken framing, or bytes after the end."""
-        found: list[bytes] = []
-        at = 0
-        while at < len(data):
-            if self.complete:
-                raise BadGateway("bytes after the body")
-            if self._left:
-                piece = data[at : at + self._left] if at or self._left < len(data) else data
-                found.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
-                self._after_chunk = not self._left
-                continue
-            end = data.find(b"\n", at) + 1
-            self._line += data[at:end] if end else data[at:]
-            if (len(self._line) > MAX_CHUNK_LINE_BYTES and not self._in_trailers) or len(self._line) > MAX_HEAD_BYTES:
-                raise BadGateway("chunk")
-            if not end:
-                break
-            at = end
-            self._take_line(bytes(self._line))
-            self._line.clear()
-        return found
-
-    def _take_line(self, line: bytes) -> None:
-        if self._in_trailers:
-            self._trailer_bytes += len(line)
-            if line == b"\r\n":
-                self.complete = True
-            elif FIELD.fullmatch(line) is None or self._trailer_bytes > MAX_HEAD_BYTES:
-                raise BadGateway("trailer")
-        elif self._after_chunk:
-            if line != b"\r\n":
-                raise BadGateway("chunk")
-            self._after_chunk = False
-        else:
-            size = CHUNK_LINE.fullmatch(line)
-            if size is None:
-                raise BadGateway("chunk")
-            self._left = int(size[1], 16)
-            self._in_trailers = not self._left

@@ -1,0 +1,76 @@
+"""The rules of a request's head (RFC 9112), judged strictly before any parser that may be laxer sees it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from shared.errors import BadRequest, ExpectationFailed, KeepsakeError, MethodNotAllowed
+
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+HEAD = re.compile(
+    rb"(" + TOKEN + rb") [^\x00-\x20\x7f]+ HTTP/1\.([01])\r\n(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+)
+OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/(?!1\.[01]\r)[0-9.]+\r\n")
+# In the lower-cased head; that each line is `name:value` is known by then.
+HOST = re.compile(rb"\r\nhost:[ \t]*([^\r]*?)[ \t]*(?=\r)")
+HOST_VALUE = re.compile(rb"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*(?=\r)")
+LENGTH_VALUE = re.compile(rb"[0-9]{1,18}")
+TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
+EXPECT = re.compile(rb"\r\nexpect:[ \t]*([^\r]*?)[ \t]*(?=\r)")
+UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
+ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+
+
+class VersionNotSupported(KeepsakeError):
+    """An HTTP version other than 1.0 and 1.1."""
+
+    status = 505
+    default_code = "http_version_not_supported"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A head that may be passed on, without its `Upgrade`, and where its body ends."""
+
+    data: bytes
+    length: int
+    chunked: bool
+    upgrade: bool
+
+
+def malformed() -> BadRequest:
+    """Return the refusal of what is not readable as HTTP; it repeats nothing."""
+    return BadRequest("The request is not readable as HTTP.", "malformed_request")
+
+
+def read_head(data: bytes) -> RequestHead:
+    """Judge a whole head, from its request line to its empty line.
+
+    Raises BadRequest, VersionNotSupported, ExpectationFailed, or MethodNotAllowed for CONNECT, which no gateway of ours tunnels.
+    """
+    match = HEAD.fullmatch(data)
+    if match is None:
+        raise VersionNotSupported("Use HTTP/1.1.") if OTHER_VERSION.match(data) else malformed()
+    if match[1] == b"CONNECT":
+        raise MethodNotAllowed("This method is not taken here.", headers={"Allow": ALLOW})
+    lowered = data.lower()
+    hosts = HOST.findall(lowered)
+    # RFC 9112 section 3.2: exactly one Host; HTTP/1.0 may do without.
+    if len(hosts) != 1 and (hosts or match[2] == b"1"):
+        raise malformed()
+    if hosts and HOST_VALUE.fullmatch(hosts[0]) is None:
+        raise malformed()
+    lengths = CONTENT_LENGTH.findall(lowered)
+    codings = TRANSFER_ENCODING.findall(lowered)
+    if len(lengths) + len(codings) > 1 or (lengths and LENGTH_VALUE.fullmatch(lengths[0]) is None):
+        raise malformed()
+    if codings and (codings[0] != b"chunked" or match[2] == b"0"):
+        raise malformed()
+    if any(expected != b"100-continue" for expected in EXPECT.findall(lowered)):
+        raise ExpectationFailed("Only Expect: 100-continue is understood.")
+    upgrade = b"\r\nupgrade:" in lowered
+    if upgrade:
+        data = UPGRADE.sub(b"", data)
+    return RequestHead(data, int(lengths[0]) if lengths else 0, bool(codings), upgrade)
