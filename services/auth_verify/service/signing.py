@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import jwt
@@ -20,8 +19,8 @@ from services.auth_verify.ports import SigningKeys
 from shared.clock import utc_now
 from shared.errors import DependencyDown, Unauthorized
 
-RELOAD_S = 5.0
-PUBLISHED_AFTER_RETIREMENT = timedelta(minutes=17)  # the last token's 15, its leeway, and RELOAD_S
+RELOAD = timedelta(seconds=5)
+PUBLISHED_AFTER_RETIREMENT = timedelta(minutes=17)  # the last token's 15, its leeway, and RELOAD
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -87,7 +86,7 @@ class KeyRing:
         self._loaded: dict[str, SigningKey] = {}
         self._verifying: dict[str, Any] = {}
         self._private: dict[str, Any] = {}
-        self._load_at = float("-inf")
+        self._asked_at = datetime.min.replace(tzinfo=UTC)
         self._lock = asyncio.Lock()
 
     async def prepare(self) -> None:
@@ -127,17 +126,20 @@ class KeyRing:
         return await asyncio.to_thread(create_signing_key, self._algorithm)
 
     async def _refresh(self) -> None:
-        if time.monotonic() < self._load_at:
+        if self._is_fresh():
             return
         async with self._lock:
-            if time.monotonic() < self._load_at:
+            if self._is_fresh():
                 return
-            self._load_at = time.monotonic() + RELOAD_S
+            self._asked_at = self._now()
             try:
                 await self._load()
             except DependencyDown:
                 if not self._loaded:
                     raise
+
+    def _is_fresh(self) -> bool:
+        return abs(self._now() - self._asked_at) < RELOAD  # a clock that was set back does not make them fresh
 
     async def _load(self) -> None:
         self._loaded = {key.kid: key for key in await self._keys.load(self._algorithm)}
@@ -147,4 +149,3 @@ class KeyRing:
                 self._verifying[kid] = self._private[kid].public_key()
         for kid in self._private.keys() - self._loaded.keys():
             del self._private[kid], self._verifying[kid]
-        self._load_at = time.monotonic() + RELOAD_S
