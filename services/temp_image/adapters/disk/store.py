@@ -23,7 +23,7 @@ from services.temp_image.adapters.disk.record import (
     opened,
 )
 from services.temp_image.adapters.disk.sink import DiskSink
-from services.temp_image.adapters.disk.sweep import Sweeper, keep_sweeping
+from services.temp_image.adapters.disk.sweep import keep_sweeping
 from services.temp_image.model import ClaimLapsed, ImageContent, ImageDescription, ImageGone
 from shared.errors import DependencyDown
 from shared.images.reading import Buffer
@@ -205,7 +205,7 @@ async def open_disk_store(folder: Path, clock: Callable[[], float] = time.time) 
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     await asyncio.to_thread(prepare)
-    sweeping = asyncio.create_task(keep_sweeping(Sweeper(folder, clock)))
+    sweeping = asyncio.create_task(keep_sweeping(folder, clock))
     try:
         yield DiskImageStore(folder, clock)
     finally:

@@ -21,18 +21,15 @@ HALF_WRITTEN_S = 60.0
 
 
 class Sweeper:
-    """Goes round the 256 folders, some at each pass; of several processes, one sweeps for all."""
+    """Goes round the 256 folders, some at each pass."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._clock = clock
         self._next = 0
-        self._turn: int | None = None
 
     def sweep(self) -> int:
         """Do one pass; return how many images were removed. Blocking."""
-        if not self._is_my_turn():
-            return 0
         clear_stale_spool(self._folder / "spool")
         seen = removed = 0
         for _ in range(256):
@@ -43,24 +40,6 @@ class Sweeper:
             if seen >= FILES_PER_PASS:
                 break
         return removed
-
-    def close(self) -> None:
-        """Leave the sweeping to another process."""
-        if self._turn is not None:
-            os.close(self._turn)
-            self._turn = None
-
-    def _is_my_turn(self) -> bool:
-        """Take the lock that the sweeping process keeps for life; the kernel frees it when that process dies."""
-        if self._turn is None:
-            turn = os.open(self._folder / "sweep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(turn)
-                return False
-            self._turn = turn
-        return True
 
     def _sweep_entry(self, path: Path) -> bool:
         if path.suffix == HOLDS_SUFFIX:
@@ -76,14 +55,29 @@ class Sweeper:
         return False
 
 
-async def keep_sweeping(sweeper: Sweeper) -> None:
-    """Sweep in a thread again and again; what goes wrong is logged and tried again at the next pass."""
+def _take_turn(folder: Path) -> int | None:
+    """Take the lock that the one sweeping process keeps for life; the kernel frees it when that process dies."""
+    turn = os.open(folder / "sweep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(turn)
+        return None
+    return turn
+
+
+async def keep_sweeping(folder: Path, clock: Callable[[], float]) -> None:
+    """Sweep in a thread again and again, of several processes one for all; what goes wrong is logged and tried again."""
+    sweeper, turn = Sweeper(folder, clock), None
     try:
         while True:
             try:
-                await asyncio.to_thread(sweeper.sweep)
+                turn = turn if turn is not None else _take_turn(folder)
+                if turn is not None:
+                    await asyncio.to_thread(sweeper.sweep)
             except OSError:
                 get_logger().exception("sweep failed")
             await asyncio.sleep(PAUSE_S)
     finally:
-        sweeper.close()
+        if turn is not None:
+            os.close(turn)
