@@ -16,6 +16,8 @@ from shared.log import get_logger
 
 CLAIM_HEADER = "X-Keepsake-Claim"
 PIECE_BYTES = 256 * 1024
+# Small enough to notice a gateway that died before it had the end, large enough to keep it busy.
+GATEWAY_SEND_BUFFER_BYTES = 256 * 1024
 RENEW_EVERY_S = 5.0
 # A transfer this small is over, or has failed, long before its lease is.
 NEEDS_NO_RENEWAL_BYTES = 64 * 1024
@@ -79,6 +81,7 @@ async def send_for_gateway(
     """Send a claimed image with its claim, which the gateway settles; give it back where the gateway goes away."""
     sent = False
     try:
+        limit_send_buffer(_transport_of(request), GATEWAY_SEND_BUFFER_BYTES)
         response = await send_image(request, image, {CLAIM_HEADER: claim})
         sent = True
     finally:
@@ -93,9 +96,7 @@ async def send_and_settle(
     """Send a claimed image; use it up once the peer has acknowledged its last byte, else give it back."""
     delivered = False
     try:
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError
+        transport = _transport_of(request)
         limit_send_buffer(transport)
         async with _lease_kept(transport, image_id, claim, image, claims):
             response = await send_image(request, image)
@@ -103,6 +104,12 @@ async def send_and_settle(
     finally:
         await asyncio.shield(_settle(claims, image_id, claim, delivered=delivered))
     return response
+
+
+def _transport_of(request: web.Request) -> asyncio.WriteTransport:
+    if request.transport is None:
+        raise ConnectionResetError
+    return request.transport
 
 
 async def _settle(claims: Settling, image_id: str, claim: str, *, delivered: bool) -> None:
