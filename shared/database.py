@@ -64,6 +64,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self._turn = asyncio.Lock()
 
     @property
     def is_postgres(self) -> bool:
@@ -74,8 +75,21 @@ class Database:
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that commits at the end of the block, and rolls back on any exception."""
         with database_errors():
-            async with self.engine.begin() as connection:
+            async with self._own_turn(), self.engine.begin() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _own_turn(self) -> AsyncIterator[None]:
+        """Let this process's writers stand in line: SQLite's own wait polls (200 at once took 1.5 s, in line 0.5 s)."""
+        if self.is_postgres:
+            yield
+            return
+        async with asyncio.timeout(LOCK_WAIT_MS / 1000):
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
