@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from aiohttp import hdrs, web
@@ -42,6 +42,7 @@ BOUNDARY = re.compile(
 )
 
 T = TypeVar("T")
+BeforeFile = Callable[[Sequence[tuple[str, str]], str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,12 @@ async def read_form(
     open_sink: Callable[[], FileSink[T]],
     digest: bool = False,
     idle_s: float = IDLE_S,
+    before_file: BeforeFile | None = None,
 ) -> AsyncIterator[Form[T]]:
     """Read the form, each file into a sink of its own; on leaving the block every sink is discarded.
 
+    `before_file` is asked when a file begins, before a byte of it is kept: with the text fields so far, repeated ones too,
+    and what the client called the file. It returns how many bytes that file may have at most, or raises.
     Raises BadRequest (no file, too many, unreadable), TooLarge, UnsupportedMedia, NotAllowedValue (NUL in a text),
     RequestTimeout, StorageFull, DependencyDown; and ClientGone, which nobody is left to read.
     """
@@ -70,7 +74,7 @@ async def read_form(
         raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
     boundary = _boundary(request.headers.get(hdrs.CONTENT_TYPE, ""), file_field)
     async with AsyncExitStack() as sinks:
-        form = _FormReader(file_field, open_sink, sinks, digest=digest)
+        form = _FormReader(file_field, open_sink, sinks, before_file, digest=digest)
         if (request.content_length or 0) > form.max_bytes:
             raise form.too_large()
         await continue_body(request)
@@ -79,14 +83,21 @@ async def read_form(
 
 class _FormReader(Generic[T]):
     def __init__(
-        self, field: FileField, open_sink: Callable[[], FileSink[T]], sinks: AsyncExitStack, *, digest: bool
+        self,
+        field: FileField,
+        open_sink: Callable[[], FileSink[T]],
+        sinks: AsyncExitStack,
+        before_file: BeforeFile | None,
+        *,
+        digest: bool,
     ) -> None:
         self.max_bytes = field.max_files * field.max_bytes + MAX_PARTS * MAX_TEXT_BYTES + MAX_OVERHEAD_BYTES
         self._field = field
         self._open_sink = open_sink
         self._sinks = sinks
+        self._before_file = before_file
         self._digest = digest
-        self._fields: dict[str, str] = {}
+        self._fields: list[tuple[str, str]] = []
         self._files: list[UploadedFile[T]] = []
         self._parts = 0
         self._opened = 0
@@ -123,7 +134,7 @@ class _FormReader(Generic[T]):
             raise malformed() from error
         if not self._files:
             raise _no_file(self._field)
-        return Form(self._fields, self._files)
+        return Form(dict(reversed(self._fields)), self._files)
 
     def too_large(self) -> TooLarge:
         return file_too_large(self._field.max_bytes)
@@ -139,7 +150,10 @@ class _FormReader(Generic[T]):
             return TextPart(segment.name, self._fields)
         if filename is None or not is_ours:
             return IgnoredPart()
-        return FilePart(segment, filename, self._field, self._files, self._open, digest=self._digest)
+        field = self._field
+        if self._before_file is not None:
+            field = replace(field, max_bytes=min(field.max_bytes, self._before_file(self._fields, filename)))
+        return FilePart(segment, filename, field, self._files, self._open, digest=self._digest)
 
     def _open(self) -> FileSink[T]:
         """Open the next file's sink, to be discarded with the others; raises BadRequest for one file too many."""

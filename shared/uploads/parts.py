@@ -74,9 +74,9 @@ class IgnoredPart:
 
 
 class TextPart:
-    """A text field; put into `fields` when it is complete, where it is the first of its name."""
+    """A text field; added to `fields` when it is complete."""
 
-    def __init__(self, name: str, fields: dict[str, str]) -> None:
+    def __init__(self, name: str, fields: list[tuple[str, str]]) -> None:
         self._name = name
         self._fields = fields
         self._value = bytearray()
@@ -96,7 +96,7 @@ class TextPart:
         if "\x00" in text:
             sentence = "A form field must not contain a NUL character."
             raise NotAllowedValue(sentence, errors=(FieldError(self._name[:100], sentence),))
-        self._fields.setdefault(self._name, text)
+        self._fields.append((self._name, text))
 
 
 class FilePart(Generic[T]):
