@@ -218,7 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def head(self) -> Head:
         """Return the answer's head once it is here."""
-        while self._head is None:
+        while self._head is None or self._failure is not None:
             await self._wait()
         return self._head
 
@@ -251,8 +251,6 @@ class UpstreamConnection(asyncio.Protocol):
             await self._reader
         finally:
             self._reader = None
-        if self._failure is not None and not self._chunks:
-            raise self._failure
 
     def fail(self, error: BaseException) -> None:
         """End the exchange: whoever waits for the answer gets `error`, and the service a connection cut short."""
