@@ -22,6 +22,11 @@ ASK_TIMEOUT_S = 0.5
 REST_AFTER_FAILURE_S = 2.0
 
 
+def _digest(sid: str) -> str:
+    """Name the session by what fits in a file's name and a key, whatever another issuer calls it."""
+    return hashlib.sha256(sid.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Revocations(Protocol):
     """The list of ended sessions."""
 
@@ -39,7 +44,7 @@ class DiskRevocations:
         self._folder = folder
 
     def _path(self, sid: str) -> Path:
-        return self._folder / hashlib.sha256(sid.encode("utf-8", "surrogatepass")).hexdigest()
+        return self._folder / _digest(sid)
 
     async def revoke(self, sid: str) -> None:
         """Create the file, and remove those that are older than any token."""
@@ -68,14 +73,14 @@ class RedisRevocations:
     async def revoke(self, sid: str) -> None:
         """Set the key."""
         with redis_errors():
-            await self._redis.set(f"revoked:{sid}", b"1", ex=KEPT_S)
+            await self._redis.set(f"revoked:{_digest(sid)}", b"1", ex=KEPT_S)
 
     async def is_revoked(self, sid: str) -> bool:
         """Ask Redis for at most half a second; after a failure, not again for a moment, so that requests do not queue."""
         if time.monotonic() >= self._ask_again_at:
             try:
                 async with asyncio.timeout(ASK_TIMEOUT_S):
-                    return bool(await self._redis.exists(f"revoked:{sid}"))
+                    return bool(await self._redis.exists(f"revoked:{_digest(sid)}"))
             except (RedisError, OSError, TimeoutError):
                 self._ask_again_at = time.monotonic() + REST_AFTER_FAILURE_S
         REVOCATIONS_UNKNOWN.inc()

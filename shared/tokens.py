@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ REMEMBERED_TOKENS = 4096
 SERVICE_TOKEN_LIFE_S = 60
 FORGET_AFTER_S = 300
 ADMIN = "admin"
+NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and what is no text in UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class TokenVerifier:
             and issuer_fits
             and audience_fits
             and isinstance(username, str)
+            and NOT_IN_NAMES.search(username) is None
             and isinstance(sid, str | None)
             and isinstance(roles, list)
         ):
