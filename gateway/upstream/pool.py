@@ -93,6 +93,11 @@ class Address:
         else:
             connection.close()
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections stand, idle or at work."""
+        return len(self._all)
+
     def close(self) -> None:
         """Cut every connection."""
         for connection in tuple(self._all):
@@ -138,6 +143,11 @@ class Pool:
                 failure = error
                 UPSTREAM_CONNECT_FAILURES.labels(self.service).inc()
         raise ServiceDown(self.service) from failure
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections stand, idle or at work."""
+        return sum(address.open_connections for address in self._addresses)
 
     def close(self) -> None:
         """Cut every connection of every address."""

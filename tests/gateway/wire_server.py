@@ -15,6 +15,7 @@ class WireServer:
     def __init__(self, answer: Answer) -> None:
         self.heads: list[bytes] = []
         self.connections = 0
+        self.asked = asyncio.Event()
         self.url = ""
         self._answer = answer
         self._writers: list[asyncio.StreamWriter] = []
@@ -26,6 +27,7 @@ class WireServer:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head)
+                self.asked.set()
                 await self._answer(head, reader, writer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
