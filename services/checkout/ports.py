@@ -151,11 +151,8 @@ class Moves(Protocol):
 class Events(Protocol):
     """Webhook events, stored before they are acted on."""
 
-    async def store(self, event: WebhookEvent, now: datetime) -> bool:
-        """Keep the event; False where it is done already."""
-
-    async def claim(self, event_id: str, now: datetime) -> bool:
-        """Take the right to act on it for a while; False where another has it, or it is done."""
+    async def take(self, event: WebhookEvent, now: datetime) -> bool:
+        """Keep the event; True where it is the caller's to act on, False where another acts on it or it is done."""
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
         """Return events that were stored and not done, claimed."""

@@ -8,12 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from services.checkout.model.sessions import (
-    HOLD_AHEAD,
-    Changes,
-    CheckoutSession,
-    State,
-)
+from services.checkout.model.sessions import CHARGED, HOLD_AHEAD, Changes, CheckoutSession, State
 from services.checkout.ports import Events, Moves, Orders, QueuedMove, Sessions, TempImages
 from services.checkout.service.settling import Settlement, backoff
 from services.checkout.service.webhooks import Webhooks
@@ -23,7 +18,7 @@ from shared.log import get_logger
 INTERVAL_S = 3.0
 BATCH = 20
 AT_ONCE = 5
-HOLD_MARGIN = timedelta(hours=1)
+HOLD_MARGIN = timedelta(hours=12)
 LOOK_AGAIN = timedelta(minutes=30)
 UNKNOWN_FOR = timedelta(days=7)
 EVENTS_KEPT = timedelta(days=30)
@@ -104,13 +99,13 @@ class Sweeper:
         if row.state is State.CREATING:
             changes = Changes(state=State.ABANDONED, next_check_at=self._now() if row.hold_until else None)
             row = await self._sessions.update(row, changes) or row
-        if row.state in {State.OPEN, State.PROCESSING, State.NEEDS_REVIEW}:
-            row = await self._keep_image(row)
         try:
             row = await self._settlement.settle(row)
         except KeepsakeError:
+            row = await self._keep_image(row)
             await self._sessions.update(row, Changes(next_check_at=self._now() + backoff(row.checks)))
             raise
+        row = await self._keep_image(row)
         if row.needs_fulfilment:
             return  # its own retry is set
         if row.is_settled:
@@ -123,8 +118,10 @@ class Sweeper:
         await self._sessions.update(row, Changes(next_check_at=again))
 
     async def _keep_image(self, row: CheckoutSession) -> CheckoutSession:
-        """Lengthen a hold that would end before it is known whether the image is paid."""
+        """Lengthen a hold that would end before it is known whether the image is paid, or saved."""
         if row.image_id is None or row.hold_until is None or row.hold_until - self._now() > HOLD_MARGIN:
+            return row
+        if row.is_settled and row.state not in CHARGED:
             return row
         until = self._now() + HOLD_AHEAD
         try:

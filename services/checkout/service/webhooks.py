@@ -66,7 +66,7 @@ class Webhooks:
         """
         if event.account or not self._concerns_us(event):
             return
-        if not await self._events.store(event, self._now()) or not await self._events.claim(event.id, self._now()):
+        if not await self._events.take(event, self._now()):
             return
         try:
             await self.act(event)

@@ -15,11 +15,14 @@ from typing import Any
 
 import aiohttp
 import jwt
+import sqlalchemy as sa
 from aiohttp import web
 from PIL import Image
 
+from services.checkout.adapters.sql.tables import EVENTS
 from services.checkout.app import build_app
-from services.checkout.handlers import SERVICE
+from services.checkout.handlers import SERVICE, VAULT
+from services.checkout.model.sessions import CheckoutSession
 from services.checkout.sandbox.api import LEDGER, Interrupt
 from services.checkout.sandbox.app import create_app
 from services.checkout.sandbox.settings import SandboxSettings
@@ -77,7 +80,7 @@ class Postman:
         """Bring an event to checkout; return its answer's status."""
         assert self.http is not None
         async with self.http.post(
-            f"{self.url}/api/checkout/webhook", data=event[0], headers={"Stripe-Signature": event[1]}
+            f"{self.url}/api/checkout/webhook", data=io.BytesIO(event[0]), headers={"Stripe-Signature": event[1]}
         ) as answer:
             return answer.status
 
@@ -226,6 +229,29 @@ class Shop:
     def ledger(self) -> Any:
         """The sandbox's books."""
         return self._apps["stripe"][LEDGER]
+
+    @property
+    def vault(self) -> Any:
+        """Where checkout keeps promoted images."""
+        return self._apps["checkout"][VAULT]
+
+    async def row(self, session_id: str) -> CheckoutSession:
+        """Return checkout's own row of a session."""
+        found = await self._sessions().find(session_id=session_id)
+        assert found is not None
+        return found
+
+    async def has_state(self, session_id: str, state: str) -> bool:
+        """Tell whether the row of a session is in a state."""
+        return (await self.row(session_id)).state == state
+
+    async def rows_of_events(self) -> list[Any]:
+        """Return the stored events."""
+        async with self._sessions()._database.read() as connection:
+            return list(await connection.execute(sa.select(EVENTS)))
+
+    def _sessions(self) -> Any:
+        return self.service.settlement._sessions
 
     def charges(self) -> list[JSON]:
         """Return the charges that took money."""

@@ -23,23 +23,18 @@ class SqlEvents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def store(self, event: WebhookEvent, now: datetime) -> bool:
-        """Insert it; the primary key finds the duplicate."""
-        values = {"id": event.id, "type": event.type, "hint": asdict(event), "received_at": now, "attempts": 0}
+    async def take(self, event: WebhookEvent, now: datetime) -> bool:
+        """Insert it, claimed; the primary key finds the duplicate, which is claimed if nobody has it."""
+        values = {"id": event.id, "type": event.type, "hint": asdict(event), "received_at": now, "attempts": 1}
         try:
             async with self._database.begin() as connection:
-                await connection.execute(EVENTS.insert().values(**values, next_try_at=now))
+                claimed_until = now + timedelta(seconds=CLAIM_S)
+                await connection.execute(EVENTS.insert().values(**values, next_try_at=claimed_until))
         except IntegrityError:
-            async with self._database.read() as connection:
-                return await connection.scalar(sa.select(T.next_try_at).where(T.id == event.id)) is not None
+            async with self._database.begin() as connection:
+                claim = self._claim(now).where(T.id == event.id, T.next_try_at <= now)
+                return (await connection.execute(claim)).rowcount == 1
         return True
-
-    async def claim(self, event_id: str, now: datetime) -> bool:
-        """Put it off for whoever comes next."""
-        async with self._database.begin() as connection:
-            return (
-                await connection.execute(self._claim(now).where(T.id == event_id, T.next_try_at <= now))
-            ).rowcount == 1
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
         """Take those whose first try failed or was cut off."""
