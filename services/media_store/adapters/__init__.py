@@ -1,0 +1,1 @@
+"""What media-store's ports are kept in or asked from."""

@@ -1,0 +1,191 @@
+"""Stored images in SQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.media_store.adapters.sql.tables import IMAGES, USER_NAMES
+from services.media_store.model import (
+    ImageNotFound,
+    Kind,
+    Position,
+    StoredImage,
+    require_owner,
+    require_uploader,
+)
+from services.media_store.ports import AlreadyPromoted
+from shared.database import Database, is_unique_violation
+from shared.errors import DependencyDown
+from shared.tokens import Principal
+
+WRITERS = 8
+TURN_S = 5.0
+LIVE = IMAGES.c.deleted_at.is_(None)
+COLUMNS = tuple(IMAGES.c[field.name] for field in fields(StoredImage))
+
+
+def _image(row: sa.Row[Any]) -> StoredImage:
+    values = row._asdict()
+    return StoredImage(**{**values, "kind": Kind(values["kind"])})
+
+
+class SqlImages:
+    """Keeps the rows. Writers take turns here, in order: in the database they would wait by chance, and time out."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._turns = asyncio.Semaphore(WRITERS if database.is_postgres else 1)
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with asyncio.timeout(TURN_S):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise DependencyDown("database") from error
+        try:
+            async with self._database.begin() as connection:
+                yield connection
+        finally:
+            self._turns.release()
+
+    async def add(self, image: StoredImage) -> None:
+        """Insert it."""
+        try:
+            async with self._write() as connection:
+                await connection.execute(sa.insert(IMAGES), asdict(image))
+        except IntegrityError as error:
+            if is_unique_violation(error, "media_images_source") or is_unique_violation(error, "source_key"):
+                raise AlreadyPromoted from None
+            raise
+
+    async def add_for_user(self, image: StoredImage, uploader: Principal) -> None:
+        """Insert it while the name's row is locked."""
+        async with self._write() as connection:
+            owner = await self._locked_owner(connection, image.username)
+            require_uploader(uploader, str(image.username), owner)
+            if owner is None and uploader.username == image.username:
+                claim = sa.update(USER_NAMES).where(USER_NAMES.c.username == image.username)
+                await connection.execute(claim.values(owner=uploader.user_id))
+            if image.is_primary:
+                await _clear_primary(connection, image.username)
+            await connection.execute(sa.insert(IMAGES), asdict(image))
+
+    async def get(self, image_id: str, *, marked: bool = False) -> StoredImage | None:
+        """Look the id up."""
+        return await self._first(IMAGES.c.id == image_id, marked=marked)
+
+    async def find(self, key: str, *, marked: bool = False) -> StoredImage | None:
+        """Look the key up."""
+        return await self._first(IMAGES.c.key == key, marked=marked)
+
+    async def promoted_from(self, source_key: str) -> StoredImage | None:
+        """Look the source up."""
+        return await self._first(IMAGES.c.source_key == source_key)
+
+    async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
+        """Look the sources up, those of marked rows too: they go with their row."""
+        return await self._among(IMAGES.c.source_key, source_keys)
+
+    async def known_among(self, keys: Collection[str]) -> set[str]:
+        """Look the keys up."""
+        return await self._among(IMAGES.c.key, keys)
+
+    async def owner_of(self, username: str) -> str | None:
+        """Read the name's row."""
+        async with self._database.read() as connection:
+            query = sa.select(USER_NAMES.c.owner).where(USER_NAMES.c.username == username)
+            owner: str | None = (await connection.execute(query)).scalar()
+            return owner
+
+    async def page(
+        self, username: str, *, image_type: str | None, after: Position | None, limit: int
+    ) -> Sequence[StoredImage]:
+        """Read on from the position: the same work wherever that is."""
+        query = sa.select(*COLUMNS).where(IMAGES.c.username == username, LIVE)
+        if image_type is not None:
+            query = query.where(IMAGES.c.image_type == image_type)
+        if after is not None:
+            here = sa.tuple_(IMAGES.c.uploaded_at, IMAGES.c.id)
+            query = query.where(here < sa.tuple_(sa.literal(after.uploaded_at, IMAGES.c.uploaded_at.type), after.id))
+        return await self._all(query.order_by(IMAGES.c.uploaded_at.desc(), IMAGES.c.id.desc()).limit(limit))
+
+    async def set_primary(self, image_id: str, caller: Principal) -> None:
+        """Move the mark while the name's row is locked."""
+        this = (IMAGES.c.id == image_id, IMAGES.c.username.is_not(None), LIVE)
+        async with self._write() as connection:
+            username = (await connection.execute(sa.select(IMAGES.c.username).where(*this))).scalar()
+            if username is None:
+                raise ImageNotFound
+            require_owner(caller, username, await self._locked_owner(connection, username))
+            await _clear_primary(connection, username)
+            found = await connection.execute(sa.update(IMAGES).where(*this).values(is_primary=True))
+            if not found.rowcount:
+                raise ImageNotFound
+
+    async def begin_deletion(self, image_id: str, now: datetime) -> None:
+        """Mark it, unless it is."""
+        mark = sa.update(IMAGES).where(IMAGES.c.id == image_id, LIVE).values(deleted_at=now, is_primary=False)
+        async with self._write() as connection:
+            await connection.execute(mark)
+
+    async def finish_deletion(self, image_id: str) -> bool:
+        """Delete the row."""
+        async with self._write() as connection:
+            return bool((await connection.execute(sa.delete(IMAGES).where(IMAGES.c.id == image_id))).rowcount)
+
+    async def deleting(self, *, before: datetime, limit: int) -> Sequence[StoredImage]:
+        """Read from the index of marked rows."""
+        marked = IMAGES.c.deleted_at.is_not(None), IMAGES.c.deleted_at < before
+        return await self._all(sa.select(*COLUMNS).where(*marked).order_by(IMAGES.c.deleted_at).limit(limit))
+
+    async def older(self, kind: Kind, *, before: datetime, limit: int) -> Sequence[StoredImage]:
+        """Read from the index by age."""
+        query = sa.select(*COLUMNS).where(IMAGES.c.kind == kind, IMAGES.c.uploaded_at < before, LIVE)
+        return await self._all(query.order_by(IMAGES.c.uploaded_at).limit(limit))
+
+    async def keys(self, prefix: str, *, after: str, limit: int) -> Sequence[StoredImage]:
+        """Read from the index of keys."""
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        query = sa.select(*COLUMNS).where(IMAGES.c.key > max(prefix, after), IMAGES.c.key < end)
+        return await self._all(query.order_by(IMAGES.c.key).limit(limit))
+
+    async def check(self) -> None:
+        """Ask the database."""
+        await self._database.check()
+
+    async def _first(self, condition: sa.ColumnElement[bool], *, marked: bool = False) -> StoredImage | None:
+        query = sa.select(*COLUMNS).where(condition)
+        found = await self._all(query if marked else query.where(LIVE))
+        return found[0] if found else None
+
+    async def _all(self, query: sa.Select[Any]) -> list[StoredImage]:
+        async with self._database.read() as connection:
+            return [_image(row) for row in (await connection.execute(query)).all()]
+
+    async def _among(self, column: sa.Column[Any], keys: Collection[str]) -> set[str]:
+        async with self._database.read() as connection:
+            return set((await connection.execute(sa.select(column).where(column.in_(keys)))).scalars())
+
+    async def _locked_owner(self, connection: AsyncConnection, username: str | None) -> str | None:
+        """Lock the name until the transaction ends, its row made if need be; return its owner."""
+        insert = postgresql.insert if self._database.is_postgres else sqlite.insert
+        await connection.execute(insert(USER_NAMES).values(username=username, owner=None).on_conflict_do_nothing())
+        query = sa.select(USER_NAMES.c.owner).where(USER_NAMES.c.username == username).with_for_update()
+        owner: str | None = (await connection.execute(query)).scalar_one()
+        return owner
+
+
+async def _clear_primary(connection: AsyncConnection, username: str | None) -> None:
+    cleared = sa.update(IMAGES).where(IMAGES.c.username == username, IMAGES.c.is_primary).values(is_primary=False)
+    await connection.execute(cleared)

@@ -1,0 +1,54 @@
+"""The tables; their names begin with the service's, because services may share one database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared.database import UtcDateTime
+
+METADATA = sa.MetaData()
+# Keys sort byte by byte, as the object stores list them; SQLite does so by itself.
+KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+IS_PRIMARY = sa.text("is_primary")
+IS_MARKED = sa.text("deleted_at IS NOT NULL")
+
+
+def _where(condition: sa.TextClause) -> dict[str, Any]:
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
+
+IMAGES = sa.Table(
+    "media_images",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key", KEY, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("content_type", sa.Text, nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("uploaded_at", UtcDateTime, nullable=False),
+    sa.Column("username", sa.Text),
+    sa.Column("image_type", sa.Text),
+    sa.Column("is_primary", sa.Boolean, nullable=False),
+    sa.Column("caption", sa.Text, nullable=False),
+    sa.Column("source_key", KEY),
+    sa.Column("deleted_at", UtcDateTime),
+    sa.Index("media_images_key", "key", unique=True),
+    sa.Index("media_images_source", "source_key", unique=True),
+    sa.Index("media_images_one_primary", "username", unique=True, **_where(IS_PRIMARY)),
+    sa.Index("media_images_of_user", "username", "uploaded_at", "id"),
+    sa.Index("media_images_of_user_by_type", "username", "image_type", "uploaded_at", "id"),
+    sa.Index("media_images_by_age", "kind", "uploaded_at"),
+    sa.Index("media_images_deleting", "deleted_at", **_where(IS_MARKED)),
+)
+
+USER_NAMES = sa.Table(
+    "media_user_names",
+    METADATA,
+    sa.Column("username", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text),  # NULL while only an admin has uploaded under the name
+)

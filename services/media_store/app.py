@@ -1,0 +1,148 @@
+"""The composition of media-store: its object store, its rows, its workers, and the app around them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from aiohttp import web
+
+from services.media_store.adapters.http import HttpMembers
+from services.media_store.adapters.sql import SqlImages
+from services.media_store.handlers import (
+    ADDRESSES,
+    BLOBS,
+    IMAGES,
+    INTAKE,
+    PROBE,
+    RENDITIONS,
+    ROUTES,
+    SETTINGS,
+    UPLOADS,
+)
+from services.media_store.ports import Images
+from services.media_store.service.addresses import PublicAddresses
+from services.media_store.service.images import ImageService
+from services.media_store.service.intake import Intake
+from services.media_store.service.organizations import OrganizationUploads, SigningBucket
+from services.media_store.service.probe import StorageProbe
+from services.media_store.service.renditions import Renditions
+from services.media_store.service.upkeep import Upkeep
+from services.media_store.settings import MediaStoreSettings
+from shared.app import CHECKS, base_app
+from shared.blobs import BlobStore, open_blob_store
+from shared.clock import utc_now
+from shared.database import migrate, open_database
+from shared.http_client import ServiceClient, open_http_client
+from shared.images.rules import ImageLimits
+from shared.images.workers import open_image_workers
+from shared.presign import local_bucket
+from shared.routes import ServiceInfo
+from shared.settings import Bucket
+from shared.tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
+from shared.verifier import open_verifier
+
+NAME = "media-store"
+INFO = ServiceInfo(NAME, "Images kept for good: of sessions, users and organizations, on disk, in S3 or in R2.", NAME)
+MIGRATIONS = Path(__file__).with_name("migrations")
+QUEUE_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What the app and the commands alike stand on."""
+
+    images: Images
+    blobs: BlobStore
+    intake: Intake
+    renditions: Renditions
+    service: ImageService
+    upkeep: Upkeep
+
+
+def _seconds(ttl_s: int | None) -> timedelta | None:
+    return None if ttl_s is None else timedelta(seconds=ttl_s)
+
+
+@asynccontextmanager
+async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_now) -> AsyncIterator[Store]:
+    """Open the object store, the database and the workers, the tables brought up to date."""
+    limits = ImageLimits(settings.max_image_pixels, settings.max_image_frames)
+    async with AsyncExitStack() as stack:
+        blobs = await stack.enter_async_context(open_blob_store(settings))
+        database = await stack.enter_async_context(open_database(settings.database_url, settings.data_dir, NAME))
+        await migrate(database, MIGRATIONS, NAME, settings.data_dir)
+        workers = await stack.enter_async_context(open_image_workers(queue_limit=QUEUE_LIMIT))
+        images = SqlImages(database)
+        intake = Intake(blobs, workers, limits, strip=settings.strip_metadata)
+        stack.push_async_callback(intake.close)
+        service = ImageService(images, blobs, intake, clock, stored_ttl=_seconds(settings.store_image_ttl_s))
+        renditions = Renditions(blobs, workers, limits, service.is_shown)
+        stack.push_async_callback(renditions.close)
+        upkeep = Upkeep(
+            images,
+            blobs,
+            service,
+            clock,
+            stored_ttl=_seconds(settings.store_image_ttl_s),
+            temp_ttl=_seconds(settings.temp_object_ttl_s),
+        )
+        yield Store(images, blobs, intake, renditions, service, upkeep)
+
+
+def _signing_buckets(settings: MediaStoreSettings, blobs: BlobStore) -> tuple[SigningBucket, SigningBucket | None]:
+    """Return where forms go, and where PUTs go: to the bucket; R2 takes no forms, and the disk neither."""
+
+    async def own() -> Bucket:
+        return local_bucket(settings.public_url, settings.internal_secret)
+
+    if settings.storage_backend == "local":
+        return own, None
+    from shared.blobs.s3 import S3BlobStore  # noqa: PLC0415 - the SDK is imported only where it is used
+
+    if not isinstance(blobs, S3BlobStore):
+        raise TypeError
+    return (blobs.signing_bucket if settings.storage_backend == "s3" else own), blobs.signing_bucket
+
+
+def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_now) -> web.Application:
+    """Build the app; `clock` tells the aware UTC time of uploads and of what has had its time."""
+    app = base_app(INFO, settings, ROUTES)
+    app[SETTINGS] = settings
+    app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
+    app[ADDRESSES] = PublicAddresses(settings.public_url, settings.public_base_url, settings.media_public_read)
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
+            session = await stack.enter_async_context(open_http_client())
+            store = await stack.enter_async_context(open_store(settings, clock))
+            auth_verify = ServiceClient(
+                session, settings.auth_service_url, name="auth-verify", caller=NAME, secret=settings.internal_secret
+            )
+            form_bucket, put_bucket = _signing_buckets(settings, store.blobs)
+            app[BLOBS], app[INTAKE], app[IMAGES] = store.blobs, store.intake, store.service
+            app[RENDITIONS], app[PROBE] = store.renditions, StorageProbe(store.blobs)
+            app[UPLOADS] = OrganizationUploads(
+                store.images,
+                HttpMembers(auth_verify),
+                store.blobs,
+                store.intake,
+                clock,
+                form_bucket=form_bucket,
+                put_bucket=put_bucket,
+                max_bytes=settings.max_upload_size,
+            )
+            app[CHECKS].update(database=store.images.check, storage=store.blobs.check)
+            sweeping = asyncio.create_task(store.upkeep.run())
+            yield
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
+
+    app.cleanup_ctx.append(resources)
+    return app

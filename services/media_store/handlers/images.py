@@ -1,0 +1,127 @@
+"""Uploading, listing, choosing and deleting images."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from services.media_store import schemas
+from services.media_store.handlers.keys import ADDRESSES, IMAGES, INTAKE, SETTINGS
+from services.media_store.model import (
+    MAX_USERNAME,
+    ImageNotFound,
+    ImageType,
+    is_username,
+    parse_cursor,
+    parse_image_id,
+    parse_purpose,
+    require_owner,
+)
+from services.media_store.service.images import UserImage
+from shared.answers import NO_STORE, json_answer
+from shared.blobs import require_key
+from shared.errors import BadRequest
+from shared.parsing import parse_mapping, parse_query
+from shared.tokens import identify, principal_of
+from shared.uploads import FileField, Form, read_form
+
+MISSING = "Missing required fields"
+PRIVATE = {**NO_STORE, "Referrer-Policy": "no-referrer"}
+
+
+@asynccontextmanager
+async def _form(request: web.Request, missing: str) -> AsyncIterator[Form[Path]]:
+    field = FileField("image", request.app[SETTINGS].max_upload_size, missing=missing)
+    async with read_form(request, field, open_sink=request.app[INTAKE].open_sink) as form:
+        yield form
+
+
+async def store_image(request: web.Request) -> web.Response:
+    """Keep an image of a session, anonymously."""
+    if request.app[SETTINGS].store_image_require_auth:
+        await identify(request)
+    async with _form(request, "No image provided") as form:
+        said = parse_mapping(form.fields, schemas.StoreForm)
+        session_id = said.session_id or uuid.uuid4().hex
+        image = await request.app[IMAGES].store(form.files[0], session_id, parse_purpose(said.purpose))
+    answer = schemas.Stored(
+        url=request.app[ADDRESSES].of(image.key),
+        key=image.key,
+        session_id=session_id,
+        width=image.width,
+        height=image.height,
+        size=image.size,
+        content_type=image.content_type,
+    )
+    return json_answer(answer, headers=PRIVATE)
+
+
+async def upload_user_image(request: web.Request) -> web.Response:
+    """Keep an image of a user."""
+    async with _form(request, MISSING) as form:
+        said = parse_mapping(form.fields, schemas.UserImageForm, missing=MISSING)
+        if not is_username(said.username):
+            raise BadRequest(
+                f"A username has 1 to {MAX_USERNAME} characters, no dot first, no control characters and no / \\ ; or %.",
+                "invalid_username",
+            )
+        if said.image_type not in set(ImageType):
+            raise BadRequest(f"The image_type must be one of {', '.join(ImageType)}.", "invalid_image_type")
+        about = UserImage(said.username, said.image_type, said.is_primary.lower() == "true", said.caption)
+        image = await request.app[IMAGES].upload(form.files[0], about, principal_of(request))
+    shown = schemas.UserImage.of(image, request.app[ADDRESSES].of(image.key))
+    return json_answer(schemas.Uploaded(image=shown), headers=NO_STORE)
+
+
+async def require_reader(request: web.Request, username: str) -> None:
+    """Let everybody read a user's images, or only their owner and admins, as the setting says."""
+    if not request.app[SETTINGS].media_public_read:
+        require_owner(await identify(request), username, await request.app[IMAGES].owner_of(username))
+
+
+async def list_user_images(request: web.Request) -> web.Response:
+    """List a user's images."""
+    username, query = request.match_info["username"], parse_query(request, schemas.ListQuery)
+    after = parse_cursor(query.cursor) if query.cursor else None
+    if not is_username(username):  # nobody's
+        return _listing(schemas.UserImages(images=[], count=0))
+    await require_reader(request, username)
+    service, addresses, following = request.app[IMAGES], request.app[ADDRESSES], None
+    if query.limit is None:
+        found = await service.all_of(username, image_type=query.image_type, after=after)
+    else:
+        found, following = await service.page(username, image_type=query.image_type, after=after, limit=query.limit)
+    images = [schemas.UserImage.of(image, addresses.of(image.key)) for image in found]
+    cursor = following.cursor() if following else None
+    return _listing(schemas.UserImages(images=images, count=len(images), next_cursor=cursor))
+
+
+def _listing(answer: schemas.UserImages) -> web.Response:
+    return web.Response(
+        body=answer.model_dump_json(exclude_none=True).encode(),
+        headers={"Content-Type": "application/json; charset=utf-8", **NO_STORE},
+    )
+
+
+async def delete_user_image(request: web.Request) -> web.Response:
+    """Delete a user's image."""
+    await request.app[IMAGES].delete_of_user(parse_image_id(request.match_info["id"]), principal_of(request))
+    return json_answer(schemas.Done(message="Image deleted successfully"), headers=NO_STORE)
+
+
+async def set_primary(request: web.Request) -> web.Response:
+    """Make an image its user's primary one."""
+    await request.app[IMAGES].set_primary(parse_image_id(request.match_info["id"]), principal_of(request))
+    return json_answer(schemas.Done(message="Primary image updated successfully"), headers=NO_STORE)
+
+
+def public_key_of(request: web.Request, prefixes: tuple[str, ...]) -> str:
+    """Return the key in the path, which must begin with one of the prefixes. Raises ImageNotFound."""
+    key = require_key(request.match_info["key"].removesuffix("/"))
+    if not key.startswith(prefixes):
+        raise ImageNotFound
+    return key

@@ -1,0 +1,241 @@
+"""Stored images: what is kept of each, where its bytes lie, who may act on it, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
+from shared.http_body import size_text
+from shared.tokens import Principal
+
+MAX_USERNAME = 150
+MAX_CAPTION = 1000
+MAX_PURPOSE = 80
+MAX_SESSION_ID = 128
+MAX_FILENAME = 255
+MAX_SAFE_NAME = 100
+MAX_NAME_BYTES = 200  # a folder's name on disk has at most 255
+PRESIGNED_MAX_BYTES = 10 * 2**20
+
+STORED_PREFIX = "pet-images/"
+USERS_PREFIX = "users/"
+EVENTS_PREFIX = "events/"
+TEMP_PREFIX = "temp/"
+# Beside the originals, as a tree of its own: no listing of originals meets a rendition, and the folder that a key
+# names here is that key's alone.
+RENDITIONS_PREFIX = "renditions/"
+ORIGINALS = (EVENTS_PREFIX, STORED_PREFIX, USERS_PREFIX)
+PUBLIC = (*ORIGINALS, TEMP_PREFIX)
+
+UNSAFE_BYTE = re.compile(rb"[^A-Za-z0-9._@+-]")
+NOT_IN_USERNAMES = re.compile(r"[\x00-\x1f\x7f-\x9f/\\;%\ud800-\udfff]")
+PURPOSE = re.compile(r"original|processed_.+", re.DOTALL)
+NOT_IN_SESSION_KEYS = re.compile(r"[^A-Za-z0-9_-]")
+ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+IMAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TEMP_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-([A-Za-z0-9._-]{1,100})")
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CURSOR = re.compile(r"([0-9]{1,17})\.([0-9a-f-]{36})")
+
+
+class Kind(StrEnum):
+    """Whose image it is, and so by which rules it lives."""
+
+    STORED = "stored"  # of a session of the shop, anonymous
+    USER = "user"
+    EVENT = "event"  # of an organisation, promoted from its temporary upload
+
+
+class ImageType(StrEnum):
+    """What a user's image is for."""
+
+    PROFILE = "profile"
+    GALLERY = "gallery"
+    COVER = "cover"
+
+
+class ImageNotFound(NotFound):
+    """There is no such image."""
+
+    def __init__(self) -> None:
+        """Use the contract's sentence."""
+        super().__init__("Image not found")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One row: an image whose bytes are at `key`; `width` and `height` as displayed, `size` in bytes, `sha256` in hex.
+
+    `username`, `image_type`, `is_primary` and `caption` are a user's image's; `source_key` is what it was promoted from.
+    """
+
+    id: str
+    kind: Kind
+    key: str
+    sha256: str
+    size: int
+    content_type: str
+    width: int
+    height: int
+    uploaded_at: datetime
+    username: str | None = None
+    image_type: str | None = None
+    is_primary: bool = False
+    caption: str = ""
+    source_key: str | None = None
+
+    @property
+    def position(self) -> Position:
+        """Where it stands in a listing."""
+        return Position(self.uploaded_at, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a listing, newest first; the id decides between images of one microsecond."""
+
+    uploaded_at: datetime
+    id: str
+
+    def cursor(self) -> str:
+        """Write it for the client, who is to make nothing of it."""
+        text = f"{_microseconds(self.uploaded_at)}.{self.id}"
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def parse_cursor(text: str) -> Position:
+    """Read what `Position.cursor` wrote. Raises BadRequest."""
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        found = CURSOR.fullmatch(base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii"))
+    except ValueError:
+        found = None
+    if found is None:
+        raise BadRequest("The cursor is not one of ours: leave it out to begin anew.", "invalid_cursor")
+    seconds, rest = divmod(int(found[1]), 1_000_000)
+    return Position(datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest), found[2])
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+def parse_image_id(text: str) -> str:
+    """Return a well-formed image id in its one spelling; any other is nobody's. Raises ImageNotFound."""
+    image_id = text.lower()
+    if not IMAGE_ID.fullmatch(image_id):
+        raise ImageNotFound
+    return image_id
+
+
+def is_username(name: str) -> bool:
+    """Tell whether images can be anybody's by this name."""
+    return 0 < len(name) <= MAX_USERNAME and not name.startswith(".") and not NOT_IN_USERNAMES.search(name)
+
+
+def may_act(principal: Principal, username: str, owner: str | None) -> bool:
+    """Tell whether the caller is the owner of what is kept under a name, or an admin.
+
+    `owner` is the `sub` that first used the name; where nobody has yet, whoever's token bears the name is the owner.
+    """
+    return principal.is_admin or (principal.username == username if owner is None else principal.user_id == owner)
+
+
+def require_owner(principal: Principal, username: str, owner: str | None) -> None:
+    """Raise Forbidden unless the caller may act on this name's images."""
+    if not may_act(principal, username, owner):
+        raise Forbidden("Only its owner or an admin may do this.", "not_the_owner")
+
+
+def require_uploader(principal: Principal, username: str, owner: str | None) -> None:
+    """Raise Forbidden unless the caller is the user named, whose name nobody else has used, or an admin."""
+    if not principal.is_admin and (principal.username != username or owner not in {None, principal.user_id}):
+        raise Forbidden("Images can only be uploaded under your own name.", "not_the_owner")
+
+
+def parse_purpose(purpose: str) -> str:
+    """Return `original` or `processed_<effect>`. Raises BadRequest."""
+    if len(purpose) > MAX_PURPOSE or not PURPOSE.fullmatch(purpose):
+        raise BadRequest(
+            f"The purpose must be original or processed_<effect>, at most {MAX_PURPOSE} characters.", "invalid_purpose"
+        )
+    return purpose
+
+
+def stored_key(session_id: str, purpose: str, moment: datetime, random: str, extension: str) -> str:
+    """Name an image of a session; `random` is 8 hex digits."""
+    session, what = (NOT_IN_SESSION_KEYS.sub("_", text) for text in (session_id, purpose))
+    return f"{STORED_PREFIX}{session}_{what}_{moment:%Y%m%d%H%M%S}_{random}.{extension}"
+
+
+def user_key(username: str, image_type: str, moment: datetime, extension: str) -> str:
+    """Name a user's image by the microsecond."""
+    return f"{USERS_PREFIX}{escaped(username)}/images/{image_type}_{_microseconds(moment)}.{extension}"
+
+
+def escaped(username: str) -> str:
+    """Write a name as one segment of a key, no two names alike; an overlong one as its digest, which no short one looks like."""
+    name = UNSAFE_BYTE.sub(lambda found: b"~%02X" % found[0][0], username.encode()).decode()
+    name = name.replace("..", ".~2E")  # no server on the way takes two dots for a way up
+    return name if len(name) <= MAX_NAME_BYTES else f"~sha256-{hashlib.sha256(username.encode()).hexdigest()}"
+
+
+def temp_key(organization_id: str, unique: str, filename: str) -> str:
+    """Name a temporary upload of an organisation."""
+    return f"{TEMP_PREFIX}{organization_id}/{unique}-{safe_name(filename)}"
+
+
+def filename_in_temp_key(key: str, organization_id: str) -> str:
+    """Return the safe file name in a temporary key of this organisation. Raises ImageNotFound for any other key."""
+    prefix = f"{TEMP_PREFIX}{organization_id}/"
+    found = TEMP_NAME.fullmatch(key[len(prefix) :]) if key.startswith(prefix) else None
+    if found is None:
+        raise ImageNotFound
+    return found[1]
+
+
+def event_key(organization_id: str, unique: str, filename: str) -> str:
+    """Name a promoted image; `filename` is safe and has the right extension."""
+    return f"{EVENTS_PREFIX}{organization_id}/{unique}-{filename}"
+
+
+def parse_filename(filename: str) -> str:
+    """Return the name without folders. Raises BadRequest."""
+    name = re.split(r"[/\\]", filename)[-1]
+    if not name or len(filename) > MAX_FILENAME or CONTROLS.search(filename):
+        raise BadRequest(
+            f"The filename must have 1 to {MAX_FILENAME} characters and no control characters.", "invalid_filename"
+        )
+    return name
+
+
+def safe_name(name: str) -> str:
+    """Write a file name in `[A-Za-z0-9._-]`, at most 100 characters, its extension kept."""
+    safe = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]", "_", name))
+    stem, dot, extension = safe.rpartition(".")
+    if not stem or len(extension) > 10:
+        return safe[:MAX_SAFE_NAME]
+    return stem[: MAX_SAFE_NAME - 1 - len(extension)] + dot + extension
+
+
+def require_presigned_size(size: int) -> None:
+    """Raise TooLarge, or NotAllowedValue for no bytes."""
+    if size > PRESIGNED_MAX_BYTES:
+        raise TooLarge(f"The file is too large: at most {size_text(PRESIGNED_MAX_BYTES)}.", "file_too_large")
+    if size < 1:
+        raise NotAllowedValue("The size must be at least 1 byte.")
+
+
+def renditions_of(key: str) -> str:
+    """Return the folder of an original's renditions."""
+    return f"{RENDITIONS_PREFIX}{key}/"
+
+
+def rendition_key(key: str, version: str, width: int, extension: str) -> str:
+    """Name a rendition; `version` is the original's ETag, so that other bytes never show an old rendition."""
+    return f"{renditions_of(key)}{version[:32]}.w{width}.{extension}"

@@ -1,0 +1,190 @@
+"""The wire types of media-store."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.media_store.model import (
+    MAX_CAPTION,
+    MAX_FILENAME,
+    MAX_PURPOSE,
+    MAX_SESSION_ID,
+    MAX_USERNAME,
+    ImageType,
+    StoredImage,
+)
+from shared.parsing import PlainText, QueryModel, WireModel
+
+Width = Literal["160", "320", "640", "960", "1280", "1920"]
+
+
+class StoreForm(QueryModel):
+    """What comes with an image of a session."""
+
+    # What is refused with another status than 422 is described here and refused by the model.
+    purpose: str = Field(
+        "original", description="`original` or `processed_<effect>`", json_schema_extra={"maxLength": MAX_PURPOSE}
+    )
+    session_id: str = Field("", max_length=MAX_SESSION_ID)
+    effect: str = ""
+
+
+class Stored(WireModel):
+    """A session's image, kept."""
+
+    url: str
+    success: Literal[True] = True
+    key: str
+    session_id: str
+    width: int
+    height: int
+    size: int
+    content_type: str
+
+
+class UserImageForm(QueryModel):
+    """What comes with a user's image."""
+
+    username: str = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_USERNAME})
+    image_type: str = Field(description=f"One of {', '.join(ImageType)}", json_schema_extra={"enum": list(ImageType)})
+    is_primary: str = Field("false", description="`true` in any case of letters; anything else is false")
+    caption: str = Field("", max_length=MAX_CAPTION)
+
+
+class UserImage(WireModel):
+    """A user's image."""
+
+    id: str
+    url: str
+    image_type: str
+    is_primary: bool
+    caption: str
+    uploaded_at: datetime
+    width: int
+    height: int
+    size_bytes: int
+    mime_type: str
+
+    @classmethod
+    def of(cls, image: StoredImage, url: str) -> UserImage:
+        """Show a row."""
+        return cls(
+            id=image.id,
+            url=url,
+            image_type=image.image_type or "",
+            is_primary=image.is_primary,
+            caption=image.caption,
+            uploaded_at=image.uploaded_at,
+            width=image.width,
+            height=image.height,
+            size_bytes=image.size,
+            mime_type=image.content_type,
+        )
+
+
+class Uploaded(WireModel):
+    """A user's image, kept."""
+
+    success: Literal[True] = True
+    message: str = "Image uploaded successfully"
+    image: UserImage
+
+
+class ListQuery(QueryModel):
+    """Which of a user's images; without a limit all."""
+
+    limit: Annotated[int | None, Field(ge=1, le=100)] = None
+    cursor: PlainText | None = Field(None, description="`next_cursor` of the page before")
+    image_type: ImageType | None = None
+
+
+class UserImages(WireModel):
+    """A user's images, newest first."""
+
+    success: Literal[True] = True
+    images: list[UserImage]
+    count: int
+    next_cursor: str | None = None
+
+
+class Done(WireModel):
+    """A change was made."""
+
+    success: Literal[True] = True
+    message: str
+
+
+class WidthQuery(QueryModel):
+    """How wide a rendition may be; without it the original."""
+
+    w: Width | None = None
+
+
+class UploadRequest(WireModel):
+    """A file that an organisation's member is going to upload."""
+
+    content_type: str = Field(json_schema_extra={"enum": ["image/jpeg", "image/png", "image/webp"]})
+    filename: str = Field(description="Folders in it are dropped", json_schema_extra={"maxLength": MAX_FILENAME})
+    size: int | None = Field(None, description="In bytes")
+    method: Literal["POST", "PUT"] = "POST"
+
+
+class PresignedUpload(WireModel):
+    """Where to send the file, and with what: `fields` before it in a form, `headers` with the request."""
+
+    url: str
+    fields: dict[str, str]
+    s3_key: str
+    public_url: str
+    method: Literal["POST", "PUT"]
+    headers: dict[str, str]
+    expires_at: datetime
+
+
+class PromoteRequest(WireModel):
+    """A temporary upload to be kept."""
+
+    s3_key: PlainText
+    purpose: Literal["events"]
+
+
+class Promoted(WireModel):
+    """A temporary upload, kept."""
+
+    url: str
+    key: str
+    width: int
+    height: int
+    size: int
+    content_type: str
+
+
+class StorageStatus(WireModel):
+    """Which object store is in use, and whether it answers."""
+
+    success: Literal[True] = True
+    backend: Literal["local", "s3", "r2"]
+    bucket: str | None
+    endpoint: str | None
+    public_domain: str | None
+    reachable: bool
+    answered_in_ms: float
+
+
+class ProbeStep(WireModel):
+    """One step of a probe."""
+
+    step: Literal["write", "read", "compare", "delete"]
+    success: bool
+    duration_ms: float
+
+
+class Probe(WireModel):
+    """What came of writing, reading back, comparing and deleting an object."""
+
+    success: bool
+    backend: Literal["local", "s3", "r2"]
+    steps: list[ProbeStep]

@@ -1,0 +1,207 @@
+"""Stored images: sessions' and users', from upload to deletion."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from services.media_store.model import (
+    TEMP_PREFIX,
+    ImageNotFound,
+    Kind,
+    Position,
+    StoredImage,
+    renditions_of,
+    require_owner,
+    require_uploader,
+    stored_key,
+    user_key,
+)
+from services.media_store.ports import Images
+from services.media_store.service.intake import CheckedImage, Intake
+from services.media_store.service.recent import RecentImages
+from shared.blobs import BlobStore
+from shared.tokens import Principal
+from shared.uploads import UploadedFile
+
+KEYS_TRIED = 100
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class UserImage:
+    """What a user says of an image."""
+
+    username: str
+    image_type: str
+    is_primary: bool
+    caption: str
+
+
+class ImageService:
+    """Keeps images for good: bytes first, then the row, then the answer; away they go in the opposite order."""
+
+    def __init__(
+        self,
+        images: Images,
+        blobs: BlobStore,
+        intake: Intake,
+        clock: Callable[[], datetime],
+        *,
+        stored_ttl: timedelta | None,
+    ) -> None:
+        """`stored_ttl` is how long sessions' images are kept; None: for good."""
+        self._images = images
+        self._blobs = blobs
+        self._intake = intake
+        self._clock = clock
+        self._stored_ttl = stored_ttl
+        self._recent = RecentImages()
+
+    async def store(self, file: UploadedFile[Path], session_id: str, purpose: str) -> StoredImage:
+        """Keep an image of a session."""
+        now = self._clock()
+        async with self._intake.checked(file.content, file.declared_type) as checked:
+            extension = checked.facts.format.extension
+            keys = (stored_key(session_id, purpose, now, secrets.token_hex(4), extension) for _ in range(KEYS_TRIED))
+            async with self._intake.placed(checked, keys) as key:
+                image = describe(checked, Kind.STORED, key, now)
+                await self._images.add(image)
+        return image
+
+    async def upload(self, file: UploadedFile[Path], about: UserImage, uploader: Principal) -> StoredImage:
+        """Keep an image of a user. Raises Forbidden where the caller may not upload under this name."""
+        require_uploader(uploader, about.username, await self._images.owner_of(about.username))
+        now = self._clock()
+        async with self._intake.checked(file.content, file.declared_type) as checked:
+            keys = _user_keys(about, now, checked.facts.format.extension)
+            async with self._intake.placed(checked, keys) as key:
+                image = replace(
+                    describe(checked, Kind.USER, key, now),
+                    username=about.username,
+                    image_type=about.image_type,
+                    is_primary=about.is_primary,
+                    caption=about.caption,
+                )
+                await self._images.add_for_user(image, uploader)
+        return image
+
+    async def get(self, image_id: str) -> StoredImage:
+        """Return a user's image. Raises ImageNotFound."""
+        image = self._recent.get(image_id) or await self._images.get(image_id)
+        if image is None or image.username is None:
+            raise ImageNotFound
+        self._recent.add(image)
+        return image
+
+    async def find(self, key: str) -> StoredImage:
+        """Return the image of a key. Raises ImageNotFound."""
+        image = self._recent.find(key) or await self._images.find(key)
+        if image is None or self.left_s(image) == 0:
+            raise ImageNotFound
+        self._recent.add(image)
+        return image
+
+    async def promoted_from(self, source_key: str) -> StoredImage | None:
+        """Return the image that a temporary upload has become, if it has."""
+        return await self._images.promoted_from(source_key)
+
+    async def is_shown(self, key: str) -> bool:
+        """Tell whether a key's image is neither deleted nor being deleted; what has no row is there while its bytes are."""
+        if key.startswith(TEMP_PREFIX):
+            return await self._blobs.stat(key) is not None
+        return await self._images.find(key) is not None
+
+    async def owner_of(self, username: str) -> str | None:
+        """Return the `sub` that a name belongs to."""
+        return await self._images.owner_of(username)
+
+    def left_s(self, image: StoredImage) -> int | None:
+        """Return for how many more seconds the image is kept; None: for good."""
+        if self._stored_ttl is None or image.kind is not Kind.STORED:
+            return None
+        return max(0, int((image.uploaded_at + self._stored_ttl - self._clock()).total_seconds()))
+
+    async def page(
+        self, username: str, *, image_type: str | None, after: Position | None, limit: int
+    ) -> tuple[Sequence[StoredImage], Position | None]:
+        """Return up to `limit` of a user's images, newest first, and where to go on if there are more."""
+        found = await self._images.page(username, image_type=image_type, after=after, limit=limit + 1)
+        return found[:limit], found[limit - 1].position if len(found) > limit else None
+
+    async def all_of(self, username: str, *, image_type: str | None, after: Position | None) -> Sequence[StoredImage]:
+        """Return all of a user's images, newest first, read in pages so that others get their turn."""
+        found: list[StoredImage] = []
+        while True:
+            page, following = await self.page(username, image_type=image_type, after=after, limit=PAGE)
+            found += page
+            if following is None:
+                return found
+            after = following
+
+    async def set_primary(self, image_id: str, caller: Principal) -> None:
+        """Make it its user's only primary image. Raises ImageNotFound or Forbidden."""
+        await self._images.set_primary(image_id, caller)
+
+    async def delete_of_user(self, image_id: str, caller: Principal) -> None:
+        """Delete a user's image. Raises ImageNotFound or Forbidden."""
+        image = await self._images.get(image_id, marked=True)
+        if image is None or image.username is None:
+            raise ImageNotFound
+        require_owner(caller, image.username, await self._images.owner_of(image.username))
+        await self.delete(image)
+
+    async def delete_object(self, key: str) -> None:
+        """Delete whatever is at a public key. Raises ImageNotFound."""
+        image = await self._images.find(key, marked=True) or await self._images.promoted_from(key)
+        if image is not None:
+            await self.delete(image)
+        elif await self._blobs.stat(key) is None:
+            raise ImageNotFound
+        else:
+            await self.delete_bytes(key)
+
+    async def delete(self, image: StoredImage) -> None:
+        """Delete an image whole: of several who try at once one succeeds. Raises ImageNotFound for the others.
+
+        The row is marked first, so that a crash leaves nothing that is shown without its bytes; whoever tries again, or
+        the sweep, takes up where it broke off.
+        """
+        self._recent.forget(image)
+        await self._images.begin_deletion(image.id, self._clock())
+        if image.source_key is not None:
+            await self.delete_bytes(image.source_key)
+        await self.delete_bytes(image.key)
+        if not await self._images.finish_deletion(image.id):
+            raise ImageNotFound
+
+    async def delete_bytes(self, key: str) -> None:
+        """Delete an object with its renditions."""
+        await self._blobs.delete(key)
+        await self._blobs.delete_prefix(renditions_of(key))
+
+
+def describe(checked: CheckedImage, kind: Kind, key: str, now: datetime) -> StoredImage:
+    """Make the row of a checked image at its key."""
+    facts = checked.facts
+    return StoredImage(
+        id=str(uuid4()),
+        kind=kind,
+        key=key,
+        sha256=checked.sha256,
+        size=checked.size,
+        content_type=facts.format.content_type,
+        width=facts.display_width,
+        height=facts.display_height,
+        uploaded_at=now,
+    )
+
+
+def _user_keys(about: UserImage, now: datetime, extension: str) -> Iterator[str]:
+    """Count the microseconds up."""
+    moments = (now + timedelta(microseconds=step) for step in range(KEYS_TRIED))
+    return (user_key(about.username, about.image_type, moment, extension) for moment in moments)

@@ -1,0 +1,32 @@
+"""What media-store reads from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AliasChoices, Field
+
+from shared.settings import Port, RedisSettings, StorageSettings, TokenSettings, per_service
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class MediaStoreSettings(TokenSettings, RedisSettings, StorageSettings):
+    """Where it listens, where it keeps images and rows, what it accepts, and who may read."""
+
+    port: Port = Field(8002, validation_alias="MEDIA_STORE_PORT")
+    workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "MEDIA_STORE", 1)
+    database_url: str = Field(
+        "",
+        validation_alias=AliasChoices("MEDIA_STORE_DATABASE_URL", "DATABASE_URL"),
+        pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$",
+        repr=False,
+    )
+    max_upload_size: Count = 10 * 2**20
+    max_image_pixels: Count = 50_000_000
+    max_image_frames: Count = 100
+    store_image_require_auth: bool = False
+    media_public_read: bool = True
+    strip_metadata: bool = True
+    store_image_ttl_s: Count | None = None
+    temp_object_ttl_s: Count | None = None
