@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from typing import Final
 
 import aiohttp_cors
 from aiohttp import hdrs, web
 
-from shared.clock import rfc3339, utc_now
 from shared.connection import MAX_HEAD_BYTES, Connection, HeadTooLarge
-from shared.errors import DependencyDown, ExpectationFailed, KeepsakeError, Unavailable, UnsupportedMedia
+from shared.errors import ExpectationFailed, KeepsakeError, Unavailable, UnsupportedMedia
 from shared.http_body import discard_body
+from shared.life import CHECKS, LIFE, Life
 from shared.log import current_request_id, get_logger
-from shared.metrics import IN_FLIGHT, count_request, server_stats
-from shared.openapi import describe
+from shared.metrics import IN_FLIGHT, count_request
+from shared.own_pages import own_pages
 from shared.problem import as_keepsake_error, problem_response
 from shared.routes import Access, Handler, Route, ServiceInfo
 from shared.settings import ServerSettings
 from shared.tokens import require_access
 
-ReadinessCheck = Callable[[], Awaitable[None]]
+__all__ = ["CHECKS", "LIFE", "REQUEST_ID", "Life", "add_routes", "base_app", "request_id_of"]
 
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 SLOW_S = 5.0
-READY_TIMEOUT_S = 2.5
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ALLOWED_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id", "Range", "If-None-Match", "Last-Event-ID",
@@ -37,33 +35,6 @@ EXPOSED_HEADERS = ("ETag", "Location", "X-Request-Id", "Retry-After", "RateLimit
 ALWAYS_OPEN = frozenset({"/", "/health", "/ready", "/metrics"})
 
 
-class Life:
-    """How a process lives: the requests in flight, and whether it is stopping."""
-
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.stopping = asyncio.Event()
-        self.idle = asyncio.Event()
-        self.idle.set()
-
-    def stop(self) -> None:
-        """Begin to stop: `/ready` turns 503, new requests are refused, streams that never end should end."""
-        self.stopping.set()
-
-    def enter(self) -> None:
-        """Count a request in."""
-        self.in_flight += 1
-        self.idle.clear()
-
-    def leave(self) -> None:
-        """Count a request out."""
-        self.in_flight -= 1
-        if not self.in_flight:
-            self.idle.set()
-
-
-LIFE: Final = web.AppKey("LIFE", Life)
-CHECKS: Final = web.AppKey("CHECKS", MutableMapping[str, ReadinessCheck])
 INFO: Final = web.AppKey("INFO", ServiceInfo)
 ORIGINS: Final = web.AppKey("ORIGINS", frozenset[str])
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
@@ -110,16 +81,15 @@ async def _refuse(request: web.Request, error: KeepsakeError) -> web.StreamRespo
     response = problem_response(error, request[REQUEST_ID])
     if request.can_read_body and not request.content.is_eof():
         response.force_close()
-        await response.prepare(request)
-        await response.write_eof()
+        await _send(request, response)
         await discard_body(request)
+    else:
+        await _send(request, response)
     return response
 
 
 @web.middleware
-async def _answer(  # noqa: C901 - one middleware instead of five: see the docstring
-    request: web.Request, handler: Handler
-) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give each request its id, turn every error into a problem, count it, and log what failed or was slow.
 
     One middleware does all of it: an empty one costs 3 % of a small request.
@@ -138,6 +108,7 @@ async def _answer(  # noqa: C901 - one middleware instead of five: see the docst
             raise Unavailable("The service is restarting. Please try again.", code="service_stopping")  # noqa: TRY301
         _refuse_unfit(request)
         response = await handler(request)
+        await _send(request, response)
     except web.HTTPException as error:
         response = await _refuse(request, _router_refusal(request, error))
     except KeepsakeError as error:
@@ -160,10 +131,19 @@ async def _answer(  # noqa: C901 - one middleware instead of five: see the docst
         IN_FLIGHT.dec()
         life.leave()
         if isinstance(connection, Connection):
-            connection.request_ends(response)
-    if life.stopping.is_set() and not response.prepared:
-        response.force_close()
+            connection.request_ends()
     return response
+
+
+async def _send(request: web.Request, response: web.StreamResponse) -> None:
+    """Send the answer here, so that it is timed to its end, and that a stop waits for files on their way too."""
+    if not response.prepared:
+        connection = request.protocol
+        last = isinstance(connection, Connection) and connection.closes_after_answer
+        if last or request.app[LIFE].stopping.is_set():
+            response.force_close()
+        await response.prepare(request)
+        await response.write_eof()
 
 
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -233,54 +213,6 @@ def _allow_origins(app: web.Application, origins: frozenset[str]) -> None:
         cors.add(route)
 
 
-async def _health(_request: web.Request) -> web.Response:
-    return web.json_response({"status": "healthy", "timestamp": rfc3339(utc_now())})
-
-
-async def _run_check(name: str, check: ReadinessCheck) -> None:
-    try:
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            await check()
-    except Exception as error:
-        raise DependencyDown(name) from error
-
-
-async def _ready(request: web.Request) -> web.Response:
-    if request.app[LIFE].stopping.is_set():
-        raise Unavailable("The service is stopping.", code="service_stopping")
-    checks = [asyncio.create_task(_run_check(name, check)) for name, check in request.app[CHECKS].items()]
-    failures = [result for result in await asyncio.gather(*checks, return_exceptions=True) if result is not None]
-    if failures:
-        raise failures[0]
-    return web.json_response({"status": "ready", "timestamp": rfc3339(utc_now())})
-
-
-def _index(info: ServiceInfo, routes: Iterable[Route]) -> Handler:
-    endpoints = {
-        f"{route.method} {re.sub(r':[^{}]+}', '}', route.path)}": route.summary
-        for route in routes
-        if not route.path.startswith("/internal/")
-    }
-    body = {
-        "service": info.title or info.name,
-        "version": info.version,
-        "description": info.description,
-        "endpoints": endpoints,
-    }
-
-    async def index(_request: web.Request) -> web.Response:
-        return web.json_response(body)
-
-    return index
-
-
-def _openapi(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> Handler:
-    async def openapi(_request: web.Request) -> web.Response:
-        return web.json_response(describe(info, routes, public_url))
-
-    return openapi
-
-
 def base_app(info: ServiceInfo, settings: ServerSettings, routes: Iterable[Route]) -> web.Application:
     """Build the app of a service: its table and the common paths, ready for its `cleanup_ctx`.
 
@@ -293,18 +225,7 @@ def base_app(info: ServiceInfo, settings: ServerSettings, routes: Iterable[Route
     app[INFO] = info
     app[ORIGINS] = frozenset(settings.cors_origins)
     taken = {route.path for route in routes}
-    common = (
-        Route(method="GET", path="/", handler=_index(info, routes), summary="What this service is"),
-        Route(method="GET", path="/health", handler=_health, summary="Alive; asks nobody"),
-        Route(method="GET", path="/ready", handler=_ready, summary="Ready; asks each dependency"),
-        Route(method="GET", path="/metrics", handler=server_stats, summary="Prometheus metrics"),
-        Route(
-            method="GET",
-            path="/openapi.json",
-            handler=_openapi(info, routes, settings.public_url),
-            summary="This service's OpenAPI 3.1 document",
-        ),
-    )
+    common = own_pages(info, routes, settings.public_url)
     add_routes(app, (*routes, *(route for route in common if route.path not in taken)))
     _allow_origins(app, app[ORIGINS])
     app.on_response_prepare.append(_set_headers)

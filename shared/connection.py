@@ -114,15 +114,17 @@ class Connection(web.RequestHandler):
         """Note that the head of an answer is about to be written; `shared.app` calls this."""
         self._answering = True
 
-    def request_ends(self, response: web.StreamResponse | None) -> None:
-        """Note that an answer is made, and close after the last; `shared.app` calls this."""
+    @property
+    def closes_after_answer(self) -> bool:
+        """Whether the answer now being made is the connection's last."""
+        return self._last and self._unanswered <= 1
+
+    def request_ends(self) -> None:
+        """Note that an answer was sent, and close after the last; `shared.app` calls this."""
+        last = self.closes_after_answer
         self._unanswered -= 1
         self._answering = False
-        if not self._last or self._unanswered > 0:
-            return
-        if response is not None and not response.prepared:
-            response.force_close()
-        else:
+        if last:
             self.close()
 
     def _gather(self, data: bytes, at: int) -> int:
