@@ -48,7 +48,7 @@ check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry .
+	$(BIN)/deptry shared services gateway stack
 	$(BIN)/python tests/check_sizes.py
 
 format: install-dev ## put the code in order
