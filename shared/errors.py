@@ -158,7 +158,7 @@ class DependencyDown(Unavailable):
         """Name the dependency in the sentence and the code, never its address."""
         super().__init__(
             f"The {name} is not available right now. Please try again shortly.",
-            code=f"{name.replace(' ', '_')}_unavailable",
+            code=f"{name.replace(' ', '_').replace('-', '_')}_unavailable",
             retry_after_s=retry_after_s,
         )
 

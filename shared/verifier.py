@@ -38,10 +38,10 @@ class RemoteKeys:
 
     async def key_for(self, kid: str | None) -> Any:
         """Return the key; raise Unauthorized for an unknown `kid`, DependencyDown if no keys were ever fetched."""
-        now = time.monotonic()
-        if (kid not in self._keys or now - self._fetched_at > FRESH_S) and now - self._asked_at > ASK_AGAIN_S:
+        # Whoever needs a key waits for it; whoever knows one that is merely old does not wait for others to ask.
+        if self._is_due(kid) and not (kid in self._keys and self._lock.locked()):
             async with self._lock:
-                if time.monotonic() - self._asked_at > ASK_AGAIN_S:
+                if self._is_due(kid):
                     await self._fetch()
         if kid in self._keys:
             return self._keys[kid]
@@ -49,14 +49,23 @@ class RemoteKeys:
             raise DependencyDown("auth-verify")
         raise Unauthorized(invalid=True)
 
+    def _is_due(self, kid: str | None) -> bool:
+        now = time.monotonic()
+        return (kid not in self._keys or now - self._fetched_at > FRESH_S) and now - self._asked_at > ASK_AGAIN_S
+
     async def _fetch(self) -> None:
-        self._asked_at = time.monotonic()
+        try:
+            await self._ask()
+        finally:
+            self._asked_at = time.monotonic()
+
+    async def _ask(self) -> None:
         for url in self._urls:
             try:
                 async with self._session.get(url.rstrip("/") + KEYS_PATH, allow_redirects=False) as response:
                     response.raise_for_status()
                     published = jwt.PyJWKSet.from_dict(await response.json())
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, jwt.PyJWTError):
+            except (aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError, jwt.PyJWTError):
                 continue
             # Only keys for the configured algorithm: a key decides nothing about how it is used (RFC 8725 section 3.1).
             self._keys = {
