@@ -31,6 +31,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+DatabaseUrl = Annotated[str, Field(pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)]
 JwtAlgorithm = Literal["HS256", "EdDSA", "ES256", "RS256"]
 
 
@@ -123,7 +124,7 @@ class RedisSettings(SettingsPart):
 class DatabaseSettings(SettingsPart):
     """The database: empty means SQLite in `DATA_DIR`."""
 
-    database_url: str = Field("", pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)
+    database_url: DatabaseUrl = ""
 
 
 @dataclass(frozen=True)

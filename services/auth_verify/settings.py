@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import DatabaseSettings, Port, RedisSettings, TokenSettings, per_service
+from shared.settings import DatabaseSettings, DatabaseUrl, Port, RedisSettings, TokenSettings, per_service
 
 
 class Settings(TokenSettings, RedisSettings, DatabaseSettings):
@@ -14,4 +14,4 @@ class Settings(TokenSettings, RedisSettings, DatabaseSettings):
 
     port: Port = Field(8000, validation_alias="AUTH_VERIFY_PORT")
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "AUTH_VERIFY", 1)
-    database_url: str = per_service("DATABASE_URL", "AUTH_VERIFY", "")
+    database_url: DatabaseUrl = per_service("DATABASE_URL", "AUTH_VERIFY", "")
