@@ -145,16 +145,21 @@ async def refund(request: web.Request) -> web.Response:
         raise BadRequest("session_id or order_id is required.", "missing_field")
     if wanted.session_id is not None and wanted.order_id is not None:
         raise NotAllowedValue("order_id: cannot be sent together with session_id.", "session_and_order")
-    row, made = await request.app[SERVICE].refunding.refund(**wanted.model_dump())
-    return _json(
-        RefundAnswer(
-            refund_id=made.id,
-            status=made.status,
-            amount=made.amount,
-            currency=made.currency,
-            session_id=row.session_id or "",
-        )
+    refunding = request.app[SERVICE].refunding
+    row, made = await refunding.refund(**wanted.model_dump())
+    answer = RefundAnswer(
+        refund_id=made.refund_id or "",
+        status=made.status,
+        amount=made.amount,
+        currency=made.currency,
+        session_id=row.session_id or "",
     )
+    response = _json(answer)
+    # Only an answer that went out ends this refund: whoever lost it asks again, and must not give back twice.
+    await response.prepare(request)
+    await response.write_eof()
+    await refunding.acknowledge(made)
+    return response
 
 
 async def expire_session(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from services.checkout.model.catalogue import STEPS
@@ -48,8 +49,8 @@ class Refunding:
 
     async def refund(
         self, *, session_id: str | None, order_id: str | None, amount: int | None, reason: str | None
-    ) -> tuple[CheckoutSession, ProviderRefund]:
-        """Give back `amount` minor units, or all that is left; one that was asked for and not answered is not made twice.
+    ) -> tuple[CheckoutSession, Refund]:
+        """Give back `amount` minor units, or all that is left; until `acknowledge`, asking again is answered with the same.
 
         Raises NotFound, Conflict (`not_paid`), NotAllowedValue for more than is left, PaymentProviderUnavailable.
         """
@@ -62,10 +63,12 @@ class Refunding:
                 seen = await self._ask(row, refund)
                 row = await self._refunds.sync(row, [seen], self._now())
                 self._on_change()
-            else:
-                seen = ProviderRefund(refund.refund_id, refund.id, refund.amount, refund.currency, refund.status)
-            await self._refunds.answered(refund.id)
-        return row, seen
+                refund = replace(refund, refund_id=seen.id, status=seen.status)
+        return row, refund
+
+    async def acknowledge(self, refund: Refund) -> None:
+        """Take note that who asked has the answer: the next like it is another refund."""
+        await self._refunds.answered(refund.id)
 
     async def _charged(self, session_id: str | None, order_id: str | None) -> CheckoutSession:
         if order_id is not None:
