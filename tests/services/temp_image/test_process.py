@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.temp_image.adapters.disk.record import Record
+from services.temp_image.adapters.disk.record import RECORD_BYTES, Record
 from tests import pictures
 from tests.plugins.processes import free_port, listens
 
@@ -95,9 +94,10 @@ def thirty_seconds_pass(folder: Path, image_id: str) -> None:
     """Move a claim's last renewal back, which nobody can wait for."""
     path = folder / "temp-images" / image_id[:2] / image_id
     with path.open("r+b") as file:
-        _, size, expires_at, used, claim, claimed_at = struct.unpack("<8sQd?7x16sd8x", file.read(64))
+        record = Record.unpack(file.read(RECORD_BYTES))
+        record.claimed_at -= 31
         file.seek(0)
-        file.write(Record(size, expires_at, used, claim, claimed_at - 31).pack())
+        file.write(record.pack())
 
 
 async def test_an_image_outlives_a_kill_in_the_middle_of_its_delivery(

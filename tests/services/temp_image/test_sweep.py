@@ -3,22 +3,25 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from services.temp_image.adapters.disk.store import DiskImageStore, make_folders
 from services.temp_image.adapters.disk.sweep import FILES_PER_PASS, Sweeper
 from tests import pictures
-from tests.services.temp_image.stores import HOUR_S, DiskStores, keep, open_disk_stores
+from tests.services.temp_image.stores import HOUR_S, DiskStores, keep
 
 IMAGE = pictures.jpeg()
 
 
 @pytest.fixture
-async def stores(tmp_path: Path) -> AsyncIterator[DiskStores]:
-    async with open_disk_stores(tmp_path) as opened:
-        yield opened
+def stores(tmp_path: Path) -> DiskStores:
+    """A store that nothing sweeps in the background."""
+    make_folders(tmp_path)
+    stores = DiskStores(tmp_path)
+    stores.store = DiskImageStore(tmp_path, stores.now)
+    return stores
 
 
 def write(path: Path, content: bytes, age_s: float) -> None:

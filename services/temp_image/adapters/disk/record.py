@@ -11,10 +11,10 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
 from shared.images.formats import HEAD_BYTES, sniff
@@ -25,7 +25,7 @@ SMALL_BYTES = 256 * 1024
 NO_CLAIM = bytes(16)
 HOLDS_SUFFIX = ".holds"
 
-_LAYOUT = struct.Struct("<8sQd?7x16sd8x")
+_LAYOUT = struct.Struct("<8sQd??6x16sd8x")
 _MAGIC = b"tempimg\1"
 # Faults in the whole file at once, in the thread that maps it.
 _MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
@@ -33,17 +33,23 @@ _MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
 @dataclass(slots=True)
 class Record:
-    """An image's state; `size` in bytes, moments in Unix seconds."""
+    """An image's state; `size` in bytes, moments in Unix seconds; `held` where it was ever held."""
 
     size: int
     expires_at: float
     used: bool = False
+    held: bool = False
     claim: bytes = NO_CLAIM
     claimed_at: float = 0.0
 
     def pack(self) -> bytes:
         """Write the record."""
-        return _LAYOUT.pack(_MAGIC, self.size, self.expires_at, self.used, self.claim, self.claimed_at)
+        return _LAYOUT.pack(_MAGIC, self.size, self.expires_at, self.used, self.held, self.claim, self.claimed_at)
+
+    @classmethod
+    def unpack(cls, head: bytes) -> Self:
+        """Read the record at the beginning of `head`."""
+        return cls(*_LAYOUT.unpack_from(head)[1:])
 
     def is_claimed(self, now: float) -> bool:
         """Tell whether a claim stands."""
@@ -51,16 +57,39 @@ class Record:
 
 
 class ImageFile:
-    """An open, locked image file."""
+    """An image's file, open and locked within a `with` block.
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    Entering raises ImageGone where there is no file, and BlockingIOError where it is locked and that is not awaited.
+    """
+
+    def __init__(self, path: str, *, wait: bool = True) -> None:
         self.path = path
-        self._descriptor = descriptor
-        head = os.pread(descriptor, RECORD_BYTES + HEAD_BYTES, 0)
-        status = os.fstat(descriptor)
+        self._lock = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+
+    def __enter__(self) -> Self:
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise ImageGone from None
+        try:
+            fcntl.flock(self._descriptor, self._lock)
+            self._read_head()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A map keeps a copy of the descriptor, which would keep the lock for as long as the image is being sent.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+
+    def _read_head(self) -> None:
+        head = os.pread(self._descriptor, RECORD_BYTES + HEAD_BYTES, 0)
+        status = os.fstat(self._descriptor)
         self.is_whole = len(head) >= RECORD_BYTES and head.startswith(_MAGIC) and status.st_nlink > 0
         if self.is_whole:
-            self.record = Record(*_LAYOUT.unpack_from(head)[1:])
+            self.record = Record.unpack(head)
             self.is_whole = status.st_size == RECORD_BYTES + self.record.size
         self.written_at = status.st_mtime
         self._head = head[RECORD_BYTES:]
@@ -71,8 +100,8 @@ class ImageFile:
 
     def remove(self) -> None:
         """Remove the holds and then the image, so that a kill in between leaves nothing without its image."""
-        remove_holds(self.path)
-        self.path.unlink()
+        self._remove_holds()
+        Path(self.path).unlink()
 
     def remove_if_done(self, now: float) -> bool:
         """Remove what nobody can have any more: the image, or holds that have ended; tell whether the image went."""
@@ -81,8 +110,12 @@ class ImageFile:
         if self.record.used or now >= self.record.expires_at:
             self.remove()
             return True
-        remove_holds(self.path)
+        self._remove_holds()
         return False
+
+    def _remove_holds(self) -> None:
+        if self.is_whole and self.record.held:
+            remove_holds(self.path)
 
     def describe(self) -> ImageDescription:
         """Tell type and size."""
@@ -97,9 +130,30 @@ class ImageFile:
 
     def last_hold_ends_at(self) -> float:
         """Return when the last of all holds ends; 0 where there is none."""
-        with suppress(FileNotFoundError), os.scandir(holds_folder(self.path)) as holds:
-            return max((hold.stat().st_mtime for hold in holds), default=0.0)
+        if self.record.held:
+            with suppress(FileNotFoundError), os.scandir(holds_folder(self.path)) as holds:
+                return max((hold.stat().st_mtime for hold in holds), default=0.0)
         return 0.0
+
+    def hold(self, holder: str, until: float) -> None:
+        """Hold the image until then, or move the end of the hold."""
+        if not self.record.held:
+            self.record.held = True
+            self.save()
+        folder = holds_folder(self.path)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / holder).open("ab").close()  # not touch(): it would end a standing hold for a moment
+        os.utime(folder / holder, (until, until))
+
+    def let_go(self, holder: str) -> None:
+        """End the hold, if there is one."""
+        (holds_folder(self.path) / holder).unlink(missing_ok=True)
+
+    def is_held_by(self, holder: str, now: float) -> bool:
+        """Tell whether the holder's hold has not ended."""
+        with suppress(FileNotFoundError):
+            return (holds_folder(self.path) / holder).stat().st_mtime > now
+        return False
 
     @property
     def _content_type(self) -> str:
@@ -107,28 +161,12 @@ class ImageFile:
         return image_format.content_type if image_format else "application/octet-stream"
 
 
-@contextmanager
-def opened(path: Path, *, wait: bool = True) -> Iterator[ImageFile]:
-    """Open and lock the file; raises ImageGone where there is none, BlockingIOError where it is locked and not awaited."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise ImageGone from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield ImageFile(path, descriptor)
-    finally:
-        # A map keeps a copy of the descriptor, which would keep the lock for as long as the image is being sent.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
-
-
-def holds_folder(path: Path) -> Path:
+def holds_folder(path: str) -> Path:
     """Return where the holds of an image are: empty files named by holder, whose modification times are their ends."""
-    return path.with_name(path.name + HOLDS_SUFFIX)
+    return Path(path + HOLDS_SUFFIX)
 
 
-def remove_holds(path: Path) -> None:
+def remove_holds(path: str) -> None:
     """Remove all holds of the image at `path`."""
     folder = holds_folder(path)
     with suppress(FileNotFoundError):
@@ -137,7 +175,7 @@ def remove_holds(path: Path) -> None:
         folder.rmdir()
 
 
-def create(path: Path, record: Record, content: Buffer) -> None:
+def create(path: str, record: Record, content: Buffer) -> None:
     """Write a new file; raises OSError, and then nothing stays."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -146,13 +184,13 @@ def create(path: Path, record: Record, content: Buffer) -> None:
             # A short write to a file: there is no room for the rest.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as if the system had said it
     except BaseException:
-        path.unlink()
+        Path(path).unlink()
         raise
     finally:
         os.close(descriptor)
 
 
-def complete(spooled: Path, path: Path, record: Record) -> None:
+def complete(spooled: Path, path: str, record: Record) -> None:
     """Move a spooled file, whose first bytes are the record's place, to `path`."""
     with spooled.open("r+b", buffering=0) as file:
         file.write(record.pack())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,8 +18,6 @@ from services.temp_image.adapters.disk.record import (
     Record,
     complete,
     create,
-    holds_folder,
-    opened,
 )
 from services.temp_image.adapters.disk.sink import DiskSink
 from services.temp_image.adapters.disk.sweep import keep_sweeping
@@ -96,19 +93,21 @@ class DiskImageStore:
         """Make a file and remove it; on a full disk, reading and deleting still work."""
         await _in_thread(self._check)
 
-    def _path(self, image_id: str) -> Path:
-        return self._folder / image_id[:2] / image_id
+    def _path(self, image_id: str) -> str:
+        return f"{self._folder}/{image_id[:2]}/{image_id}"
 
     @contextmanager
     def _opened(self, image_id: str) -> Iterator[ImageFile]:
-        with opened(self._path(image_id)) as image:
+        with ImageFile(self._path(image_id)) as image:
             if not image.is_whole:
                 raise ImageGone
             yield image
 
     def _require_public(self, image: ImageFile) -> None:
         now, record = self._clock(), image.record
-        if record.used or record.is_claimed(now) or now >= max(record.expires_at, image.last_hold_ends_at()):
+        if record.used or record.is_claimed(now):
+            raise ImageGone
+        if now >= record.expires_at and now >= image.last_hold_ends_at():
             raise ImageGone
 
     def _put(self, image_id: str, content: bytes | Path, expires_at: float, check: Callable[[Buffer], object]) -> None:
@@ -160,29 +159,21 @@ class DiskImageStore:
         else:
             image.remove()
 
-    def _holds(self, image: ImageFile, holder: str) -> bool:
-        with suppress(FileNotFoundError):
-            return (holds_folder(image.path) / holder).stat().st_mtime > self._clock()
-        return False
-
     def _hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
         with self._opened(image_id) as image:
-            if not self._holds(image, holder):
+            if not image.is_held_by(holder, self._clock()):
                 self._require_public(image)
-            folder = holds_folder(image.path)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            (folder / holder).open("ab").close()  # not touch(): it would end a standing hold for a moment
-            os.utime(folder / holder, (until, until))
+            image.hold(holder, until)
             return image.describe()
 
     def _let_go(self, image_id: str, holder: str) -> None:
         with self._opened(image_id) as image:
-            (holds_folder(image.path) / holder).unlink(missing_ok=True)
+            image.let_go(holder)
             image.remove_if_done(self._clock())
 
     def _read_held(self, image_id: str, holder: str) -> ImageContent:
         with self._opened(image_id) as image:
-            if not self._holds(image, holder):
+            if not image.is_held_by(holder, self._clock()):
                 raise ImageGone
             return image.read()
 
@@ -196,15 +187,16 @@ class DiskImageStore:
                 raise DependencyDown("storage") from error
 
 
+def make_folders(folder: Path) -> None:
+    """Make what the store expects in its folder, where it is not there yet."""
+    for name in ("spool", *(f"{first:02x}" for first in range(256))):
+        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 @asynccontextmanager
 async def open_disk_store(folder: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[DiskImageStore]:
     """Open the store in `folder`, and sweep it in the background for as long as it is open."""
-
-    def prepare() -> None:
-        for name in ("spool", *(f"{first:02x}" for first in range(256))):
-            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    await asyncio.to_thread(prepare)
+    await asyncio.to_thread(make_folders, folder)
     sweeping = asyncio.create_task(keep_sweeping(folder, clock))
     try:
         yield DiskImageStore(folder, clock)

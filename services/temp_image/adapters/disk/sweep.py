@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from services.temp_image.adapters.disk.record import HOLDS_SUFFIX, opened, remove_holds
+from services.temp_image.adapters.disk.record import HOLDS_SUFFIX, ImageFile, remove_holds
 from services.temp_image.model import ImageGone
 from shared.log import get_logger
 from shared.uploads import clear_stale_spool
@@ -44,9 +44,9 @@ class Sweeper:
     def _sweep_entry(self, path: Path) -> bool:
         if path.suffix == HOLDS_SUFFIX:
             if not path.with_suffix("").exists():
-                remove_holds(path.with_suffix(""))
+                remove_holds(str(path.with_suffix("")))
             return False
-        with suppress(ImageGone, BlockingIOError), opened(path, wait=False) as image:
+        with suppress(ImageGone, BlockingIOError), ImageFile(str(path), wait=False) as image:
             if image.is_whole:
                 return image.remove_if_done(self._clock())
             if time.time() - image.written_at > HALF_WRITTEN_S:
