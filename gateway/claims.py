@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.access import CLIENTS
 from gateway.metrics import CLAIMS_SETTLED
+from gateway.upstream.errors import BadGateway
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Address, Pool
 from gateway.watch import ReaderWatch
@@ -55,17 +56,28 @@ SETTLEMENTS: Final = web.AppKey("SETTLEMENTS", Settlements)
 class Claim:
     """The claim on one image, at the very address that gave it: another instance may not know of it yet."""
 
-    def __init__(self, pool: Pool, address: Address, path: str, token: str, request_id: str) -> None:
+    def __init__(self, request: web.Request, pool: Pool, address: Address, claim: str) -> None:
         self._pool = pool
         self._address = address
-        self._path = path
-        self._fields = f"Authorization: Bearer {token}\r\nX-Request-Id: {request_id}\r\nContent-Length: 0\r\n".encode()
+        image_id = quote(request.query.get("imageId", ""), safe="")
+        self._path = f"/internal/claims/{image_id}/{quote(claim, safe='')}"
+        self._clients = request.app[CLIENTS]
+        self._request_id = request[REQUEST_ID]
 
-    async def _call(self, verb: str) -> None:
-        outgoing = Outgoing(method="POST", target=f"{self._path}/{verb}".encode(), fields=self._fields)
+    async def _call(self, verb: str) -> int:
+        """Make one call and return its status; the token is signed anew, since a transfer may outlive one."""
+        token = self._clients.token(self._pool.service, str(UNKNOWN))
+        outgoing = Outgoing(
+            method="POST",
+            target=f"{self._path}/{verb}".encode(),
+            fields=f"Authorization: Bearer {token}\r\nX-Request-Id: {self._request_id}\r\nContent-Length: 0\r\n".encode(),
+        )
         async with Exchange(self._pool, outgoing, only=self._address) as exchange:
             while await exchange.read():
                 pass
+        if exchange.head.status >= 500:
+            raise BadGateway(f"{verb}: {exchange.head.status}")
+        return exchange.head.status
 
     async def renew(self) -> None:
         """Keep the claim from lapsing; one call that fails is made up for by the next."""
@@ -78,12 +90,13 @@ class Claim:
         """Confirm or release; a claim that cannot be settled lapses by itself, and the image is available again."""
         for _ in range(SETTLE_TRIES):
             try:
-                await self._call(verb)
+                status = await self._call(verb)
             except KeepsakeError as error:
                 get_logger().warning("a claim was not settled", verb=verb, exc_info=error)
                 await asyncio.sleep(SETTLE_PAUSE_S)
             else:
-                CLAIMS_SETTLED.labels(verb).inc()
+                # A refusal says that the claim has lapsed already.
+                CLAIMS_SETTLED.labels(verb if status < 300 else "lapsed").inc()
                 return
 
 
@@ -92,9 +105,7 @@ def claim_of(request: web.Request, exchange: Exchange, pool: Pool) -> Claim | No
     given = exchange.head.value(CLAIM_HEADER)
     if given is None or exchange.head.status != 200:
         return None
-    path = f"/internal/claims/{quote(request.query.get('imageId', ''), safe='')}/{quote(given, safe='')}"
-    token = request.app[CLIENTS].token(pool.service, str(UNKNOWN))
-    return Claim(pool, exchange.address, path, token, request[REQUEST_ID])
+    return Claim(request, pool, exchange.address, given)
 
 
 async def deliver(
