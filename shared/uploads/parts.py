@@ -14,6 +14,7 @@ from multipart import MultipartSegment
 
 from shared.errors import BadRequest, FieldError, NotAllowedValue, TooLarge, UnsupportedMedia
 from shared.http_body import size_text
+from shared.images.rules import named
 from shared.uploads.sinks import FileSink
 
 MAX_PART_HEADER_BYTES = 8 * 1024
@@ -115,6 +116,7 @@ class FilePart(Generic[T]):
         self._declared_type = segment.content_type
         self._filename = filename
         self._max_bytes = field.max_bytes
+        self._field = field
         self._files = files
         self._open_sink = open_sink
         self._size = 0
@@ -126,7 +128,8 @@ class FilePart(Generic[T]):
         """Hash the bytes and pass them on; raises TooLarge with the first byte over the limit."""
         self._size += len(chunk)
         if self._size > self._max_bytes:
-            raise file_too_large(self._max_bytes)
+            # Among several files the sentence says which.
+            raise named(file_too_large(self._max_bytes), _safe(self._filename) if self._field.max_files > 1 else "")
         if self._hash is not None:
             if len(chunk) < HASH_IN_THREAD_BYTES:
                 self._hash.update(chunk)

@@ -1,0 +1,1 @@
+"""planter-orders: photo orders for 3D planters, from upload to delivery."""

@@ -1,0 +1,18 @@
+"""`python -m services.planter_orders` runs the service."""
+
+from __future__ import annotations
+
+from services.planter_orders.app import NAME, build_app
+from services.planter_orders.settings import PlanterOrdersSettings
+from shared.server import run
+from shared.settings import load_settings
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT, on the loop that has sendfile: photos are files."""
+    settings = load_settings(PlanterOrdersSettings)
+    run(NAME, settings, lambda: build_app(settings), fast_loop=False)
+
+
+if __name__ == "__main__":
+    main()

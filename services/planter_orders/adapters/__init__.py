@@ -1,0 +1,1 @@
+"""The outside, each named for its technology."""

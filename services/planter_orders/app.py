@@ -1,0 +1,171 @@
+"""The composition of planter-orders: its database, its store, checkout, and what goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from redis import asyncio as aioredis
+
+from services.planter_orders.adapters.http import HttpPayments, HttpWebhookReceiver
+from services.planter_orders.adapters.memory import NoSignals
+from services.planter_orders.adapters.postgres import PostgresSignals
+from services.planter_orders.adapters.redis import RedisSignals
+from services.planter_orders.adapters.sql import SqlChores, SqlLeftovers, SqlOrders, SqlOutbox
+from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
+from services.planter_orders.handlers import BLOBS, CHANGES, KEYS, LINKS, ORDERS, ROUTES, SETTINGS, UPLOADING, Links
+from services.planter_orders.model.signing import signing_key
+from services.planter_orders.ports import Signals
+from services.planter_orders.service import (
+    Changes,
+    Descriptions,
+    OrderService,
+    PhotoStudio,
+    Removing,
+    Uploading,
+    WebhookSender,
+)
+from services.planter_orders.service.working import keep_working
+from services.planter_orders.settings import PlanterOrdersSettings
+from shared.app import CHECKS, base_app
+from shared.blobs import BlobStore, open_blob_store
+from shared.clock import utc_now
+from shared.database import Database, migrate, open_database
+from shared.http_client import ServiceClient, open_http_client
+from shared.idempotency import IdempotencyKeys
+from shared.images.formats import ImageFormat
+from shared.images.rules import ImageLimits
+from shared.images.workers import ImageWorkers, open_image_workers
+from shared.redis import open_redis
+from shared.routes import ServiceInfo
+from shared.tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
+from shared.verifier import open_verifier
+
+NAME = "planter-orders"
+INFO = ServiceInfo(NAME, "Upload pet images for custom planter generation", "Pet Planter Image Upload Service")
+MIGRATIONS = Path(__file__).with_name("migrations")
+ACCEPTED = frozenset({ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP})
+WAITING_CHECKS = 512  # a wave of uploads waits for the decoders, and is not refused
+FORGET_KEYS_S = 600.0
+
+Job = Callable[[], Awaitable[None]]
+
+
+def _signals(database: Database, redis: aioredis.Redis | None) -> Signals:
+    if database.is_postgres:
+        return PostgresSignals(database)
+    return NoSignals() if redis is None else RedisSignals(redis)
+
+
+@asynccontextmanager
+async def _working(jobs: Sequence[Job]) -> AsyncIterator[None]:
+    """Run the jobs until the block ends."""
+    tasks = [asyncio.ensure_future(job()) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _assemble(
+    app: web.Application,
+    settings: PlanterOrdersSettings,
+    *,
+    database: Database,
+    blobs: BlobStore,
+    workers: ImageWorkers,
+    http: aiohttp.ClientSession,
+    signals: Signals,
+    now: Callable[[], datetime],
+) -> list[Job]:
+    """Wire the use cases to what they need; return what goes on by itself."""
+    links, wakes = Links(settings.public_url), list[Callable[[], None]]()
+
+    def wake() -> None:
+        for each in wakes:
+            each()
+
+    orders = SqlOrders(database, with_webhooks=bool(settings.order_webhook_url))
+    chores, leftovers = SqlChores(database), SqlLeftovers(database)
+    descriptions = Descriptions(orders=orders, chores=chores, blobs=blobs, render=links.description, now=now)
+    removing = Removing(leftovers=leftovers, blobs=blobs, now=now)
+    studio = PhotoStudio(chores=chores, blobs=blobs, workers=workers, descriptions=descriptions, now=now)
+    changes = Changes(orders=orders, signals=signals, on_change=wake)
+    keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
+    client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
+    app[LINKS], app[BLOBS], app[KEYS], app[CHANGES] = links, blobs, keys, changes
+    app[ORDERS] = OrderService(
+        orders=orders,
+        payments=HttpPayments(client),
+        blobs=blobs,
+        removing=removing,
+        descriptions=descriptions,
+        changes=changes,
+        now=now,
+    )
+    app[UPLOADING] = Uploading(
+        orders=orders,
+        leftovers=leftovers,
+        blobs=blobs,
+        workers=workers,
+        limits=ImageLimits(settings.max_image_pixels, settings.max_image_frames, ACCEPTED),
+        removing=removing,
+        descriptions=descriptions,
+        on_order=wake,
+        now=now,
+    )
+    wakes.append(studio.wake)
+    jobs: list[Job] = [descriptions.run, removing.run, studio.run, changes.run]
+    jobs.append(lambda: keep_working("keys", keys.forget_old, asyncio.Event(), FORGET_KEYS_S))
+    if settings.order_webhook_url:
+        sender = WebhookSender(
+            outbox=SqlOutbox(database),
+            receiver=HttpWebhookReceiver(http, settings.order_webhook_url),
+            keys=[signing_key(secret) for secret in settings.order_webhook_secret],
+            now=now,
+        )
+        wakes.append(sender.wake)
+        jobs.append(sender.run)
+    return jobs
+
+
+def build_app(settings: PlanterOrdersSettings, now: Callable[[], datetime] = utc_now) -> web.Application:
+    """Build the app; its resources open when it starts."""
+    app = base_app(INFO, settings, ROUTES)
+    app[SETTINGS] = settings
+    app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(open_database(settings.database_url, settings.data_dir, NAME))
+            await migrate(database, MIGRATIONS, NAME, settings.data_dir)
+            redis = await stack.enter_async_context(
+                open_redis(settings.redis_url) if settings.redis_url else nullcontext()
+            )
+            app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
+            blobs = await stack.enter_async_context(open_blob_store(settings))
+            workers = await stack.enter_async_context(open_image_workers(queue_limit=WAITING_CHECKS))
+            http = await stack.enter_async_context(open_http_client())
+            app[CHECKS].update(database=database.check, storage=blobs.check)
+            jobs = _assemble(
+                app,
+                settings,
+                database=database,
+                blobs=blobs,
+                workers=workers,
+                http=http,
+                signals=_signals(database, redis),
+                now=now,
+            )
+            await stack.enter_async_context(_working(jobs))
+            yield
+
+    app.cleanup_ctx.append(resources)
+    return app

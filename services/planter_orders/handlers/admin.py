@@ -1,0 +1,120 @@
+"""What admins do: all orders, as JSON and as CSV, and their moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+
+from aiohttp import web
+
+from services.planter_orders.handlers.keys import LINKS, ORDERS
+from services.planter_orders.handlers.listing import list_orders, place_of, stream
+from services.planter_orders.model.csv import csv_row
+from services.planter_orders.model.orders import Order, OrderFilter
+from services.planter_orders.schemas import AllOrdersQuery, OrderAnswer, OrdersAnswer, StatusChange
+from shared.answers import NO_STORE, json_answer
+from shared.clock import rfc3339
+from shared.parsing import parse_json, parse_query
+from shared.routes import Access, Answer, Route
+
+COLLECTION = "/api/admin/orders"
+COLUMNS = (
+    "order_id",
+    "user_id",
+    "status",
+    "upload_timestamp",
+    "pet_name",
+    "pet_type",
+    "notes",
+    "files",
+    "filenames",
+    "original_filenames",
+)
+
+
+def _wanted(query: AllOrdersQuery) -> OrderFilter:
+    return OrderFilter(query.user_id, query.status, query.since, query.until)
+
+
+async def list_all(request: web.Request) -> web.StreamResponse:
+    """`GET /api/admin/orders`."""
+    query = parse_query(request, AllOrdersQuery)
+    return await list_orders(request, query, _wanted(query))
+
+
+def _row(order: Order) -> str:
+    return csv_row(
+        (
+            order.id,
+            order.user_id,
+            order.status,
+            rfc3339(order.created_at),
+            order.pet_name,
+            order.pet_type,
+            order.notes,
+            str(len(order.photos)),
+            "\n".join(photo.filename for photo in order.photos),
+            "\n".join(photo.original_filename for photo in order.photos),
+        )
+    )
+
+
+def _rows(orders: Iterable[Order]) -> str:
+    return "".join(map(_row, orders))
+
+
+async def export(request: web.Request) -> web.StreamResponse:
+    """`GET /api/admin/orders.csv`."""
+    query = parse_query(request, AllOrdersQuery)
+    wanted, after, service = _wanted(query), place_of(query), request.app[ORDERS]
+
+    async def parts() -> AsyncIterator[str]:
+        yield csv_row(COLUMNS)
+        if query.limit is not None:
+            yield _rows((await service.page(wanted, after, query.limit))[0])
+            return
+        async with aclosing(service.pages(wanted, after)) as pages:
+            async for page in pages:
+                yield _rows(page)
+
+    disposition = 'attachment; filename="orders.csv"'
+    return await stream(request, parts(), "text/csv; charset=utf-8; header=present", disposition)
+
+
+async def change(request: web.Request) -> web.Response:
+    """`PATCH /api/admin/orders/{order_id}`."""
+    body = await parse_json(request, StatusChange)
+    order = await request.app[ORDERS].move(request.match_info["order_id"], body.status, body.note)
+    return json_answer(OrderAnswer(order=request.app[LINKS].order(order)), headers=NO_STORE)
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path=COLLECTION,
+        handler=list_all,
+        summary="All orders, newest first",
+        access=Access.ADMIN,
+        query=AllOrdersQuery,
+        answers={200: Answer("The orders", OrdersAnswer)},
+    ),
+    Route(
+        method="GET",
+        path=COLLECTION + ".csv",
+        handler=export,
+        summary="All orders as CSV that no spreadsheet takes for formulas",
+        access=Access.ADMIN,
+        query=AllOrdersQuery,
+        answers={200: Answer("The orders", content_type="text/csv")},
+    ),
+    Route(
+        method="PATCH",
+        path=COLLECTION + "/{order_id}",
+        handler=change,
+        summary="Move an order on",
+        access=Access.ADMIN,
+        body=StatusChange,
+        answers={200: Answer("The order", OrderAnswer)},
+        refusals=(409,),
+    ),
+)

@@ -1,0 +1,84 @@
+"""`GET /api/images/orders/{order_id}/events`: server-sent events (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import aclosing, suppress
+
+from aiohttp import hdrs, web
+
+from services.planter_orders.handlers.keys import CHANGES, ORDERS
+from services.planter_orders.model.orders import OrderEvent
+from shared.app import LIFE
+from shared.clock import rfc3339
+from shared.routes import Access, Answer, Route
+from shared.tokens import principal_of
+
+COMMENT_S = 15.0
+MAX_EVENT_ID = 2**63 - 1
+HEADERS = {
+    hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
+    hdrs.CACHE_CONTROL: "no-cache, no-transform",
+    "X-Accel-Buffering": "no",  # what nginx needs to be told
+}
+
+
+def _last_event_id(request: web.Request) -> int | None:
+    """Return what the client has seen; what is no id of ours counts as nothing."""
+    given = request.headers.get("Last-Event-ID", "")
+    return min(int(given), MAX_EVENT_ID) if given.isascii() and given.isdigit() and len(given) < 30 else None
+
+
+def _written(event: OrderEvent | None) -> bytes:
+    if event is None:
+        return b": still here\n\n"
+    data = {"order_id": event.order_id, "status": event.status, "at": rfc3339(event.at), "note": event.note}
+    return f"id: {event.id}\nevent: status\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+async def follow(request: web.Request) -> web.StreamResponse:
+    """Send events until the order is deleted, the token expires or the service stops."""
+    principal = principal_of(request)
+    order = await request.app[ORDERS].show(principal, request.match_info["order_id"])
+    if request.method == hdrs.METH_HEAD:
+        return web.Response(headers=HEADERS)
+    response = web.StreamResponse(headers=HEADERS)
+    await response.prepare(request)
+    stopping = request.app[LIFE].stopping
+    sending = asyncio.create_task(_send(request, response, order.id, principal.expires_at))
+    ending = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({sending, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+    finally:
+        for task in (sending, ending):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+    await response.write_eof()
+    return response
+
+
+async def _send(request: web.Request, response: web.StreamResponse, order_id: str, until: float) -> None:
+    with suppress(TimeoutError):
+        async with (
+            asyncio.timeout(until - time.time()),
+            aclosing(request.app[CHANGES].follow(order_id, _last_event_id(request), COMMENT_S)) as events,
+        ):
+            async for event in events:
+                await response.write(_written(event))
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/api/images/orders/{order_id}/events",
+        handler=follow,
+        summary="The order's status as server-sent events",
+        access=Access.TOKEN,
+        answers={200: Answer("The events", content_type="text/event-stream")},
+    ),
+)

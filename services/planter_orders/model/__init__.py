@@ -1,0 +1,1 @@
+"""Orders and their rules, without any framework."""

@@ -1,0 +1,159 @@
+"""The wire types of planter-orders."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from services.planter_orders.model.status import Status
+from shared.parsing import PlainText, QueryModel, WireModel
+
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _moment(value: object) -> datetime:
+    """Read RFC 3339; a `+` that was not encoded arrives as a space."""
+    text = value.replace(" ", "+") if isinstance(value, str) and "T" in value.upper() else str(value)
+    if RFC3339.fullmatch(text) is None:
+        raise ValueError("must be a time as RFC 3339 has it, such as 2026-01-31T12:00:00Z")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        moment.timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError("is no time that exists") from None
+    return moment
+
+
+def _year(moment: datetime) -> datetime:
+    # The zone is taken away before comparing: at the ends of the calendar that would leave it.
+    if not 1970 <= moment.year <= 9998:
+        raise ValueError("must lie between 1970 and 9998")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_year)]
+StatusName = Annotated[Status, Field(strict=False)]
+Limit = Annotated[int, Field(ge=1, le=100)]
+Note = Annotated[PlainText, Field(max_length=500)]
+
+
+class PetFields(QueryModel):
+    """The text fields of an upload."""
+
+    pet_name: Annotated[PlainText, Field(max_length=100)] | None = None
+    pet_type: Annotated[PlainText, Field(max_length=50)] | None = None
+    notes: Annotated[PlainText, Field(max_length=2000)] | None = None
+
+
+class OrdersQuery(QueryModel):
+    """Which of one's own orders; without `limit` all."""
+
+    status: Status | None = None
+    limit: Limit | None = None
+    cursor: PlainText | None = None
+
+
+class AllOrdersQuery(OrdersQuery):
+    """Which of all orders; both ends of the time belong to it."""
+
+    user_id: PlainText | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class FileQuery(QueryModel):
+    """The photo, or its thumbnail."""
+
+    size: Literal["thumb"] | None = None
+
+
+class StatusChange(WireModel):
+    """What an admin makes of an order."""
+
+    status: StatusName
+    note: Note | None = None
+
+
+class ServiceStatusChange(StatusChange):
+    """What another service makes of an order; telling the same event again changes nothing."""
+
+    event_id: Annotated[PlainText, Field(min_length=1, max_length=255)]
+
+
+class QualityEntry(WireModel):
+    """What is said about a photo: `small`, `blurred`, `near_duplicate`; `unreadable` where it could not be looked at."""
+
+    ok: bool
+    warnings: list[str]
+
+
+class FileEntry(WireModel):
+    """A photo: size in bytes, sides in pixels as displayed; `quality` is null until it is known."""
+
+    filename: str
+    original_filename: str
+    content_type: str
+    size: int
+    width: int
+    height: int
+    url: str
+    thumbnail_url: str
+    quality: QualityEntry | None
+
+
+class OrderEntry(WireModel):
+    """An order, as in its `order_metadata.json`."""
+
+    order_id: str
+    user_id: str
+    pet_name: str | None
+    pet_type: str | None
+    notes: str | None
+    files: list[FileEntry]
+    upload_timestamp: datetime
+    status: Status
+
+
+class UploadAnswer(WireModel):
+    """A new order."""
+
+    success: Literal[True] = True
+    message: str = "Images uploaded successfully"
+    order_id: str
+    files_uploaded: int
+    order_metadata: OrderEntry
+
+
+class OrdersAnswer(WireModel):
+    """A listing; `next_cursor` where more remain."""
+
+    success: Literal[True] = True
+    orders: list[OrderEntry]
+    count: int
+    next_cursor: str | None = None
+
+
+class OrderAnswer(WireModel):
+    """One order."""
+
+    success: Literal[True] = True
+    order: OrderEntry
+
+
+class DeletedAnswer(WireModel):
+    """An order is gone."""
+
+    success: Literal[True] = True
+    message: str = "Order deleted successfully"
+    order_id: str
+
+
+class OrderFacts(WireModel):
+    """What another service may know of an order."""
+
+    order_id: str
+    user_id: str
+    status: Status

@@ -1,0 +1,114 @@
+"""Who waits for an order's changes: woken when one is announced here or elsewhere, and by looking every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from services.planter_orders.model.orders import OrderEvent
+from services.planter_orders.ports import Orders, Signals
+from services.planter_orders.service.working import keep_working
+
+CATCH_UP_S = 2.0
+EVENTS_AT_ONCE = 100
+READERS = 4  # five hundred listeners that wake at once must not take all the database's connections
+
+
+class Watch:
+    """One listener: what it has seen, and whether there may be more."""
+
+    def __init__(self, seen: int) -> None:
+        self.seen = seen
+        self.news = asyncio.Event()
+
+
+class Changes:
+    """The listeners of one process."""
+
+    def __init__(self, *, orders: Orders, signals: Signals, on_change: Callable[[], None]) -> None:
+        self._orders = orders
+        self._signals = signals
+        self._on_change = on_change
+        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
+        self._reading = asyncio.Semaphore(READERS)
+
+    async def announce(self, order_id: str) -> None:
+        """Tell everybody, here and elsewhere, that the order has changed or is no more."""
+        self._wake(order_id)
+        self._on_change()
+        await self._signals.send(order_id)
+
+    async def follow(
+        self, order_id: str, last_seen: int | None, pause_s: float
+    ) -> AsyncGenerator[OrderEvent | None, None]:
+        """Iterate over the order's events: the present state first, or what is newer than the event `last_seen`.
+
+        None after `pause_s` seconds without any. Ends when the order is deleted.
+        """
+        current = None if last_seen is not None else await self._orders.current(order_id)
+        with self._watching(order_id, current.id if current else last_seen or 0) as watch:
+            if current is not None:
+                yield current
+            while True:
+                watch.news.clear()
+                async with self._reading:
+                    events = await self._orders.events(order_id, watch.seen, EVENTS_AT_ONCE)
+                if events is None:
+                    return
+                for event in events:
+                    watch.seen = event.id
+                    yield event
+                if not events:
+                    quiet = True
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(pause_s):
+                            await watch.news.wait()
+                            quiet = False
+                    if quiet:
+                        yield None
+
+    async def run(self) -> None:
+        """Wake listeners by what other processes announce, and by looking, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            group.create_task(keep_working("changes", self._look, asyncio.Event(), CATCH_UP_S))
+
+    def wake_all(self) -> None:
+        """Let every listener look."""
+        for order_id in list(self._watches):
+            self._wake(order_id)
+
+    async def _listen(self) -> None:
+        async for order_id in self._signals.received():
+            if order_id:
+                self._wake(order_id)
+            else:
+                self.wake_all()
+
+    async def _look(self) -> None:
+        """Ask once for all listeners: what was announced may have been missed."""
+        if not self._watches:
+            return
+        latest = await self._orders.latest(list(self._watches))
+        for order_id, watches in list(self._watches.items()):
+            newest = latest.get(order_id)
+            for watch in watches:
+                if newest is None or newest > watch.seen:
+                    watch.news.set()
+
+    def _wake(self, order_id: str) -> None:
+        for watch in self._watches.get(order_id, ()):
+            watch.news.set()
+
+    @contextmanager
+    def _watching(self, order_id: str, seen: int) -> Iterator[Watch]:
+        watch = Watch(seen)
+        self._watches[order_id].add(watch)
+        try:
+            yield watch
+        finally:
+            self._watches[order_id].discard(watch)
+            if not self._watches[order_id]:
+                del self._watches[order_id]

@@ -1,0 +1,125 @@
+"""Orders after their upload: shown to those who may see them, moved, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import datetime
+
+from services.planter_orders.model.orders import (
+    Order,
+    OrderFilter,
+    OrderNotFound,
+    Photo,
+    Place,
+    require_order_id,
+)
+from services.planter_orders.model.status import Status, require_deletable
+from services.planter_orders.ports import Leftover, Orders, Payments
+from services.planter_orders.service.changes import Changes
+from services.planter_orders.service.descriptions import Descriptions
+from services.planter_orders.service.leftovers import LEASE, Removing
+from shared.blobs import BlobStore
+from shared.errors import Conflict, KeepsakeError
+from shared.log import get_logger
+from shared.tokens import Principal
+
+PAGE = 200
+DELETE_ATTEMPTS = 3
+
+
+class OrderService:
+    """What owners, admins and other services do with orders."""
+
+    def __init__(
+        self,
+        *,
+        orders: Orders,
+        payments: Payments,
+        blobs: BlobStore,
+        removing: Removing,
+        descriptions: Descriptions,
+        changes: Changes,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._orders = orders
+        self._payments = payments
+        self._blobs = blobs
+        self._removing = removing
+        self._descriptions = descriptions
+        self._changes = changes
+        self._now = now
+
+    async def find(self, order_id: str) -> Order:
+        """Return the order. Raises OrderNotFound."""
+        order = await self._orders.get(require_order_id(order_id))
+        if order is None:
+            raise OrderNotFound
+        return order
+
+    async def show(self, caller: Principal, order_id: str) -> Order:
+        """Return the order to its owner or an admin. Raises OrderNotFound."""
+        order = await self.find(order_id)
+        if order.user_id != caller.user_id and not caller.is_admin:
+            raise OrderNotFound
+        return order
+
+    async def photo(self, caller: Principal, order_id: str, filename: str) -> tuple[Order, Photo]:
+        """Return the order and one of its photos. Raises OrderNotFound."""
+        order = await self.show(caller, order_id)
+        for photo in order.photos:
+            if photo.filename == filename:
+                return order, photo
+        raise OrderNotFound
+
+    async def page(self, wanted: OrderFilter, after: Place | None, limit: int) -> tuple[Sequence[Order], Place | None]:
+        """Return at most `limit` orders, the newest first, and where the next page begins if there is one."""
+        found = await self._orders.page(wanted, after, limit + 1)
+        page = found[:limit]
+        return page, Place.of(page[-1]) if len(found) > limit else None
+
+    async def pages(self, wanted: OrderFilter, after: Place | None) -> AsyncGenerator[Sequence[Order], None]:
+        """Iterate over all orders in pages; there is at least one, which may be empty."""
+        while True:
+            page, after = await self.page(wanted, after, PAGE)
+            yield page
+            if after is None:
+                return
+
+    async def move(self, order_id: str, target: Status, note: str | None, event_id: str | None = None) -> Order:
+        """Change the status. Raises OrderNotFound, IllegalMove; OrderPaid where what is to be cancelled is just being paid."""
+        order = await self.find(order_id)
+        if order.status is Status.AWAITING_PAYMENT and target is Status.CANCELLED and event_id is None:
+            await self._expire_if_possible(order_id)
+        if await self._orders.move(order_id, target, note, self._now(), event_id):
+            await self._changes.announce(order_id)
+            await self._descriptions.write(order_id)
+        return await self.find(order_id)
+
+    async def delete(self, caller: Principal, order_id: str) -> None:
+        """Delete the order and its objects. Raises OrderNotFound, OrderPaid, Conflict, DependencyDown."""
+        for _ in range(DELETE_ATTEMPTS):
+            order = await self.show(caller, order_id)
+            require_deletable(order.status)
+            await self._blobs.check()
+            if order.status is Status.AWAITING_PAYMENT:
+                await self._payments.expire_session(order_id)
+            if await asyncio.shield(self._delete(order)):
+                return
+        raise Conflict("The order is being changed right now. Please try again.", "order_busy")
+
+    async def _delete(self, order: Order) -> bool:
+        if not await self._orders.delete(order, self._now() + LEASE):
+            return False
+        await self._changes.announce(order.id)
+        await self._removing.remove(Leftover(order.id, order.user_id))
+        return True
+
+    async def _expire_if_possible(self, order_id: str) -> None:
+        """End the payment session of an order that is cancelled; if checkout is down, a payment will find it cancelled."""
+        try:
+            await self._payments.expire_session(order_id)
+        except Conflict:
+            raise
+        except KeepsakeError as error:
+            get_logger().warning("a cancelled order's payment session may still be open", code=error.code)

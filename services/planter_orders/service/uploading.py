@@ -1,0 +1,143 @@
+"""Uploading an order: checked whole, then kept whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from services.planter_orders.model.layout import new_filename, photo_key
+from services.planter_orders.model.orders import Order, Photo, new_order_id
+from services.planter_orders.ports import Answered, Leftover, Leftovers, Orders
+from services.planter_orders.service.descriptions import Descriptions
+from services.planter_orders.service.leftovers import STALE_S, Removing
+from shared.blobs import BlobStore
+from shared.errors import KeepsakeError
+from shared.images.facts import ImageFacts
+from shared.images.rules import ImageLimits, named, require_image
+from shared.images.workers import ImageWorkers
+from shared.uploads import UploadedFile
+
+HEARTBEAT_S = 15.0
+
+IncomingPhoto = UploadedFile[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Pet:
+    """What the customer wrote, as typed."""
+
+    name: str | None = None
+    type: str | None = None
+    notes: str | None = None
+
+
+def _read_header(photo: IncomingPhoto, limits: ImageLimits) -> ImageFacts:
+    if not photo.size:
+        return require_image(b"", declared_type=photo.declared_type, limits=limits, name=photo.filename)
+    with photo.content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return require_image(data, declared_type=photo.declared_type, limits=limits, name=photo.filename)
+
+
+class Uploading:
+    """Takes spooled photos and makes an order of them."""
+
+    def __init__(
+        self,
+        *,
+        orders: Orders,
+        leftovers: Leftovers,
+        blobs: BlobStore,
+        workers: ImageWorkers,
+        limits: ImageLimits,
+        removing: Removing,
+        descriptions: Descriptions,
+        on_order: Callable[[], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._orders = orders
+        self._leftovers = leftovers
+        self._blobs = blobs
+        self._workers = workers
+        self._limits = limits
+        self._removing = removing
+        self._descriptions = descriptions
+        self._on_order = on_order
+        self._now = now
+
+    async def place(
+        self, user_id: str, pet: Pet, incoming: Sequence[IncomingPhoto], answered: Callable[[Order], Answered]
+    ) -> Order:
+        """Check the photos, store them and keep the order; `answered` writes in the transaction that keeps it.
+
+        Raises what `require_image` and the decoding check raise, naming the file, StorageFull, DependencyDown and
+        Unavailable; whatever it raises, nothing is left of the order.
+        """
+        facts = await self._checked(incoming)
+        at = self._now()
+        photos: list[Photo] = []
+        for photo, fact in zip(incoming, facts, strict=True):
+            taken = {other.filename for other in photos}
+            photos.append(
+                Photo(
+                    new_filename(at, fact.format.extension, taken),
+                    photo.filename,
+                    fact.format.content_type,
+                    photo.size,
+                    fact.display_width,
+                    fact.display_height,
+                    photo.sha256,
+                )
+            )
+        order = Order(new_order_id(), user_id, pet.name, pet.type, pet.notes, at, tuple(photos))
+        async with self._all_or_nothing(order):
+            for photo, kept in zip(incoming, photos, strict=True):
+                await self._blobs.put_file(
+                    photo_key(user_id, order.id, kept.filename),
+                    photo.content,
+                    content_type=kept.content_type,
+                    sha256=kept.sha256,
+                )
+            await self._orders.add(order, answered(order))
+        self._on_order()
+        await self._descriptions.write(order.id)
+        return order
+
+    async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[ImageFacts]:
+        """Read all headers first: they cost next to nothing, and refuse most of what is refused."""
+        facts = [await asyncio.to_thread(_read_header, photo, self._limits) for photo in incoming]
+        for photo in incoming:
+            try:
+                await self._workers.check(photo.content, self._limits)
+            except KeepsakeError as error:
+                raise named(error, photo.filename) from error
+        return facts
+
+    @asynccontextmanager
+    async def _all_or_nothing(self, order: Order) -> AsyncIterator[None]:
+        """Enter the upload where a crash would be found, and keep the entry alive; undo whatever does not get through."""
+        stale = timedelta(seconds=STALE_S)
+        leftover = Leftover(order.id, order.user_id)
+
+        async def heartbeat() -> None:
+            while True:
+                await asyncio.sleep(HEARTBEAT_S)
+                with suppress(KeepsakeError):
+                    await self._leftovers.extend(order.id, self._now() + stale)
+
+        beating: asyncio.Task[None] | None = None
+        try:
+            await self._leftovers.open(order.id, order.user_id, self._now() + stale)
+            beating = asyncio.create_task(heartbeat())
+            yield
+        except BaseException:
+            # A commit whose answer got lost may have happened: the entry knows.
+            await asyncio.shield(self._removing.undo(leftover))
+            raise
+        finally:
+            if beating is not None:
+                beating.cancel()

@@ -1,0 +1,70 @@
+"""Telling `ORDER_WEBHOOK_URL` of each change: signed, in order, again and again for 24 hours."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from services.planter_orders.model.signing import signed_headers
+from services.planter_orders.ports import Outbox, OutgoingWebhook, WebhookReceiver
+from services.planter_orders.service.working import keep_working
+from shared.errors import KeepsakeError
+from shared.log import get_logger
+
+INTERVAL_S = 1.0
+AT_ONCE = 8
+LEASE = timedelta(seconds=30)  # longer than the receiver may take
+KEPT = timedelta(hours=24)
+LONGEST_WAIT_S = 7200
+GONE = 410
+
+
+def wait_before(attempt: int) -> timedelta:
+    """Return how long to wait before this attempt (2 is the first repetition): 1 s, 5 s, 25 s, … two hours, a bit less."""
+    most = min(5 ** min(attempt - 2, 6), LONGEST_WAIT_S)
+    return timedelta(seconds=most * random.uniform(0.8, 1))  # noqa: S311 - spreads the load, keeps no secret
+
+
+class WebhookSender:
+    """Empties the outbox; several processes share it by leases."""
+
+    def __init__(
+        self, *, outbox: Outbox, receiver: WebhookReceiver, keys: Sequence[bytes], now: Callable[[], datetime]
+    ) -> None:
+        self._outbox = outbox
+        self._receiver = receiver
+        self._keys = keys
+        self._now = now
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for messages now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        await keep_working("webhooks", self.sweep, self._wake, INTERVAL_S)
+
+    async def sweep(self) -> None:
+        """Send what is due; what becomes due by that, too."""
+        while messages := await self._outbox.take_due(self._now(), self._now() + LEASE, AT_ONCE):
+            await asyncio.gather(*(self._send(message) for message in messages))
+
+    async def _send(self, message: OutgoingWebhook) -> None:
+        now = self._now()
+        # The time is this attempt's, so that receivers can refuse what is replayed.
+        headers = signed_headers(message.message_id, int(now.timestamp()), message.body, self._keys)
+        status = await self._receiver.post(message.body, headers)
+        try:
+            if status is not None and 200 <= status < 300:
+                await self._outbox.done(message.seq)
+            elif status == GONE or now - message.created_at >= KEPT:
+                get_logger().error("a webhook was given up", message=message.message_id, status=status)
+                await self._outbox.done(message.seq)
+            else:
+                get_logger().warning("a webhook waits", message=message.message_id, status=status)
+                await self._outbox.put_off(message.seq, self._now() + wait_before(message.attempts + 1))
+        except KeepsakeError as error:
+            get_logger().warning("a webhook may be sent again", message=message.message_id, code=error.code)

@@ -1,0 +1,43 @@
+"""What planter-orders reads from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from services.planter_orders.model.signing import InvalidSecret, signing_key
+from shared.settings import Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
+
+MIB = 2**20
+
+
+class PlanterOrdersSettings(TokenSettings, RedisSettings, StorageSettings):
+    """Where it listens, what an order may have, and who is told of its changes."""
+
+    port: Port = Field(8007, validation_alias="PLANTER_ORDERS_PORT")
+    workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "PLANTER_ORDERS", 1)
+    database_url: Annotated[str, Field(pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)] = (
+        per_service("DATABASE_URL", "PLANTER_ORDERS", "")
+    )
+    checkout_port: Port = 8003
+    checkout_url: Words = ()
+    max_upload_size: Annotated[int, Field(ge=1)] = 10 * MIB
+    max_files_per_order: Annotated[int, Field(ge=1, le=16)] = 4  # a form has at most 20 parts
+    max_image_pixels: Annotated[int, Field(ge=1)] = 50_000_000
+    max_image_frames: Annotated[int, Field(ge=1)] = 100
+    order_webhook_url: str = Field("", pattern=r"^(|https?://.+)$", repr=False)
+    order_webhook_secret: Words = Field((), repr=False)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.checkout_url:
+            object.__setattr__(self, "checkout_url", (f"http://localhost:{self.checkout_port}",))
+        if self.order_webhook_url and not self.order_webhook_secret:
+            raise ValueError("ORDER_WEBHOOK_SECRET is missing: ORDER_WEBHOOK_URL needs it")
+        for secret in self.order_webhook_secret:
+            try:
+                signing_key(secret)
+            except InvalidSecret:
+                raise ValueError("ORDER_WEBHOOK_SECRET must be whsec_ and base64") from None
+        return self
