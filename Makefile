@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway
 
 .DEFAULT_GOAL := help
@@ -43,6 +44,19 @@ run-%: install
 test: install-dev ## the tests
 	$(BIN)/python -m pytest $(ARGS)
 
+$(BENCH)/.installed: tests/bench/requirements.lock tests/bench/node/package-lock.json | $(BIN)/python
+	@command -v npm >/dev/null || { echo "make bench needs npm on the PATH (Debian: apt-get install wrk nginx-light nodejs npm)."; exit 2; }
+	$(BIN)/python -m venv $(BENCH)/venv
+	$(BENCH)/venv/bin/python -m pip install --quiet --require-hashes -r tests/bench/requirements.lock
+	mkdir -p $(BENCH)/node && cp tests/bench/node/package*.json $(BENCH)/node/ && npm ci --silent --prefix $(BENCH)/node
+	@touch $@
+
+bench: install-dev $(BENCH)/.installed ## speed and memory against other servers, into docs/performance.md; 15 minutes
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-quick: install-dev $(BENCH)/.installed ## the same in 2 minutes, on the screen alone
+	@$(BIN)/python -m tests.bench --quick $(ARGS)
+
 check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -70,4 +84,4 @@ lock: install-dev ## resolve the dependencies again and pin them, without any in
 	$(BIN)/uv pip compile -q pyproject.toml --extra test --extra check --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what was installed and built; data in var/ stays
-	rm -rf $(VENV) .ministack .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .ministack .mypy_cache .ruff_cache .hypothesis
