@@ -27,7 +27,16 @@ from services.checkout.handlers import (
     VERIFY_EVENT,
 )
 from services.checkout.ports import Events, Moves, Orders, Payments, Refunds, Sessions, TempImages, Vault
-from services.checkout.service import CheckoutService, Opening, Refunding, Settlement, Sweeper, Viewing, Webhooks
+from services.checkout.service import (
+    CheckoutService,
+    Opening,
+    Reconciliation,
+    Refunding,
+    Settlement,
+    Sweeper,
+    Viewing,
+    Webhooks,
+)
 from services.checkout.settings import CheckoutSettings
 from shared.app import CHECKS, base_app
 from shared.blobs import open_blob_store
@@ -119,6 +128,23 @@ async def _working(service: CheckoutService) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await sweeping
         await service.settlement.close()
+
+
+async def reconcile(settings: CheckoutSettings, tell: Callable[[str], None]) -> int:
+    """Tell what does not fit together, one sentence each, and return how many."""
+    count = 0
+    async with (
+        open_database(settings.database_url, settings.data_dir, NAME) as database,
+        open_blob_store(settings) as vault,
+        open_payments(settings) as payments,
+    ):
+        await migrate(database, MIGRATIONS, NAME, settings.data_dir)
+        sessions = SqlSessions(database)
+        found = Reconciliation(sessions=sessions, payments=payments, vault=vault, site=settings.public_url)
+        async for finding in found.findings(utc_now()):
+            tell(finding)
+            count += 1
+    return count
 
 
 def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now) -> web.Application:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ from services.checkout.model.payments import (
     WebhookEvent,
 )
 from services.checkout.model.sessions import Changes, CheckoutSession, OrderMove
+from shared.blobs import ObjectFacts, ObjectReader
 from shared.errors import Conflict
 
 
@@ -43,6 +44,10 @@ class Sessions(Protocol):
 
     async def of_order(self, order_id: str) -> Sequence[CheckoutSession]:
         """Return the order's rows, newest first."""
+
+    def charged(self) -> AsyncIterator[CheckoutSession]:
+        """Iterate over all rows that took money, in bounded memory."""
+        ...
 
     async def update(
         self, row: CheckoutSession, changes: Changes, *, move: OrderMove | None = None
@@ -91,6 +96,10 @@ class Payments(Protocol):
     async def refunds_of(self, payment_intent: str) -> Sequence[ProviderRefund]:
         """Return all refunds of a payment."""
 
+    def sessions_since(self, since: datetime) -> AsyncIterator[ProviderSession]:
+        """Iterate over this account's sessions that were made since then."""
+        ...
+
     async def dispute(self, dispute_id: str) -> Dispute | None:
         """Return the dispute as it is now."""
 
@@ -114,8 +123,15 @@ class Vault(Protocol):
     async def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
         """Write the object, durable on return."""
 
-    def open(self, key: str) -> AbstractAsyncContextManager[Any]:
+    def open(self, key: str) -> AbstractAsyncContextManager[ObjectReader]:
         """Open an object for reading; NotFound where there is none."""
+        ...
+
+    async def stat(self, key: str) -> ObjectFacts | None:
+        """Describe an object; None where there is none."""
+
+    def list(self, prefix: str) -> AsyncIterator[ObjectFacts]:
+        """Iterate over the objects under a prefix."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.errors import Conflict, KeepsakeError, NotFound, Unavailable
+from shared.errors import Conflict, KeepsakeError, NotAllowedValue, NotFound, Unavailable
 
 
 class PaymentProviderUnavailable(Unavailable):
@@ -48,3 +48,8 @@ def image_unavailable() -> Conflict:
 def order_paid() -> Conflict:
     """Return the refusal of a second payment."""
     return Conflict("This order has been paid, or is being paid, already.", "order_paid")
+
+
+def refund_too_large() -> NotAllowedValue:
+    """Return the refusal of a refund over what is left."""
+    return NotAllowedValue("amount: more than is left of the payment.", "refund_too_large")

@@ -11,6 +11,7 @@ from services.checkout.model.payments import ProviderRefund, Refund
 from services.checkout.model.refusals import (
     PaymentProviderRefused,
     PaymentProviderUnavailable,
+    refund_too_large,
     unknown_order,
     unknown_session,
 )
@@ -56,6 +57,8 @@ class Refunding:
         """
         async with provider_deadline():
             row = await self._charged(session_id, order_id)
+            if (amount or 0) > (row.charged_amount or 0):
+                raise refund_too_large()
             if amount is not None and amount % STEPS.get(row.charged_currency or "", 1):
                 raise NotAllowedValue("amount: the currency is not paid in such small steps.", "amount_not_allowed")
             refund = await self._refunds.reserve(row, amount, reason, self._now())
@@ -111,7 +114,7 @@ class Refunding:
         await self._refunds.finish(refund.id, "refused")
         row = await self._refunds.sync(row, await self._payments.refunds_of(row.payment_intent or ""), self._now())
         if refund.amount > (row.charged_amount or 0) - row.refunded_amount:
-            raise NotAllowedValue("amount: more than is left of the payment.", "refund_too_large") from error
+            raise refund_too_large() from error
         if error.refusal == "charge_disputed":
             raise Conflict("The payment is disputed, and cannot be refunded.", "payment_disputed") from error
         raise error

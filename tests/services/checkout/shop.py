@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,14 +18,16 @@ import aiohttp
 import jwt
 import sqlalchemy as sa
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from PIL import Image
 
-from services.checkout.adapters.sql.tables import EVENTS
+from services.checkout.adapters.sql.tables import DISPUTES, EVENTS
 from services.checkout.app import build_app
 from services.checkout.handlers import SERVICE, VAULT
 from services.checkout.model.sessions import CheckoutSession
-from services.checkout.sandbox.api import LEDGER, Interrupt
+from services.checkout.sandbox.api import LEDGER
 from services.checkout.sandbox.app import create_app
+from services.checkout.sandbox.ledger import KINDS
 from services.checkout.sandbox.settings import SandboxSettings
 from services.checkout.service import CheckoutService
 from services.checkout.settings import CheckoutSettings
@@ -33,12 +36,14 @@ from services.temp_image.settings import TempImageSettings
 from shared.clock import utc_now
 from shared.tokens import ServiceGuard, sign_service_token
 from tests.plugins.serving import serving
+from tests.plugins.stripe_types import faults_of
 
 JWT_SECRET = "j" * 40
 INTERNAL_SECRET = "i" * 40
 WEBHOOK_SECRET = "whsec_first"
 PUBLIC_URL = "http://shop.test"
 JSON = dict[str, Any]
+Trouble = Callable[[web.Request], Awaitable[web.Response | None]]
 MOVES: dict[str, set[str]] = {
     "pending": {"awaiting_payment", "paid", "cancelled"},
     "awaiting_payment": {"pending", "paid", "cancelled"},
@@ -142,13 +147,17 @@ class OrderBook:
 class Shop:
     """What a test does: it stands where the browser, the payer, Stripe and the clock stand."""
 
-    def __init__(self, folder: Path, database_url: str, *, interrupt: Interrupt | None = None, **settings: Any) -> None:
+    def __init__(self, folder: Path, database_url: str, **settings: Any) -> None:
         self.folder = folder
         self.ahead = timedelta()
         self.postman, self.book = Postman(), OrderBook()
         self._database_url = database_url
         self._settings = settings
-        self._interrupt = interrupt
+        self.trouble: Trouble | None = (
+            None  # answers in Stripe's place, and its idempotency keys remember nothing of it
+        )
+        self.remembered_trouble: Trouble | None = None  # the same, and they remember it
+        self.asked: list[tuple[str, str, str]] = []  # method, path and idempotency key of each call of Stripe
         self._ports: dict[str, int] = {}
         self._lives: dict[str, AsyncExitStack] = {}
         self._apps: dict[str, web.Application] = {}
@@ -188,12 +197,32 @@ class Shop:
                 checkout_url=(self.urls["postman"],),
                 stripe_webhook_secret=(WEBHOOK_SECRET,),
             )
-            return create_app(sandbox, interrupt=self._interrupt, now=lambda: self.now().timestamp())
+            return create_app(
+                sandbox, middlewares=[self._watch], interrupt=self._interrupt, now=lambda: self.now().timestamp()
+            )
         if name == "postman":
             app = web.Application()
             app.router.add_post("/api/checkout/webhook", self.postman.take)
             return app
         return self.book.app()
+
+    @web.middleware
+    async def _watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """See what checkout asks Stripe, and that each answer is what the SDK's own types say."""
+        if not request.path.startswith("/v1/"):
+            return await handler(request)
+        self.asked.append((request.method, request.path, request.headers.get("Idempotency-Key", "")))
+        troubled = await self.trouble(request) if self.trouble else None
+        response = troubled or await handler(request)
+        if response.status == 200 and isinstance(response, web.Response):
+            answer = json.loads(response.text or "")
+            things = answer["data"] if answer["object"] == "list" else [answer]
+            faults = [fault for thing in things for fault in faults_of(thing, KINDS[thing["object"]])]
+            assert not faults, faults
+        return response
+
+    async def _interrupt(self, request: web.Request) -> web.Response | None:
+        return await self.remembered_trouble(request) if self.remembered_trouble else None
 
     async def start(self, name: str) -> None:
         """Start a service, on the port that it had before."""
@@ -249,6 +278,11 @@ class Shop:
         """Return the stored events."""
         async with self._sessions()._database.read() as connection:
             return list(await connection.execute(sa.select(EVENTS)))
+
+    async def disputes(self) -> list[Any]:
+        """Return the disputes on record."""
+        async with self._sessions()._database.read() as connection:
+            return list(await connection.execute(sa.select(DISPUTES)))
 
     def _sessions(self) -> Any:
         return self.service.settlement._sessions

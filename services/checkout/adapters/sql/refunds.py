@@ -19,17 +19,12 @@ from services.checkout.model.payments import (
     ProviderRefund,
     Refund,
 )
+from services.checkout.model.refusals import refund_too_large
 from services.checkout.model.sessions import CheckoutSession, move_for
 from shared.database import Database
-from shared.errors import NotAllowedValue
 
 T = REFUNDS.c
 COLUMNS = [T[field.name] for field in fields(Refund)]
-
-
-def too_much() -> NotAllowedValue:
-    """Return the refusal of a refund over what is left."""
-    return NotAllowedValue("amount: more than is left of the payment.", "refund_too_large")
 
 
 async def _given_back(connection: AsyncConnection, row_id: str) -> int:
@@ -75,7 +70,7 @@ class SqlRefunds:
             if known is not None:
                 return known
             if left <= 0 or (amount or 0) > left:
-                raise too_much()
+                raise refund_too_large()
             refund = Refund(
                 uuid4().hex, row.id, None, amount or left, row.charged_currency or row.currency, reason, "asking", 0
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from services.checkout.adapters.sql.moves import queue_move
 from services.checkout.adapters.sql.tables import SESSIONS
 from services.checkout.model.sessions import (
+    CHARGED,
     LIVE,
     Changes,
     CheckoutSession,
@@ -27,6 +28,7 @@ from shared.database import Database
 T = SESSIONS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]
 CLAIM_S = 60.0
+PAGE = 200
 
 
 def _row(found: sa.Row[Any]) -> CheckoutSession:
@@ -72,6 +74,19 @@ class SqlSessions:
     async def of_order(self, order_id: str) -> Sequence[CheckoutSession]:
         """Return all of them."""
         return await self._select([T.order_id == order_id])
+
+    async def charged(self) -> AsyncIterator[CheckoutSession]:
+        """Read them in pages."""
+        after = ""
+        while True:
+            query = sa.select(*COLUMNS).where(T.state.in_(CHARGED), T.id > after).order_by(T.id).limit(PAGE)
+            async with self._database.read() as connection:
+                rows = [_row(found) for found in await connection.execute(query)]
+            for row in rows:
+                yield row
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].id
 
     async def _select(self, where: list[Any], limit: int | None = None) -> list[CheckoutSession]:
         query = sa.select(*COLUMNS).where(*where).order_by(T.created_at.desc(), T.id).limit(limit)
