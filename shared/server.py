@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import http, web
 
 from shared.app import LIFE, ORIGINS, Life
-from shared.connection import Connection
+from shared.connection import MAX_HEAD_BYTES, Connection
 from shared.log import configure_logging, get_logger
 from shared.settings import ServerSettings
 from shared.workers import run_workers
@@ -84,6 +84,8 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
         "lingering_time": 0.0,  # `shared.app` reads on after a refusal, bounded in bytes too
         "auto_decompress": False,  # an encoded body is refused, never inflated
         "max_headers": 100,
+        "max_line_size": MAX_HEAD_BYTES,  # one limit for the head as a whole, and none of its own for a line
+        "max_field_size": MAX_HEAD_BYTES,
         "read_bufsize": 2**17,
         "origins": runner.app.get(ORIGINS, frozenset()),
     }

@@ -26,6 +26,8 @@ REMEMBERED_TOKENS = 4096
 SERVICE_TOKEN_LIFE_S = 60
 FORGET_AFTER_S = 300
 ADMIN = "admin"
+# RFC 7515 section 2: base64url without padding. The library drops what is in no alphabet, so one token has many spellings.
+COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and what is no text in UTF-8
 
 
@@ -94,7 +96,7 @@ class TokenVerifier:
         return principal
 
     async def _principal(self, token: str) -> Principal:
-        if len(token) > MAX_TOKEN_BYTES:
+        if len(token) > MAX_TOKEN_BYTES or COMPACT.fullmatch(token) is None:
             raise Unauthorized(invalid=True)
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         known = self._remembered.get(digest)
@@ -140,6 +142,7 @@ class TokenVerifier:
         roles = claims.get("roles", [])
         if not (
             _is_subject(subject)
+            and type(claims["exp"]) in {int, float}  # a NumericDate is a number; the library takes a text for one too
             and issuer_fits
             and audience_fits
             and isinstance(username, str)
