@@ -1,0 +1,99 @@
+"""The stack that is attacked from outside, and the count of the attacks it withstood."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from tests.plugins.stack import Stack, running_stack
+
+PROCESSES = ("auth-verify", "temp-image", "checkout", "stripe-sandbox", "gateway")
+withstood: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed and "tests/attacks/" in report.nodeid:
+        withstood[report.nodeid.partition("tests/attacks/test_")[2].partition(".py")[0]] += 1
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for suite, count in sorted(withstood.items()):
+        terminalreporter.write_line(f"attacks: {suite} {count}")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who signed in."""
+
+    id: str
+    username: str
+    password: str
+    access_token: str
+    refresh_token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.access_token}"}
+
+
+def post_json(url: str, body: object) -> dict[str, Any]:
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    connection.request("POST", parts.path, json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    found: dict[str, Any] = json.loads(answer.read())
+    connection.close()
+    assert answer.status < 300, found
+    return found
+
+
+def sign_up(stack: Stack, username: str = "") -> Person:
+    """Register somebody new at the gateway, and sign in."""
+    username = username or f"person-{secrets.token_hex(6)}"
+    door = stack.url("gateway")
+    password = secrets.token_urlsafe(16)
+    account = {"username": username, "email": f"{username}@shop.example", "password": password}
+    user = post_json(f"{door}/api/auth/register", account)
+    tokens = post_json(f"{door}/api/auth/login", {"username": username, "password": password})
+    return Person(user["id"], username, password, tokens["access_token"], tokens["refresh_token"])
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """What is attacked: the processes as they are deployed, on embedded defaults and without rate limits."""
+    with running_stack(tmp_path_factory.mktemp("attacked"), {}, *PROCESSES) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def alice(site: Stack) -> Person:
+    return sign_up(site)
+
+
+@pytest.fixture(scope="session")
+def mallory(site: Stack) -> Person:
+    return sign_up(site)
+
+
+@pytest.fixture(scope="session")
+def data_dir(site: Stack) -> Path:
+    return Path(site.settings["DATA_DIR"])
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that keeps no cookies and follows no redirects by itself where it is told so."""
+    async with aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(), max_line_size=2**16, max_field_size=2**16
+    ) as session:
+        yield session
