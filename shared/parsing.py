@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from shared.errors import BadRequest, FieldError, KeepsakeError, NotAllowedValue
 from shared.http_body import read_bytes
@@ -40,6 +43,27 @@ def _without_nul(text: str) -> str:
 
 # PostgreSQL's text has no NUL (section 8.3 of its manual), so none gets as far as a query.
 PlainText = Annotated[str, AfterValidator(_without_nul)]
+
+
+class Matching:
+    """Annotates text that matches `pattern` whole: OpenAPI shows the pattern, a person reads the sentence."""
+
+    def __init__(self, pattern: str, sentence: str) -> None:
+        self._pattern = re.compile(pattern)
+        self._sentence = sentence
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check after what the annotations before this one say, such as the length."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Show the pattern."""
+        return {**handler(schema), "pattern": f"^(?:{self._pattern.pattern})$"}
+
+    def _check(self, text: str) -> str:
+        if self._pattern.fullmatch(text) is None:
+            raise ValueError(self._sentence)
+        return text
 
 
 def refusal(error: ValidationError, *, missing: str = "") -> KeepsakeError:

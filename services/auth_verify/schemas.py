@@ -2,56 +2,49 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from shared.parsing import PlainText, WireModel
+from shared.parsing import Matching, WireModel
 
-EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)*")
-NOT_IN_USERNAMES = frozenset("/\\;%")
-INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def _visible(text: str) -> str:
-    if any(unicodedata.category(character) in INVISIBLE for character in text) or text != text.strip():
-        raise ValueError("must not contain control characters, nor begin or end with a space")
-    return text
+CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+# Also what cannot be seen: soft hyphen, zero-width and direction marks, line separators, byte order mark.
+INVISIBLE = CONTROLS + r"\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
 
 
-def _username(text: str) -> str:
-    # media-store makes keys and paths of it.
-    if text.startswith(".") or not NOT_IN_USERNAMES.isdisjoint(text):
-        raise ValueError("must not begin with a dot, nor contain / \\ ; or %")
-    return text
+def _either(*names: str) -> dict[str, Any]:
+    """Describe that one of these is there, and neither null nor empty."""
+    given = {"type": "string", "minLength": 1}
+    return {"anyOf": [{"required": [name], "properties": {name: given}} for name in names]}
 
 
-def _email(text: str) -> str:
-    if EMAIL.fullmatch(text) is None:
-        raise ValueError("must be an email address")
-    return text
-
-
-def _title(text: str) -> str:
-    if not text.strip() or any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError("must not be blank, nor contain control characters")
-    return text
-
-
-def _subject(text: str) -> str:
-    # What a token's `sub` may be: another one could never call.
-    if not text.isprintable() or text in {".", ".."}:
-        raise ValueError("must be a user id")
-    return text
-
-
-VisibleText = Annotated[str, AfterValidator(_visible)]
-Username = Annotated[VisibleText, Field(min_length=1, max_length=150), AfterValidator(_username)]
-Email = Annotated[VisibleText, Field(max_length=254), AfterValidator(_email)]
+# media-store makes keys and paths of it.
+Username = Annotated[
+    str,
+    Field(min_length=1, max_length=150),
+    Matching(
+        rf"[^\s./\\;%{INVISIBLE}]([^/\\;%{INVISIBLE}]*[^\s/\\;%{INVISIBLE}])?",
+        "must not begin with a dot or a space, end with a space, nor contain / \\ ; % or control characters",
+    ),
+]
+Email = Annotated[
+    str,
+    Field(min_length=3, max_length=254),
+    Matching(rf"[^@\s{INVISIBLE}]+@[^@\s.{INVISIBLE}]+(\.[^@\s.{INVISIBLE}]+)*", "must be an email address"),
+]
+Title = Annotated[
+    str,
+    Field(min_length=1, max_length=200),
+    Matching(rf"[^{CONTROLS}]*[^\s{CONTROLS}][^{CONTROLS}]*", "must not be blank, nor contain control characters"),
+]
+# What a token's `sub` may be: another one could never call.
+Subject = Annotated[
+    str, Field(min_length=1, max_length=255), Matching(rf"(?!\.{{1,2}}$)[^{INVISIBLE}]+", "must be a user id")
+]
 Password = Annotated[str, Field(min_length=12, max_length=256)]
+OpaqueToken = Annotated[str, Field(min_length=1)]
 RoleName = Literal["owner", "admin", "member"]
 
 
@@ -64,23 +57,25 @@ class Registration(WireModel):
 
 
 class Login(WireModel):
-    """Username or email, in either field, and the password."""
+    """Username or email, in either field, and the password; an empty field counts as missing."""
+
+    model_config = ConfigDict(json_schema_extra=_either("username", "email"))
 
     username: str | None = None
     email: str | None = None
-    password: str
+    password: Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
 class RefreshRequest(WireModel):
     """An opaque refresh token."""
 
-    refresh_token: str
+    refresh_token: OpaqueToken
 
 
 class TokenForm(WireModel):
     """RFC 7662 section 2.1."""
 
-    token: str
+    token: OpaqueToken
 
 
 class UserAnswer(WireModel):
@@ -139,7 +134,7 @@ class KeysAnswer(WireModel):
 class NewOrganization(WireModel):
     """An organisation to be."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_title)]
+    name: Title
 
 
 class OrganizationAnswer(WireModel):
@@ -160,8 +155,10 @@ class OrganizationsAnswer(WireModel):
 class NewMember(WireModel):
     """Who is to join: a user id (another issuer's too), or the name of a user registered here."""
 
-    user_id: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_subject)] | None = None
-    username: PlainText | None = None
+    model_config = ConfigDict(json_schema_extra=_either("user_id", "username"))
+
+    user_id: Subject | None = None
+    username: Username | None = None
     role: RoleName
 
 

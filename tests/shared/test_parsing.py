@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from shared.answers import json_answer
 from shared.app import base_app
 from shared.parsing import (
+    Matching,
     PlainText,
     QueryModel,
     WireModel,
@@ -29,6 +31,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 class Order(WireModel):
     sku: Annotated[PlainText, Field(max_length=10)]
     quantity: Annotated[int, Field(ge=1, le=10)] = 1
+    size: Annotated[str, Field(max_length=3), Matching("[a-z]+", "must be lower-case letters")] = "m"
 
 
 class Search(QueryModel):
@@ -76,7 +79,10 @@ class TestJson:
     async def test_is_read_and_unknown_keys_are_ignored(self, http: aiohttp.ClientSession) -> None:
         for kind in ("application/json", "application/json; charset=utf-8", "application/vnd.x+json", "text/json"):
             body = b'{"sku":"a","quantity":2,"price":0}'
-            assert await post(http, "/json", body, {"Content-Type": kind}) == (200, {"sku": "a", "quantity": 2})
+            assert await post(http, "/json", body, {"Content-Type": kind}) == (
+                200,
+                {"sku": "a", "quantity": 2, "size": "m"},
+            )
 
     async def test_that_cannot_be_read_is_400(self, http: aiohttp.ClientSession) -> None:
         for body in (b"", b"{", b"[]", b"7", b"null", b"\xff", b'{"sku":"\\ud800"}', b"[" * 5000, b'{"sku":"a"}}'):
@@ -103,6 +109,17 @@ class TestJson:
             assert problem["errors"]
             assert "secret" not in str(problem)
 
+    async def test_must_match_whole_and_the_sentence_says_what(self, http: aiohttp.ClientSession) -> None:
+        for size, message in (
+            ("a1", "must be lower-case letters"),
+            ("a\n", "must be lower-case letters"),
+            ("", "must be lower-case letters"),
+            ("abcd", "String should have at most 3 characters"),
+        ):
+            status, problem = await post(http, "/json", json.dumps({"sku": "a", "size": size}).encode(), JSON)
+            assert (status, problem["errors"]) == (422, [{"field": "size", "message": message}])
+        assert Order.model_json_schema()["properties"]["size"]["pattern"] == "^(?:[a-z]+)$"
+
     async def test_of_another_type_counts_as_missing(self, http: aiohttp.ClientSession) -> None:
         for headers in (FORM, {"Content-Type": "text/plain"}, {"Content-Type": "multipart/form-data; boundary=x"}):
             status, problem = await post(http, "/json", b'{"sku":"a"}', headers)
@@ -116,7 +133,10 @@ class TestJson:
 
 class TestForms:
     async def test_are_read_and_the_first_of_a_repeated_field_counts(self, http: aiohttp.ClientSession) -> None:
-        assert await post(http, "/form", b"sku=a%20b&sku=c&x=", FORM) == (200, {"sku": "a b", "quantity": 1})
+        assert await post(http, "/form", b"sku=a%20b&sku=c&x=", FORM) == (
+            200,
+            {"sku": "a b", "quantity": 1, "size": "m"},
+        )
 
     async def test_with_an_empty_field_lack_it(self, http: aiohttp.ClientSession) -> None:
         assert (await post(http, "/form", b"sku=", FORM))[0] == 400
@@ -129,7 +149,7 @@ class TestForms:
         assert (await post(http, "/form", b'{"sku":"a"}', JSON))[0] == 400
 
     async def test_and_json_are_taken_where_both_are(self, http: aiohttp.ClientSession) -> None:
-        expected = (200, {"sku": "a", "quantity": 1})
+        expected = (200, {"sku": "a", "quantity": 1, "size": "m"})
         assert await post(http, "/either", b"sku=a", FORM) == expected
         assert await post(http, "/either", b'{"sku":"a"}', JSON) == expected
         assert (await post(http, "/either", b"sku=a", {"Content-Type": "text/plain"}))[0] == 400

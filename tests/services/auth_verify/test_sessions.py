@@ -49,7 +49,7 @@ class TestOverHttp:
         assert (await api.refresh(replies[0].body["refresh_token"])).status == 200
 
     async def test_an_unknown_token_is_401(self, api: Api) -> None:
-        for token in ("", "rubbish", "\x00", "a" * 43, "ü" * 2000):
+        for token in ("rubbish", "\x00", "a" * 43, "ü" * 2000):
             reply = await api.refresh(token)
             assert (reply.status, reply.body["code"]) == (401, "invalid_refresh_token")
 
@@ -57,7 +57,8 @@ class TestOverHttp:
         for path in ("/api/auth/refresh", "/api/auth/logout"):
             assert (await api.post(path, {})).status == 400
             assert (await api.call("POST", path)).status == 400
-            assert (await api.post(path, {"refresh_token": 7})).status == 422
+            for token in (7, None, ""):
+                assert (await api.post(path, {"refresh_token": token})).status == 422
 
     async def test_logout_ends_the_session_with_all_its_tokens(self, api: Api) -> None:
         user = await api.signed_in()
@@ -84,7 +85,7 @@ class TestOverHttp:
 
     async def test_logging_out_twice_or_by_an_unknown_token_is_no_error(self, api: Api) -> None:
         user = await api.signed_in()
-        for token in (user.refresh_token, user.refresh_token, "rubbish", ""):
+        for token in (user.refresh_token, user.refresh_token, "rubbish"):
             assert (await api.post("/api/auth/logout", {"refresh_token": token})).status == 204
 
     async def test_refreshing_while_logging_out_leaves_no_token_alive(self, api: Api) -> None:
