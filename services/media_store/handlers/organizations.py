@@ -48,6 +48,8 @@ async def sign_upload(request: web.Request) -> web.Response:
     filename = parse_filename(wanted.filename)
     if wanted.size is not None:
         require_presigned_size(wanted.size)
+    if wanted.method == "PUT" and wanted.size is None:
+        raise BadRequest("A PUT is signed for an exact size: send it as size, in bytes.", "missing_field")
     put_bytes = wanted.size if wanted.method == "PUT" else None
     signed = await uploads.sign(organization_id, filename, wanted.content_type, put_bytes=put_bytes)
     answer = schemas.PresignedUpload(

@@ -78,7 +78,7 @@ def _headers(what: Representation) -> dict[str, str]:
 
 def _dated(response: web.StreamResponse, what: Representation) -> web.StreamResponse:
     response.etag = ETag(what.etag)
-    response.last_modified = what.last_modified
+    response.last_modified = what.last_modified.replace(microsecond=0)  # aiohttp would round up
     return response
 
 

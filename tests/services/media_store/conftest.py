@@ -28,6 +28,12 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStoreSettin
 
 
 @pytest.fixture
+async def s3_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(settings_of(tmp_path, **_in_bucket(request, "s3"))) as running:
+        yield running
+
+
+@pytest.fixture
 def r2_settings(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStoreSettings:
     return settings_of(tmp_path, **_in_bucket(request, "r2"))
 

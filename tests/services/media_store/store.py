@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,14 @@ import aiohttp
 import jwt
 import sqlalchemy as sa
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.media_store.adapters.sql.tables import IMAGES, USER_NAMES
 from services.media_store.app import build_app
 from services.media_store.handlers import BLOBS
 from services.media_store.settings import MediaStoreSettings
 from shared.blobs import BlobStore
+from shared.clock import utc_now
 from shared.database import open_database
 from shared.tokens import ServiceGuard
 from tests.plugins.serving import serving
@@ -46,7 +50,7 @@ def form(image: bytes | None, filename: str = "cat.jpg", content_type: str = "im
     for name, value in fields.items():
         data.add_field(name, value)
     if image is not None:
-        data.add_field("image", image, filename=filename, content_type=content_type)
+        data.add_field("image", io.BytesIO(image), filename=filename, content_type=content_type)
     return data
 
 
@@ -126,7 +130,7 @@ class Store:
         for name, value in {**signed["fields"], **changed}.items():
             if value is not None:
                 data.add_field(name, value)
-        data.add_field("file", image, filename="cat.jpg", content_type="image/jpeg")
+        data.add_field("file", io.BytesIO(image), filename="cat.jpg", content_type="image/jpeg")
         url = signed["url"].replace(self.settings.public_url, self.url)
         async with self.http.post(url, data=data, allow_redirects=False) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
@@ -147,18 +151,30 @@ class Store:
         """List all keys."""
         return [facts.key async for facts in self.blobs.list()]
 
+    @asynccontextmanager
+    async def tables(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction past the service."""
+        async with (
+            open_database(self.settings.database_url, self.settings.data_dir, "media-store") as database,
+            database.begin() as connection,
+        ):
+            yield connection
+
     async def rows(self) -> list[Any]:
         """Read all rows of images and of names."""
-        async with open_database(self.settings.database_url, self.settings.data_dir, "media-store") as database:
-            async with database.read() as connection:
-                images = (await connection.execute(sa.select(IMAGES).order_by(IMAGES.c.key))).all()
-                return [*images, *(await connection.execute(sa.select(USER_NAMES))).all()]
+        async with self.tables() as connection:
+            images = (await connection.execute(sa.select(IMAGES).order_by(IMAGES.c.key))).all()
+            return [*images, *(await connection.execute(sa.select(USER_NAMES))).all()]
 
     async def execute(self, statement: Any) -> None:
         """Change the tables past the service."""
-        async with open_database(self.settings.database_url, self.settings.data_dir, "media-store") as database:
-            async with database.begin() as connection:
-                await connection.execute(statement)
+        async with self.tables() as connection:
+            await connection.execute(statement)
+
+    async def plan(self, query: str) -> str:
+        """Return how the database would go about a query."""
+        async with self.tables() as connection:
+            return "; ".join(row.detail for row in (await connection.execute(sa.text(query))).all())
 
     def spooled(self) -> list[str]:
         """List the files on their way in."""
@@ -170,13 +186,15 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(settings: MediaStoreSettings, **more: Any) -> AsyncIterator[Store]:
+async def open_store(
+    settings: MediaStoreSettings, *, clock: Callable[[], datetime] = utc_now, auth_url: str = ""
+) -> AsyncIterator[Store]:
     """Run the service with an auth-verify that knows ann as a member of ORGANIZATION."""
     auth_verify = AuthVerify({(ORGANIZATION, "ann"): "member"})
     auth_app = web.Application()
     auth_app.router.add_get("/internal/organizations/{org_id}/members/{user_id}", auth_verify.answer)
-    async with serving(auth_app) as auth_url:
-        app = build_app(settings.model_copy(update={"auth_service_url": (auth_url,)}), **more)
+    async with serving(auth_app) as own_url:
+        app = build_app(settings.model_copy(update={"auth_service_url": (auth_url or own_url,)}), clock)
         async with serving(app) as url, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
             yield Store(url, http, settings, app[BLOBS], auth_verify)
 
