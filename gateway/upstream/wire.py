@@ -10,8 +10,10 @@ from gateway.upstream.errors import BadGateway
 
 MAX_HEAD_BYTES = 32 * 1024
 HEAD_END = b"\r\n\r\n"
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
+HEAD = re.compile(
+    rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
+)
 LENGTH = re.compile(r"[0-9]{1,18}")
 BODILESS = frozenset({204, 304})
 
@@ -31,24 +33,22 @@ class Head:
         return next((value for given, value in self.fields if given.lower() == name), None)
 
 
-def _framing(fields: Iterable[tuple[str, str]]) -> tuple[int | None, bool, list[str]]:
+def _framing(fields: Iterable[tuple[str, str]]) -> tuple[int | None, bool, str]:
     length: int | None = None
     chunked = False
-    connection: list[str] = []
-    for name, value in fields:
-        match name.lower():
-            case "content-length":
-                if length is not None or not LENGTH.fullmatch(value):
-                    raise BadGateway("Content-Length")
-                length = int(value)
-            case "transfer-encoding":
-                if chunked or value.lower() != "chunked":
-                    raise BadGateway("Transfer-Encoding")
-                chunked = True
-            case "connection":
-                connection += [option.strip().lower() for option in value.split(",")]
-            case _:
-                pass
+    connection = ""
+    for given, value in fields:
+        name = given.lower()
+        if name == "content-length":
+            if length is not None or not LENGTH.fullmatch(value):
+                raise BadGateway("Content-Length")
+            length = int(value)
+        elif name == "transfer-encoding":
+            if chunked or value.lower() != "chunked":
+                raise BadGateway("Transfer-Encoding")
+            chunked = True
+        elif name == "connection":
+            connection += f"{value.lower()},"
     if chunked and length is not None:
         raise BadGateway("Content-Length beside Transfer-Encoding")
     return length, chunked, connection
@@ -56,25 +56,21 @@ def _framing(fields: Iterable[tuple[str, str]]) -> tuple[int | None, bool, list[
 
 def parse_head(head: bytes, method: str) -> Head:
     """Read a whole head, `CRLF CRLF` included, of the answer to `method`; raises BadGateway for the least flaw."""
-    status_line = STATUS_LINE.match(head)
-    if status_line is None:
-        raise BadGateway("status line")
-    fields: list[tuple[str, str]] = []
-    at, end = status_line.end(), len(head) - 2
-    while at < end:
-        field = FIELD.match(head, at)
-        if field is None:
-            raise BadGateway("header")
-        try:
-            fields.append((field[1].decode("ascii"), field[2].strip().decode()))
-        except UnicodeDecodeError as error:
-            raise BadGateway("header") from error
-        at = field.end()
-    status = int(status_line[2])
+    match = HEAD.fullmatch(head)
+    if match is None:
+        raise BadGateway("head")
+    try:
+        lines = match[3].decode().split("\r\n")
+    except UnicodeDecodeError as error:
+        raise BadGateway("header") from error
+    lines.pop()
+    fields = [(name, value.strip(" \t")) for name, _, value in [line.partition(":") for line in lines]]
+    status = int(match[2])
     length, chunked, connection = _framing(fields)
     if method == "HEAD" or status in BODILESS or status < 200:
         length, chunked = 0, False
-    modern = status_line[1] == b"1"
+    options = [option.strip() for option in connection.split(",")] if connection else ()
+    modern = match[1] == b"1"
     ends_by_itself = chunked or length is not None
-    keep_alive = ends_by_itself and "close" not in connection and (modern or "keep-alive" in connection)
+    keep_alive = ends_by_itself and "close" not in options and (modern or "keep-alive" in options)
     return Head(status, tuple(fields), length, chunked, keep_alive)
