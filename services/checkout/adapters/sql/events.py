@@ -14,7 +14,7 @@ from services.checkout.model.payments import WebhookEvent
 from shared.database import Database
 
 T = EVENTS.c
-CLAIM_S = 20.0
+CLAIM_S = 15.0
 
 
 class SqlEvents:

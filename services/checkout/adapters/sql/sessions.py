@@ -27,7 +27,7 @@ from shared.database import Database
 
 T = SESSIONS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]
-CLAIM_S = 60.0
+CLAIM_S = 30.0
 PAGE = 200
 
 
