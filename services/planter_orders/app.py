@@ -136,8 +136,10 @@ def _assemble(
     return jobs
 
 
-def build_app(settings: PlanterOrdersSettings, now: Callable[[], datetime] = utc_now) -> web.Application:
-    """Build the app; its resources open when it starts."""
+def build_app(
+    settings: PlanterOrdersSettings, now: Callable[[], datetime] = utc_now, *, decoders: int = 2
+) -> web.Application:
+    """Build the app; its resources open when it starts. `decoders` processes decode images, once there are any."""
     app = base_app(INFO, settings, ROUTES)
     app[SETTINGS] = settings
     app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
@@ -151,7 +153,9 @@ def build_app(settings: PlanterOrdersSettings, now: Callable[[], datetime] = utc
             )
             app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
             blobs = await stack.enter_async_context(open_blob_store(settings))
-            workers = await stack.enter_async_context(open_image_workers(queue_limit=WAITING_CHECKS))
+            workers = await stack.enter_async_context(
+                open_image_workers(processes=decoders, queue_limit=WAITING_CHECKS)
+            )
             http = await stack.enter_async_context(open_http_client())
             app[CHECKS].update(database=database.check, storage=blobs.check)
             jobs = _assemble(

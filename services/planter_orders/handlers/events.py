@@ -41,7 +41,8 @@ def _written(event: OrderEvent | None) -> bytes:
 async def follow(request: web.Request) -> web.StreamResponse:
     """Send events until the order is deleted, the token expires or the service stops."""
     principal = principal_of(request)
-    order = await request.app[ORDERS].show(principal, request.match_info["order_id"])
+    async with request.app[CHANGES].reading:
+        order = await request.app[ORDERS].show(principal, request.match_info["order_id"])
     if request.method == hdrs.METH_HEAD:
         return web.Response(headers=HEADERS)
     response = web.StreamResponse(headers=HEADERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from services.planter_orders.model.orders import OrderEvent
 from services.planter_orders.ports import Orders, Signals
@@ -13,14 +13,14 @@ from services.planter_orders.service.working import keep_working
 
 CATCH_UP_S = 2.0
 EVENTS_AT_ONCE = 100
-READERS = 4  # five hundred listeners that wake at once must not take all the database's connections
+READERS = 4  # five hundred listeners that come or wake at once must not take all the database's connections
 
 
 class Watch:
     """One listener: what it has seen, and whether there may be more."""
 
-    def __init__(self, seen: int) -> None:
-        self.seen = seen
+    def __init__(self) -> None:
+        self.seen = 0
         self.news = asyncio.Event()
 
 
@@ -32,7 +32,7 @@ class Changes:
         self._signals = signals
         self._on_change = on_change
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
-        self._reading = asyncio.Semaphore(READERS)
+        self.reading = asyncio.Semaphore(READERS)
 
     async def announce(self, order_id: str) -> None:
         """Tell everybody, here and elsewhere, that the order has changed or is no more."""
@@ -47,27 +47,34 @@ class Changes:
 
         None after `pause_s` seconds without any. Ends when the order is deleted.
         """
-        current = None if last_seen is not None else await self._orders.current(order_id)
-        with self._watching(order_id, current.id if current else last_seen or 0) as watch:
-            if current is not None:
+        with self._watching(order_id) as watch:
+            if last_seen is not None:
+                watch.seen = last_seen
+                watch.news.set()
+            else:
+                async with self.reading:
+                    current = await self._orders.current(order_id)
+                if current is None:
+                    return
+                watch.seen = current.id
                 yield current
             while True:
+                try:
+                    async with asyncio.timeout(pause_s):
+                        await watch.news.wait()
+                except TimeoutError:
+                    yield None
+                    continue
                 watch.news.clear()
-                async with self._reading:
+                async with self.reading:
                     events = await self._orders.events(order_id, watch.seen, EVENTS_AT_ONCE)
                 if events is None:
                     return
+                if len(events) == EVENTS_AT_ONCE:
+                    watch.news.set()
                 for event in events:
                     watch.seen = event.id
                     yield event
-                if not events:
-                    quiet = True
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(pause_s):
-                            await watch.news.wait()
-                            quiet = False
-                    if quiet:
-                        yield None
 
     async def run(self) -> None:
         """Wake listeners by what other processes announce, and by looking, until cancelled."""
@@ -103,8 +110,8 @@ class Changes:
             watch.news.set()
 
     @contextmanager
-    def _watching(self, order_id: str, seen: int) -> Iterator[Watch]:
-        watch = Watch(seen)
+    def _watching(self, order_id: str) -> Iterator[Watch]:
+        watch = Watch()
         self._watches[order_id].add(watch)
         try:
             yield watch

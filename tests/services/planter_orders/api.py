@@ -28,7 +28,7 @@ def token(user: str = "ann", *, roles: Sequence[str] = (), secret: str = JWT_SEC
 
 def form_of(files: Sequence[File], fields: Mapping[str, str] | None = None, name: str = "files") -> aiohttp.FormData:
     """Build the multipart form of an upload."""
-    form = aiohttp.FormData()
+    form = aiohttp.FormData(quote_fields=False)
     for field, value in (fields or {}).items():
         form.add_field(field, value)
     for filename, data, content_type in files:

@@ -53,13 +53,13 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 async def api(settings: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession) -> Api:
     """The service, called by Ann."""
-    return Api(http, await serve_app(build_app(settings)), token())
+    return Api(http, await serve_app(build_app(settings, decoders=1)), token())
 
 
 @pytest.fixture
 async def local(embedded: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession) -> Api:
     """The service on SQLite and the disk alone, for what does not depend on them."""
-    return Api(http, await serve_app(build_app(embedded)), token())
+    return Api(http, await serve_app(build_app(embedded, decoders=1)), token())
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ async def test_an_admin_sees_it_and_a_stranger_does_not(api: Api) -> None:
         assert (await api.as_user("ben").call("GET", path + size)).status == 404
 
 
-@pytest.mark.parametrize("name", ["order_metadata.json", "x.jpg", "..", "20260101_000000_abcdef.jpg"])
+@pytest.mark.parametrize("name", ["order_metadata.json", "x.jpg", "%2e%2e%2fx", "20260101_000000_abcdef.jpg"])
 async def test_nothing_else_can_be_fetched(api: Api, name: str) -> None:
     body = (await api.upload(PHOTO)).body
     answer = await api.call("GET", f"/api/images/orders/{body['order_id']}/files/{name}")

@@ -160,7 +160,7 @@ class TestAwaitingPayment:
         http: aiohttp.ClientSession,
     ) -> Api:
         changed = settings.model_copy(update={"checkout_url": (checkout[1],)})
-        return Api(http, await serve_app(build_app(changed)), token())
+        return Api(http, await serve_app(build_app(changed, decoders=1)), token())
 
     async def test_its_payment_session_is_expired_first(self, shop: Api, checkout: tuple[Checkout, str]) -> None:
         order_id = await ordered(shop)
