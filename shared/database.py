@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -12,17 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.errors import DependencyDown, StorageFull
 
-CONNECT_TIMEOUT_S = 2.0
-STATEMENT_TIMEOUT_S = 2.5
+# Together below the 3 s within which a caller is told that the database is away: a place in the pool, then either a new
+# connection, or a statement and the end of the connection that did not answer it.
+POOL_TIMEOUT_S = 1.0
+CONNECT_TIMEOUT_S = 1.5
+STATEMENT_TIMEOUT_S = 1.5
+CLOSE_TIMEOUT_S = 0.2
 LOCK_WAIT_MS = 2500
 POOL_SIZE = 10
-MIGRATION_LOCK = 0x6B65657073616B65  # "keepsake", for pg_advisory_lock
+MIGRATION_WAIT_S = 60.0
 FULL = ("disk is full", "disk full", "No space left", "53100")
 
 
@@ -128,19 +134,42 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
         )
 
 
+def _create_postgres_engine(url: str) -> AsyncEngine:
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - only where PostgreSQL is used
+
+    class Connection(asyncpg.Connection):  # type: ignore[misc]  # it ships no types
+        async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002 - SQLAlchemy's own is 2 s
+            await super().close(timeout=CLOSE_TIMEOUT_S)
+
+    engine = create_async_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        pool_timeout=POOL_TIMEOUT_S,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": STATEMENT_TIMEOUT_S,
+            "connection_class": Connection,
+        },
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "handle_error")
+    def on_error(context: ExceptionContext) -> None:
+        # A rollback on a connection that does not answer would wait as long again: it is dropped instead.
+        if isinstance(context.original_exception, TimeoutError):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+
+    return engine
+
+
 def _create_engine(url: str, path: Path) -> AsyncEngine:
     if url.startswith("postgresql"):
-        return create_async_engine(
-            url,
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_SIZE,
-            pool_timeout=CONNECT_TIMEOUT_S,
-            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S},
-        )
+        return _create_postgres_engine(url)
     if not url:
         path.parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite+aiosqlite:///{path}"
-    engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=CONNECT_TIMEOUT_S)
+    engine = create_async_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=POOL_TIMEOUT_S)
     _prepare_sqlite(engine)
     return engine
 
@@ -176,6 +205,16 @@ def _file_lock(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+async def _lock_migrations(connection: AsyncConnection, version_table: str) -> None:
+    """Wait for the turn to migrate; asked again and again, since a statement that waits would be cut off."""
+    lock = {"lock": zlib.crc32(version_table.encode())}
+    async with asyncio.timeout(MIGRATION_WAIT_S):
+        while not await connection.scalar(  # noqa: ASYNC110 - PostgreSQL sets no event
+            sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), lock
+        ):
+            await asyncio.sleep(0.1)
+
+
 async def migrate(database: Database, migrations: Path, service: str, data_dir: Path) -> None:
     """Bring the service's tables up to date; of several processes that start at once, one does it while the others wait.
 
@@ -185,7 +224,7 @@ async def migrate(database: Database, migrations: Path, service: str, data_dir: 
     with database_errors():
         if database.is_postgres:
             async with database.engine.begin() as connection:
-                await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+                await _lock_migrations(connection, version_table)
                 await connection.run_sync(_upgrade, migrations, version_table)
             return
         lock = _file_lock(data_dir / f"{service}.migrations.lock")
