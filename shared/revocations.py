@@ -11,18 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from redis import asyncio as aioredis
-from redis.exceptions import RedisError
-
-from shared.metrics import REVOCATIONS_UNKNOWN
-from shared.redis import open_redis, redis_errors
-
 KEPT_S = 16 * 60  # an access token lives 15 minutes, and 30 s of leeway
-ASK_TIMEOUT_S = 0.5
-REST_AFTER_FAILURE_S = 2.0
 
 
-def _digest(sid: str) -> str:
+def digest_of(sid: str) -> str:
     """Name the session by what fits in a file's name and a key, whatever another issuer calls it."""
     return hashlib.sha256(sid.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -44,7 +36,7 @@ class DiskRevocations:
         self._folder = folder
 
     def _path(self, sid: str) -> Path:
-        return self._folder / _digest(sid)
+        return self._folder / digest_of(sid)
 
     async def revoke(self, sid: str) -> None:
         """Create the file, and remove those that are older than any token."""
@@ -63,35 +55,14 @@ class DiskRevocations:
         return self._path(sid).exists()
 
 
-class RedisRevocations:
-    """Keys that Redis expires by itself."""
-
-    def __init__(self, redis: aioredis.Redis) -> None:
-        self._redis = redis
-        self._ask_again_at = 0.0
-
-    async def revoke(self, sid: str) -> None:
-        """Set the key."""
-        with redis_errors():
-            await self._redis.set(f"revoked:{_digest(sid)}", b"1", ex=KEPT_S)
-
-    async def is_revoked(self, sid: str) -> bool:
-        """Ask Redis for at most half a second; after a failure, not again for a moment, so that requests do not queue."""
-        if time.monotonic() >= self._ask_again_at:
-            try:
-                async with asyncio.timeout(ASK_TIMEOUT_S):
-                    return bool(await self._redis.exists(f"revoked:{_digest(sid)}"))
-            except (RedisError, OSError, TimeoutError):
-                self._ask_again_at = time.monotonic() + REST_AFTER_FAILURE_S
-        REVOCATIONS_UNKNOWN.inc()
-        return False
-
-
 @asynccontextmanager
 async def open_revocations(redis_url: str, data_dir: Path) -> AsyncIterator[Revocations]:
     """Open the list in Redis where one is given, else on disk."""
     if not redis_url:
         yield DiskRevocations(data_dir / "revoked")
         return
+    # redis-py takes a tenth of a second and 8 MB to import: only where there is a Redis.
+    from shared.redis_revocations import RedisRevocations, open_redis  # noqa: PLC0415
+
     async with open_redis(redis_url) as redis:
         yield RedisRevocations(redis)

@@ -13,7 +13,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from shared.errors import Unauthorized
 from shared.redis import open_redis
-from shared.revocations import DiskRevocations, RedisRevocations, Revocations
+from shared.redis_revocations import RedisRevocations
+from shared.revocations import DiskRevocations, Revocations
 from shared.settings import TokenSettings
 from shared.tokens import (
     ServiceGuard,
