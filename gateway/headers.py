@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from multidict import CIMultiDict
-
 # RFC 9110 section 7.6.1, with the older ones that RFC 2616 named.
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -61,15 +59,8 @@ def request_fields(raw_headers: Iterable[tuple[bytes, bytes]], connection: Itera
     ]
 
 
-def answer_fields(fields: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+def answer_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers that a service's answer brings to the client; how the body is framed is set apart."""
-    kept: CIMultiDict[str] = CIMultiDict()
-    named: frozenset[str] = frozenset()
-    for name, value in fields:
-        if name.lower() == "connection":
-            named |= _named((value,))
-        if _goes_to_clients(name):
-            kept.add(name, value)
-    for name in named:
-        kept.popall(name, None)
-    return kept
+    kept = [(name, value) for name, value in fields if _goes_to_clients(name)]
+    named = _named(value for name, value in fields if name.lower() == "connection")
+    return [(name, value) for name, value in kept if name.lower() not in named] if named else kept

@@ -22,6 +22,7 @@ from shared.chunked import LAST_CHUNK, chunk
 from shared.http_body import continue_body, discard_body, read_chunk
 from shared.routes import Handler
 
+BODY_IDLE_S = 30.0
 LENGTH_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -54,7 +55,7 @@ def _body(request: web.Request, row: Row) -> Callable[[], Awaitable[bytes]]:
         nonlocal left, ended
         if ended:
             return b""
-        data = await read_chunk(request)
+        data = await read_chunk(request, idle_s=BODY_IDLE_S)
         if not chunked:
             return data
         left -= len(data)
@@ -102,7 +103,7 @@ async def _pass_on(request: web.Request, row: Row, exchange: Exchange) -> web.St
     if exchange.complete and exchange.upload_complete:
         headers = answer_fields(head.fields)
         if request.method == hdrs.METH_HEAD and (length := head.value("content-length")) is not None:
-            headers[hdrs.CONTENT_LENGTH] = length
+            headers.append((hdrs.CONTENT_LENGTH, length))
         return web.Response(status=head.status, headers=headers, body=await exchange.read())
     stream = _response_to(request, exchange)
     if exchange.upload_complete:

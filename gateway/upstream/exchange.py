@@ -83,7 +83,18 @@ class Exchange:
                 self._end()
                 raise
             else:
-                return self
+                if fresh or not self._is_turned_away():
+                    return self
+                self._end()
+                fresh = True
+
+    def _is_turned_away(self) -> bool:
+        """Tell whether the address is stopping and did nothing, so that another one should be asked the same."""
+        stopping = self.head.status == 503 and not self.head.keep_alive
+        if not stopping or self._only is not None or not self._pool.has_choice:
+            return False
+        self.address.rest()
+        return self._outgoing.may_be_repeated
 
     def _send(self) -> None:
         outgoing, connection = self._outgoing, self._connection

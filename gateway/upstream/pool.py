@@ -79,6 +79,10 @@ class Address:
         self._all.add(connection)
         return connection
 
+    def rest(self) -> None:
+        """Let other addresses be asked first for a moment: this one says that it is stopping."""
+        self.rests_until = asyncio.get_running_loop().time() + FIRST_REST_S
+
     def _lost(self, connection: UpstreamConnection) -> None:
         self._all.discard(connection)
         if connection in self._idle:
@@ -122,6 +126,11 @@ class Pool:
             self._addresses[self._turn % len(self._addresses) :] + self._addresses[: self._turn % len(self._addresses)]
         )
         return sorted(turned, key=lambda address: (address.rests_until > now, address.in_flight))
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there is more than one address."""
+        return len(self._addresses) > 1
 
     async def connect(self, *, only: Address | None = None, fresh: bool = False) -> tuple[Address, UpstreamConnection]:
         """Return a connection that nothing was sent on yet; raises ServiceDown when no address can be connected to.

@@ -11,6 +11,9 @@ from aiohttp import web
 from gateway.upstream.errors import ServiceDown
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
+from shared.app import LIFE, base_app
+from shared.routes import Route, ServiceInfo
+from shared.settings import ServerSettings
 from tests.gateway.conftest import OpenGateway, dead_url
 from tests.gateway.wire_server import ok, saying, wire_server
 from tests.plugins.serving import ServeApp, serving
@@ -146,3 +149,27 @@ async def test_a_cancelled_request_leaves_no_connection_behind() -> None:
             await task
         assert pool.open_connections == 0
         pool.close()
+
+
+async def test_a_service_that_is_stopping_is_passed_over(
+    http: aiohttp.ClientSession, open_gateway: OpenGateway, serve_app: ServeApp
+) -> None:
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(text="one")
+
+    routes = (Route(method="GET", path="/media/a", handler=serve, summary="Serve"),)
+    stopping = base_app(ServiceInfo("media-store", "Serves"), ServerSettings(), routes)
+    url = await open_gateway(media_store_url=(await serve_app(stopping), await serve_app(named("two"))))
+    assert await asked(http, url, 4) == {"one": 2, "two": 2}
+    stopping[LIFE].stop()
+    assert await asked(http, url, 6) == {"two": 6}
+
+
+async def test_the_only_one_that_is_stopping_says_so(
+    http: aiohttp.ClientSession, open_gateway: OpenGateway, serve_app: ServeApp
+) -> None:
+    stopping = base_app(ServiceInfo("media-store", "Serves"), ServerSettings(), ())
+    url = await open_gateway(media_store_url=await serve_app(stopping))
+    stopping[LIFE].stop()
+    async with http.get(f"{url}/media/a") as answer:
+        assert (await answer.json())["code"] == "service_stopping"

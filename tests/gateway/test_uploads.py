@@ -6,12 +6,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from gateway import proxy
 from shared.app import base_app
 from shared.errors import TooLarge
 from shared.http_body import continue_body, read_chunk
 from shared.routes import Route, ServiceInfo
 from shared.settings import ServerSettings
-from tests.gateway.conftest import OpenGateway, dead_url
+from tests.gateway.conftest import OpenGateway, bearer, dead_url
 from tests.gateway.wire_server import ok, wire_server
 from tests.plugins.raw_http import connect
 from tests.plugins.serving import ServeApp
@@ -117,33 +118,44 @@ async def test_the_gateway_serves_on_after_broken_uploads(http: aiohttp.ClientSe
         assert await answer.json() == {"received": 300_000}
 
 
+async def test_a_body_that_stands_still_is_given_up(url: str, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "BODY_IDLE_S", 0.1)
+    async with connect(url) as client:
+        await client.send(POST + b"Content-Length: 1000\r\n\r\nabc")
+        answer = await client.answer()
+        assert answer.status == 408
+        assert b'"body_timeout"' in answer.body
+    assert await sink.ended.get() == "broken"
+
+
 async def test_a_slow_service_slows_the_client_down(open_gateway: OpenGateway) -> None:
     release = asyncio.Event()
 
     async def wait_then_read(_head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await release.wait()
-        await reader.readexactly(11_000_000)
+        await reader.readexactly(40_000_000)
         writer.write(ok())
 
     async with wire_server(wait_then_read) as wire:
-        url = await open_gateway(media_store_url=wire.url)
+        url = await open_gateway(planter_orders_url=wire.url)
         async with connect(url) as client:
             client.writer.transport.set_write_buffer_limits(high=0)
             sent = 0
-            client.writer.write(POST + b"Content-Length: 11000000\r\n\r\n")
+            head = f"POST /api/images/upload HTTP/1.1\r\nHost: a\r\nAuthorization: {bearer()['Authorization']}\r\n"
+            client.writer.write(f"{head}Content-Length: 40000000\r\n\r\n".encode())
 
             async def send_what_goes() -> None:
                 nonlocal sent
-                while sent < 11_000_000:
+                while sent < 40_000_000:
                     client.writer.write(b"x" * 100_000)
                     sent += 100_000
                     await asyncio.wait_for(client.writer.drain(), 1)
 
             with pytest.raises(TimeoutError):
                 await send_what_goes()
-            assert sent < 11_000_000
+            assert sent < 40_000_000
             release.set()
-            await client.send(b"x" * (11_000_000 - sent))
+            await client.send(b"x" * (40_000_000 - sent))
             assert (await client.answer()).status == 200
 
 
