@@ -127,6 +127,7 @@ async def _working(service: CheckoutService) -> AsyncIterator[None]:
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
+        await service.opening.close()
         await service.settlement.close()
 
 

@@ -130,6 +130,7 @@ class Changes(TypedDict, total=False):
 
     state: State
     attempt: int
+    reuse_key: str | None
     expires_at: datetime
     session_id: str | None
     client_secret: str | None

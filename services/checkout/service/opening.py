@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 from services.checkout.model.catalogue import Cart
@@ -32,6 +33,7 @@ from services.checkout.model.sessions import (
 )
 from services.checkout.ports import AlreadyLive, Orders, Payments, Sessions, TempImages
 from services.checkout.service.settling import Settlement
+from services.checkout.service.single_flight import SingleFlight
 from shared.errors import Conflict, Unavailable
 
 DEADLINE_S = 8.5
@@ -77,6 +79,11 @@ class Opening:
         self._image_ttl = min(timedelta(seconds=image_ttl_s), STRIPE_LONGEST - CLOCK_SLACK)
         self._now = now
         self._on_change = on_change
+        self._flights = SingleFlight[CheckoutSession]()
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await self._flights.close()
 
     async def open(
         self, cart: Cart, *, image_id: str | None = None, order_id: str | None = None, user_id: str | None = None
@@ -97,7 +104,9 @@ class Opening:
                 if row is None:
                     row = await self._begin(cart, key, image_id, order_id, user_id)
                 if row is not None:
-                    return row if row.state is State.OPEN else await self._create(row)
+                    return (
+                        row if row.state is State.OPEN else await self._flights.run(row.id, partial(self._create, row))
+                    )
         raise Unavailable
 
     async def _require_payable(self, order_id: str, user_id: str | None) -> None:
@@ -123,7 +132,7 @@ class Opening:
             raise Conflict("The payment is under way. Please wait for its end.", "payment_processing")
         if row.state in CHARGED and row.order_id is not None:
             raise order_paid()
-        return row if row.state is State.OPEN else None
+        return row if row.state is State.OPEN and row.reuse_key == key else None
 
     async def _begin(
         self, cart: Cart, key: str | None, image_id: str | None, order_id: str | None, user_id: str | None

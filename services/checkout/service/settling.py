@@ -17,6 +17,7 @@ from services.checkout.model.sessions import (
     judge,
 )
 from services.checkout.ports import Payments, Sessions, TempImages, Vault
+from services.checkout.service.single_flight import SingleFlight
 from shared.errors import KeepsakeError
 from shared.images.formats import HEAD_BYTES, sniff
 from shared.log import get_logger
@@ -55,7 +56,7 @@ class Settlement:
         self._vault = vault
         self._now = now
         self._on_change = on_change
-        self._running: dict[str, asyncio.Task[CheckoutSession]] = {}
+        self._flights = SingleFlight[CheckoutSession]()
 
     async def settle(self, row: CheckoutSession) -> CheckoutSession:
         """Return the row as it stands after asking Stripe, where it has more to say, and fulfilling what is due.
@@ -63,22 +64,11 @@ class Settlement:
         Callers at the same time share one run, which goes on when they leave. What keeps the image from being promoted is
         logged and tried again later; Stripe's silence is raised.
         """
-        task = self._running.get(row.id)
-        if task is None:
-            task = self._running[row.id] = asyncio.create_task(self._settle(row))
-            task.add_done_callback(lambda done: self._forget(row.id, done))
-        return await asyncio.shield(task)
-
-    def _forget(self, row_id: str, task: asyncio.Task[CheckoutSession]) -> None:
-        self._running.pop(row_id, None)
-        if not task.cancelled():
-            task.exception()  # whoever still waits gets it; nobody is no fault
+        return await self._flights.run(row.id, lambda: self._settle(row))
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
-            await asyncio.sleep(0)
+        await self._flights.close()
 
     async def _settle(self, row: CheckoutSession) -> CheckoutSession:
         if not row.is_settled and row.session_id is not None:
@@ -87,6 +77,8 @@ class Settlement:
                 row = await self.record(row, seen)
             else:
                 get_logger().error("Stripe does not know a session of ours", row=row.id)
+                # Whoever buys the same gets another one; this row stays as it is: the keys may be the wrong ones.
+                row = await self._sessions.update(row, Changes(reuse_key=None)) or row
         if row.needs_fulfilment:
             row = await self._try_to_fulfil(row)
         return row

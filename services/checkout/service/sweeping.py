@@ -61,7 +61,8 @@ class Sweeper:
         while True:
             self._wake.clear()
             try:
-                await self.sweep()
+                if await self.sweep():
+                    continue
             except KeepsakeError as error:
                 get_logger().warning("the sweeper waits", code=error.code)
             except Exception:  # noqa: BLE001 - a sweeper that died would leave paid images where they are
@@ -70,15 +71,19 @@ class Sweeper:
                 async with asyncio.timeout(INTERVAL_S):
                     await self._wake.wait()
 
-    async def sweep(self) -> None:
-        """Do once what is due now, in bounded batches."""
-        await self._each(await self._moves.claim_due(self._now(), BATCH), self._send)
-        await self._each(await self._sessions.claim_due(self._now(), BATCH), self._look_at)
-        await self._each(await self._events.claim_due(self._now(), BATCH), self._webhooks.act)
+    async def sweep(self) -> bool:
+        """Do once what is due now, in bounded batches; return whether a batch was full, so that more may be due."""
+        moves = await self._moves.claim_due(self._now(), BATCH)
+        await self._each(moves, self._send)
+        rows = await self._sessions.claim_due(self._now(), BATCH)
+        await self._each(rows, self._look_at)
+        events = await self._events.claim_due(self._now(), BATCH)
+        await self._each(events, self._webhooks.act)
         if self._now() >= self._housekeeping_at:
             self._housekeeping_at = self._now() + HOUSEKEEPING
             await self._events.forget(self._now() - EVENTS_KEPT)
             await self._forget_keys()
+        return BATCH in {len(moves), len(rows), len(events)}
 
     async def _each(self, items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
         slots = asyncio.Semaphore(AT_ONCE)

@@ -187,6 +187,24 @@ async def test_a_retry_goes_on_where_stripe_failed(shop: Shop) -> None:
     assert len(shop.ledger.store.select("checkout.session", [])) == 1
 
 
+async def test_of_fifty_at_once_all_get_one_session(shop: Shop) -> None:
+    image_id = await shop.upload()
+    answers = await asyncio.gather(*(shop.open({"imageId": image_id}) for _ in range(50)))
+    assert {status for status, _ in answers} == {200}
+    assert len({answer["client_secret"] for _, answer in answers}) == 1
+    assert len(shop.ledger.store.select("checkout.session", [])) == 1
+
+
+async def test_a_session_that_stripe_does_not_know_any_more_is_not_given_out_again(shop: Shop) -> None:
+    image_id = await shop.upload()
+    first = await shop.session({"imageId": image_id})
+    shop.ledger.store._db.execute("DELETE FROM objects WHERE id = ?", (first,))
+    second = await shop.session({"imageId": image_id})
+    assert second != first
+    assert await shop.session({"imageId": image_id}) == second
+    assert await shop.is_held(image_id, second)
+
+
 async def test_an_expired_session_is_followed_by_a_new_one_and_lets_its_image_go(shop: Shop) -> None:
     image_id = await shop.upload()
     first = await shop.session({"imageId": image_id})
