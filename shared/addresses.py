@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from aiohttp import hdrs, web
 
+from shared.connection import Connection
 from shared.settings import Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -46,7 +47,9 @@ def is_in(address: Address, networks: Sequence[Network]) -> bool:
 
 def peer_of(request: web.BaseRequest) -> Address:
     """Return the address at the other end of the connection."""
-    return parse_address(request.remote or "") or UNKNOWN
+    connection = request.protocol
+    peer = connection.peer if isinstance(connection, Connection) else request.remote
+    return parse_address(peer or "") or UNKNOWN
 
 
 def client_address(request: web.BaseRequest, trusted_proxies: Sequence[Network]) -> Address:

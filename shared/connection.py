@@ -48,12 +48,12 @@ class Connection(web.RequestHandler):
     The gate knows where each body ends, by its length or by its chunks, which it takes apart and frames anew: the parser
     sees no broken chunk (aiohttp's would leave the handler waiting), no trailer (which it takes for headers of the next
     request), and nothing of the request behind before this one's end.
-    `origins` are those that may read a refusal from here in a browser.
+    `origins` are those that may read a refusal from here in a browser; `peer` is the client's address, or empty.
     """
 
     __slots__ = (
         "_answering", "_body_left", "_chunks", "_deaf", "_half_open", "_head", "_head_timer", "_last", "_linger_left",
-        "_origins", "_unanswered",
+        "_origins", "_unanswered", "peer",
     )  # fmt: skip
 
     def __init__(self, *args: Any, origins: frozenset[str] = frozenset(), **options: Any) -> None:
@@ -69,10 +69,13 @@ class Connection(web.RequestHandler):
         self._last = False  # the connection closes after the last answer
         self._half_open = False
         self._linger_left = LINGER_BYTES
+        self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for the first head."""
+        """Begin to wait for the first head; note who is there, for the system forgets it with a reset."""
         super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
         self._start_head_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -86,6 +89,8 @@ class Connection(web.RequestHandler):
             super().data_received(data)
         at = 0
         while at < len(data):
+            if self._last and not self._body_left and self._chunks is None:
+                self._deaf = True  # behind a dropped upgrade comes the other protocol, whatever it looks like
             if self._deaf:
                 self._linger_left -= len(data) - at
                 if self._linger_left < 0:
