@@ -86,7 +86,7 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
         "max_headers": 100,
         "max_line_size": MAX_HEAD_BYTES,  # one limit for the head as a whole, and none of its own for a line
         "max_field_size": MAX_HEAD_BYTES,
-        "read_bufsize": 2**17,
+        "read_bufsize": 2**16,  # twice this may be held for each upload
         "origins": runner.app.get(ORIGINS, frozenset()),
     }
     return lambda: Connection(manager, **options)
