@@ -20,11 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.media_store.adapters.sql.tables import IMAGES, USER_NAMES
 from services.media_store.app import build_app
 from services.media_store.handlers import BLOBS
+from services.media_store.handlers import IMAGES as IMAGE_SERVICE
+from services.media_store.service.images import ImageService
 from services.media_store.settings import MediaStoreSettings
 from shared.blobs import BlobStore
 from shared.clock import utc_now
 from shared.database import open_database
 from shared.tokens import ServiceGuard
+from shared.uploads import UploadedFile
 from tests.plugins.serving import serving
 
 JWT_SECRET = "j" * 40
@@ -87,6 +90,11 @@ class Store:
     settings: MediaStoreSettings
     blobs: BlobStore
     auth_verify: AuthVerify
+    service: ImageService
+
+    async def keep(self, path: Path) -> None:
+        """Do what `POST /store-image` does once the form is read."""
+        await self.service.store(UploadedFile("cat.jpg", None, path.stat().st_size, "", path), "s", "original")
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
         """Send one request; return the whole answer. A full URL goes where it points, but to this service."""
@@ -196,7 +204,7 @@ async def open_store(
     async with serving(auth_app) as own_url:
         app = build_app(settings.model_copy(update={"auth_service_url": (auth_url or own_url,)}), clock)
         async with serving(app) as url, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            yield Store(url, http, settings, app[BLOBS], auth_verify)
+            yield Store(url, http, settings, app[BLOBS], auth_verify, app[IMAGE_SERVICE])
 
 
 def settings_of(data_dir: Path, **more: Any) -> MediaStoreSettings:
