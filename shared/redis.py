@@ -33,13 +33,15 @@ async def open_redis(url: str) -> AsyncIterator[aioredis.Redis]:
 
     A connection that died while idle is replaced at once: the command is sent again one time.
     """
-    client = aioredis.Redis.from_url(
+    pool = aioredis.BlockingConnectionPool.from_url(  # more calls at once than connections wait, instead of failing
         url,
+        timeout=ANSWER_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
         max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     )
+    client = aioredis.Redis.from_pool(pool)
     try:
         yield client
     finally:
