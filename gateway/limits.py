@@ -55,6 +55,12 @@ class ProcessWindows:
         window.append(now)
         return 0.0
 
+    def take_back(self, limit: str, client: str) -> None:
+        """Forget the latest request counted: it was refused elsewhere."""
+        window = self._windows.get((limit, client))
+        if window:
+            window.pop()
+
 
 class RedisWindows:
     """Moving windows that all gateways share: a script in Redis counts, so that simultaneous requests never exceed them."""
@@ -90,16 +96,22 @@ class Limits:
                 raise _too_many(name, rate, wait_s)
 
     async def _hit(self, rate: RateLimitItem, limit: Limit, client: str) -> float:
-        if self._shared is None:
-            return self._own.hit(rate, limit, client)
+        # Counted here in any case: where Redis does not answer in time, what was let through before still counts.
+        wait_s = self._own.hit(rate, limit, client)
+        if wait_s or self._shared is None:
+            return wait_s
         if time.monotonic() >= self._shared_rests_until:
             try:
-                return await self._shared.hit(rate, limit, client)
+                wait_s = await self._shared.hit(rate, limit, client)
             except (RedisError, OSError, TimeoutError):
-                # Requests must not queue up behind a Redis that is down: count here, and try it again in a moment.
+                # Requests must not queue up behind a Redis that is down: try it again in a moment.
                 self._shared_rests_until = time.monotonic() + REST_AFTER_FAILURE_S
+            else:
+                if wait_s:
+                    self._own.take_back(limit, client)
+                return wait_s
         LIMITS_IN_PROCESS.inc()
-        return self._own.hit(rate, limit, client)
+        return 0.0
 
 
 def _too_many(limit: Limit, rate: RateLimitItem, wait_s: float) -> TooManyRequests:
