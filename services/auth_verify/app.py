@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from aiohttp import web
 
 from services.auth_verify.adapters.argon2 import open_passwords
 from services.auth_verify.adapters.memory import MemoryFailedLogins
-from services.auth_verify.adapters.redis import RedisFailedLogins
 from services.auth_verify.adapters.sql.keys import SqlSigningKeys
 from services.auth_verify.adapters.sql.organizations import SqlOrganizations
 from services.auth_verify.adapters.sql.sessions import SqlSessions
 from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.handlers import ACCOUNTS, ORGANIZATIONS, ROUTES, SESSIONS, SIGNER
+from services.auth_verify.ports import FailedLogins
 from services.auth_verify.service import (
     AccountService,
     KeyRing,
@@ -29,7 +29,6 @@ from services.auth_verify.service import (
 from services.auth_verify.settings import Settings
 from shared.app import CHECKS, base_app
 from shared.database import Database, migrate, open_database
-from shared.redis import open_redis
 from shared.revocations import open_revocations
 from shared.routes import ServiceInfo
 from shared.tokens import SERVICE_GUARD, VERIFIER, KeySource, ServiceGuard, SharedSecret, TokenVerifier
@@ -37,6 +36,19 @@ from shared.tokens import SERVICE_GUARD, VERIFIER, KeySource, ServiceGuard, Shar
 NAME = "auth-verify"
 INFO = ServiceInfo(NAME, "Users, their access and refresh tokens, and organizations")
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@asynccontextmanager
+async def _open_failed_logins(redis_url: str, app: web.Application) -> AsyncIterator[FailedLogins]:
+    if not redis_url:
+        yield MemoryFailedLogins()
+        return
+    # Imported only where there is a Redis: redis-py takes a tenth of a second of the start.
+    from services.auth_verify.adapters.redis import open_redis_failed_logins  # noqa: PLC0415
+
+    async with open_redis_failed_logins(redis_url) as failures:
+        app[CHECKS]["redis"] = failures.check
+        yield failures
 
 
 async def _prepare_keys(settings: Settings, database: Database) -> tuple[TokenSigner, KeySource]:
@@ -50,19 +62,18 @@ async def _prepare_keys(settings: Settings, database: Database) -> tuple[TokenSi
 async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[None]:
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
-        open_redis(settings.redis_url) if settings.redis_url else nullcontext() as redis,
+        _open_failed_logins(settings.redis_url, app) as failures,
         open_revocations(settings.redis_url, settings.data_dir) as revocations,
         open_passwords() as passwords,
     ):
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         app[CHECKS]["database"] = database.check
         users = SqlUsers(database)
-        throttle = LoginThrottle(RedisFailedLogins(redis) if redis else MemoryFailedLogins())
         signer, keys = await _prepare_keys(settings, database)
         app[SIGNER] = signer
         app[VERIFIER] = TokenVerifier(settings, keys, revocations)
         app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
-        app[ACCOUNTS] = AccountService(users, passwords, throttle)
+        app[ACCOUNTS] = AccountService(users, passwords, LoginThrottle(failures))
         app[SESSIONS] = SessionService(settings, SqlSessions(database), users, signer, revocations)
         app[ORGANIZATIONS] = OrganizationService(SqlOrganizations(database), users)
         yield

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from redis import asyncio as aioredis
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 
 from services.auth_verify.adapters.memory import KEPT_S, MemoryFailedLogins
 from services.auth_verify.model import Failures
+from shared.redis import open_redis, redis_errors
 
 ANSWER_TIMEOUT_S = 0.5
 REST_AFTER_FAILURE_S = 2.0
@@ -62,6 +64,11 @@ class RedisFailedLogins:
 
         await self._ask(ask, lambda: self._meanwhile.forget(account, address))
 
+    async def check(self) -> None:
+        """Raise DependencyDown unless Redis answers."""
+        with redis_errors():
+            await self._redis.ping()
+
     async def _ask(self, ask: Callable[[], Awaitable[T]], otherwise: Callable[[], Awaitable[T]]) -> T:
         """Ask Redis for at most half a second; after a failure, not again for a moment."""
         if time.monotonic() >= self._ask_again_at:
@@ -71,3 +78,10 @@ class RedisFailedLogins:
             except (RedisError, OSError, TimeoutError):
                 self._ask_again_at = time.monotonic() + REST_AFTER_FAILURE_S
         return await otherwise()
+
+
+@asynccontextmanager
+async def open_redis_failed_logins(url: str) -> AsyncIterator[RedisFailedLogins]:
+    """Open the counts in the Redis at `url`."""
+    async with open_redis(url) as redis:
+        yield RedisFailedLogins(redis)

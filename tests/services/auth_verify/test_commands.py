@@ -88,10 +88,12 @@ class TestRotateKeys:
                 assert (await one.get("/api/auth/verify", token)).status == 200
         assert len((await restarted.get("/.well-known/jwks.json")).body["keys"]) == 3
 
+    @pytest.mark.parametrize("settings", ["embedded"], indirect=True)
     async def test_a_shared_secret_has_nothing_to_rotate(self, settings: Settings) -> None:
         status, said = await run(settings, "rotate-keys")
         assert status == 0
         assert "HS256" in said
 
+    @pytest.mark.parametrize("settings", ["embedded"], indirect=True)
     async def test_an_unknown_command_is_refused(self, settings: Settings) -> None:
         assert (await run(settings, "drop-everything"))[0] == 2

@@ -154,6 +154,7 @@ async def test_without_redis_people_come_in_and_nobody_is_told_of_a_logout_that_
     async with asyncio.timeout(ANSWERED_WITHIN_S):
         reply = await api.post("/api/auth/logout", {"refresh_token": user.refresh_token})
     assert (reply.status, reply.body["code"]) == (503, "redis_unavailable")
+    assert (await api.get("/ready")).body["code"] == "redis_unavailable"
     wire.mend()
     await until_it_answers(204, lambda: api.post("/api/auth/logout", {"refresh_token": user.refresh_token}))
     await until_it_answers(401, lambda: api.get("/api/auth/verify", user.token))

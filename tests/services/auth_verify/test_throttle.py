@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from services.auth_verify.adapters.memory import MAX_ENTRIES, MemoryFailedLogins
-from services.auth_verify.adapters.redis import RedisFailedLogins
+from services.auth_verify.adapters.redis import open_redis_failed_logins
 from services.auth_verify.app import build_app
 from services.auth_verify.model import Failures
 from services.auth_verify.ports import FailedLogins
@@ -16,7 +16,6 @@ from services.auth_verify.service import LoginThrottle
 from services.auth_verify.service.throttle import MAX_WAITING, MAX_WAITING_PER_PAIR
 from services.auth_verify.settings import Settings
 from shared.errors import TooManyRequests
-from shared.redis import open_redis
 from shared.tokens import sign_service_token
 from tests.plugins.processes import free_port
 from tests.plugins.serving import ServeApp
@@ -30,8 +29,8 @@ async def failures(request: pytest.FixtureRequest) -> AsyncIterator[FailedLogins
     if request.param == "memory":
         yield MemoryFailedLogins()
         return
-    async with open_redis(request.getfixturevalue("redis_url")) as redis:
-        yield RedisFailedLogins(redis)
+    async with open_redis_failed_logins(request.getfixturevalue("redis_url")) as opened:
+        yield opened
 
 
 class TestCounting:
@@ -58,8 +57,7 @@ class TestCounting:
         assert (await failures.count(f"user{MAX_ENTRIES - 1}", HOME)).here == 1
 
     async def test_without_redis_each_process_counts_for_itself(self) -> None:
-        async with open_redis(f"redis://127.0.0.1:{free_port()}") as redis:
-            failures = RedisFailedLogins(redis)
+        async with open_redis_failed_logins(f"redis://127.0.0.1:{free_port()}") as failures:
             for _ in range(4):
                 await failures.add("alice", HOME)
             assert await failures.count("alice", HOME) == Failures(here=4, anywhere=4)
