@@ -30,6 +30,7 @@ from services.checkout.ports import Events, Moves, Orders, Payments, Refunds, Se
 from services.checkout.service import (
     CheckoutService,
     Opening,
+    Outbox,
     Reconciliation,
     Refunding,
     Settlement,
@@ -73,12 +74,14 @@ def build_service(
     settlement = Settlement(
         sessions=sessions, payments=payments, images=images, vault=vault, now=now, on_change=wake.set
     )
+    outbox = Outbox(sessions=sessions, moves=moves, orders=orders, payments=payments, settlement=settlement, now=now)
     opening = Opening(
         sessions=sessions,
         payments=payments,
         images=images,
         orders=orders,
         settlement=settlement,
+        outbox=outbox,
         image_ttl_s=settings.checkout_session_ttl_s,
         now=now,
         on_change=wake.set,
@@ -95,11 +98,10 @@ def build_service(
     )
     sweeper = Sweeper(
         sessions=sessions,
-        moves=moves,
         events=events,
         images=images,
-        orders=orders,
         settlement=settlement,
+        outbox=outbox,
         webhooks=webhooks,
         forget_keys=keys.forget_old,
         wake=wake,

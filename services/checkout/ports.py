@@ -157,8 +157,14 @@ class QueuedMove:
 class Moves(Protocol):
     """The outbox; moves are queued by `Sessions.update` and `Refunds.sync`, with what causes them."""
 
-    async def claim_due(self, now: datetime, limit: int) -> Sequence[QueuedMove]:
-        """Return moves whose time has come, of each order the oldest alone, put off so that nobody else takes them."""
+    async def claim_due(self, now: datetime, limit: int, *, order_id: str | None = None) -> Sequence[QueuedMove]:
+        """Return moves whose time has come, of each order the oldest alone, put off so that nobody else takes them.
+
+        Of the one order where it is named, and then also before their time.
+        """
+
+    async def are_queued(self, order_id: str) -> bool:
+        """Tell whether moves of the order are still to be sent."""
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
         """Have the move sent again then; None where it is done."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.checkout.service.opening import Opening
+from services.checkout.service.outbox import Outbox
 from services.checkout.service.reconciling import Reconciliation
 from services.checkout.service.refunding import Refunding
 from services.checkout.service.settling import Settlement
@@ -10,7 +11,17 @@ from services.checkout.service.sweeping import Sweeper
 from services.checkout.service.viewing import Viewing
 from services.checkout.service.webhooks import Webhooks
 
-__all__ = ["CheckoutService", "Opening", "Reconciliation", "Refunding", "Settlement", "Sweeper", "Viewing", "Webhooks"]
+__all__ = [
+    "CheckoutService",
+    "Opening",
+    "Outbox",
+    "Reconciliation",
+    "Refunding",
+    "Settlement",
+    "Sweeper",
+    "Viewing",
+    "Webhooks",
+]
 
 
 @dataclass(frozen=True, slots=True)

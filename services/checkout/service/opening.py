@@ -32,6 +32,7 @@ from services.checkout.model.sessions import (
     reuse_key_of,
 )
 from services.checkout.ports import AlreadyLive, Orders, Payments, Sessions, TempImages
+from services.checkout.service.outbox import Outbox
 from services.checkout.service.settling import Settlement
 from services.checkout.service.single_flight import SingleFlight
 from shared.errors import Conflict, Unavailable
@@ -67,6 +68,7 @@ class Opening:
         images: TempImages,
         orders: Orders,
         settlement: Settlement,
+        outbox: Outbox,
         image_ttl_s: int,
         now: Callable[[], datetime],
         on_change: Callable[[], None],
@@ -76,6 +78,7 @@ class Opening:
         self._images = images
         self._orders = orders
         self._settlement = settlement
+        self._outbox = outbox
         self._image_ttl = min(timedelta(seconds=image_ttl_s), STRIPE_LONGEST - CLOCK_SLACK)
         self._now = now
         self._on_change = on_change
@@ -104,10 +107,17 @@ class Opening:
                 if row is None:
                     row = await self._begin(cart, key, image_id, order_id, user_id)
                 if row is not None:
-                    return (
-                        row if row.state is State.OPEN else await self._flights.run(row.id, partial(self._create, row))
-                    )
+                    if row.state is not State.OPEN:
+                        row = await self._flights.run(row.id, partial(self._create, row))
+                    return await self._announce(row)
         raise Unavailable
+
+    async def _announce(self, row: CheckoutSession) -> CheckoutSession:
+        """Give the session of an order out only once the order waits for its payment: then deleting it closes the session."""
+        if row.order_id is None:
+            return row
+        await self._outbox.drain(row.order_id)
+        return self._require_open(await self._settlement.require(row.id))
 
     async def _require_payable(self, order_id: str, user_id: str | None) -> None:
         order = await self._orders.find(order_id) if ORDER_ID.fullmatch(order_id) else None

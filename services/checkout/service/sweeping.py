@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.checkout.model.sessions import CHARGED, HOLD_AHEAD, Changes, CheckoutSession, State
-from services.checkout.ports import Events, Moves, Orders, QueuedMove, Sessions, TempImages
+from services.checkout.ports import Events, Sessions, TempImages
+from services.checkout.service.outbox import Outbox
 from services.checkout.service.settling import Settlement, backoff
 from services.checkout.service.webhooks import Webhooks
 from shared.errors import KeepsakeError
@@ -34,22 +35,20 @@ class Sweeper:
         self,
         *,
         sessions: Sessions,
-        moves: Moves,
         events: Events,
         images: TempImages,
-        orders: Orders,
         settlement: Settlement,
+        outbox: Outbox,
         webhooks: Webhooks,
         forget_keys: Callable[[], Awaitable[None]],
         wake: asyncio.Event,
         now: Callable[[], datetime],
     ) -> None:
         self._sessions = sessions
-        self._moves = moves
         self._events = events
         self._images = images
-        self._orders = orders
         self._settlement = settlement
+        self._outbox = outbox
         self._webhooks = webhooks
         self._forget_keys = forget_keys
         self._wake = wake
@@ -73,8 +72,7 @@ class Sweeper:
 
     async def sweep(self) -> bool:
         """Do once what is due now, in bounded batches; return whether a batch was full, so that more may be due."""
-        moves = await self._moves.claim_due(self._now(), BATCH)
-        await self._each(moves, self._send)
+        more = await self._outbox.send_due()
         rows = await self._sessions.claim_due(self._now(), BATCH)
         await self._each(rows, self._look_at)
         events = await self._events.claim_due(self._now(), BATCH)
@@ -83,7 +81,7 @@ class Sweeper:
             self._housekeeping_at = self._now() + HOUSEKEEPING
             await self._events.forget(self._now() - EVENTS_KEPT)
             await self._forget_keys()
-        return BATCH in {len(moves), len(rows), len(events)}
+        return more or BATCH in {len(rows), len(events)}
 
     async def _each(self, items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
@@ -137,15 +135,3 @@ class Sweeper:
             get_logger().warning("a hold could not be lengthened", row=row.id, code=error.code)
             return row
         return await self._sessions.update(row, Changes(hold_until=until)) or row
-
-    async def _send(self, queued: QueuedMove) -> None:
-        try:
-            taken = await self._orders.move(queued.move)
-        except KeepsakeError:
-            await self._moves.put_off(queued.move.event_id, self._now() + backoff(queued.attempts))
-            raise
-        if not taken and queued.move.status == "paid":
-            get_logger().error("a paid order cannot be moved", row=queued.row_id)
-            row = await self._settlement.require(queued.row_id)
-            await self._sessions.update(row, Changes(review_reason="Paid, but the order does not take the payment."))
-        await self._moves.put_off(queued.move.event_id, None)

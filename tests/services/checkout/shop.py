@@ -106,6 +106,8 @@ class OrderBook:
     orders: dict[str, JSON] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     is_down: bool = False
+    refuses_moves: bool = False
+    vanishes_after_look: bool = False
 
     def add(self, order_id: str, user: str = "ann", status: str = "pending") -> str:
         """Make an order."""
@@ -132,10 +134,15 @@ class OrderBook:
         return self.orders[request.match_info["order_id"]]
 
     async def _show(self, request: web.Request) -> web.Response:
-        return web.json_response(self._find(request))
+        order = self._find(request)
+        if self.vanishes_after_look:
+            del self.orders[order["order_id"]]
+        return web.json_response(order)
 
     async def _move(self, request: web.Request) -> web.Response:
         order, wanted = self._find(request), await request.json()
+        if self.refuses_moves:
+            raise web.HTTPServiceUnavailable
         if wanted["event_id"] not in self.events and wanted["status"] != order["status"]:
             if wanted["status"] not in MOVES[order["status"]]:
                 raise web.HTTPConflict

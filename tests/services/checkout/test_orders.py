@@ -114,6 +114,26 @@ async def test_a_paid_order_that_cannot_be_moved_needs_review(shop: Shop) -> Non
     assert at(shop, order_id, "cancelled")
 
 
+async def test_a_session_is_given_out_only_once_its_order_waits_for_it(shop: Shop) -> None:
+    order_id = shop.book.add("o1")
+    shop.book.refuses_moves = True
+    status, answer = await shop.open({"order_id": order_id}, user="ann")
+    assert (status, answer["code"]) == (503, "planter_orders_unavailable")
+    shop.book.refuses_moves = False
+    await shop.session({"order_id": order_id}, user="ann")
+    assert at(shop, order_id, "awaiting_payment")
+    assert len(shop.ledger.store.select("checkout.session", [])) == 1
+
+
+async def test_the_session_of_an_order_that_is_deleted_meanwhile_is_closed(shop: Shop) -> None:
+    order_id = shop.book.add("o1")
+    shop.book.vanishes_after_look = True
+    status, answer = await shop.open({"order_id": order_id}, user="ann")
+    assert (status, answer["code"]) == (409, "session_closed")
+    (session,) = shop.ledger.store.select("checkout.session", [])
+    assert session["status"] == "expired"
+
+
 async def test_deleting_an_order_expires_its_session_first(shop: Shop) -> None:
     order_id = shop.book.add("o1")
     assert await expire(shop, order_id) == 204

@@ -40,13 +40,23 @@ class SqlMoves:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim_due(self, now: datetime, limit: int) -> Sequence[QueuedMove]:
+    async def are_queued(self, order_id: str) -> bool:
+        """Look for one."""
+        query = sa.select(T.seq).where(T.order_id == order_id, T.next_try_at.is_not(None)).limit(1)
+        async with self._database.read() as connection:
+            return await connection.scalar(query) is not None
+
+    async def claim_due(self, now: datetime, limit: int, *, order_id: str | None = None) -> Sequence[QueuedMove]:
         """Take due moves; of each order the oldest alone, so that they arrive in their order."""
         older = MOVES.alias()
         due = (
             sa.select(T.seq)
             .where(
-                T.next_try_at <= now,
+                *(
+                    (T.next_try_at <= now,)
+                    if order_id is None
+                    else (T.order_id == order_id, T.next_try_at.is_not(None))
+                ),
                 ~sa.exists().where(
                     older.c.order_id == T.order_id, older.c.seq < T.seq, older.c.next_try_at.is_not(None)
                 ),
