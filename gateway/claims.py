@@ -28,7 +28,7 @@ SETTLE_TRIES = 3
 SETTLE_PAUSE_S = 0.2
 LAST_SETTLE_S = 3.0
 # An unacknowledged tail that moves no more for so long is a broken transfer; a reset is seen at once.
-STANDSTILL_S = 10.0
+STANDSTILL_S = 2.0
 
 
 class Settlements:
