@@ -163,5 +163,8 @@ class Signals(Protocol):
         """Tell; never raises."""
 
     def received(self) -> AsyncIterator[str]:
-        """Iterate without end over the orders that others tell of; an empty id means that some may have been missed."""
+        """Iterate over the orders that others tell of, first an empty id: from here on none is missed.
+
+        Ends, or raises, when the connection is lost; then it can be asked again.
+        """
         ...

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
-from shared.database import Database
+from shared.database import Database, database_errors
 from shared.errors import KeepsakeError
 from shared.log import get_logger
 
 CHANNEL = "planter_orders_changes"
-AGAIN_S = 2.0
-LOST = ""  # what the queue holds when the connection ended
+LOST = ""  # what is heard last when the connection ends
 
 
 class PostgresSignals:
@@ -36,19 +33,7 @@ class PostgresSignals:
             get_logger().warning("a change was not announced through the database")
 
     async def received(self) -> AsyncIterator[str]:
-        """Listen on a connection of its own, and again on another one when it breaks."""
-        while True:
-            try:
-                async with self._listening() as heard:
-                    yield ""
-                    while order_id := await heard.get():
-                        yield order_id
-            except (SQLAlchemyError, OSError, TimeoutError):
-                pass
-            await asyncio.sleep(AGAIN_S)
-
-    @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[asyncio.Queue[str]]:
+        """Listen on a connection of its own."""
         heard: asyncio.Queue[str] = asyncio.Queue()
 
         def hear(_connection: Any, _pid: int, _channel: str, order_id: str) -> None:
@@ -57,12 +42,15 @@ class PostgresSignals:
         def lose(_connection: Any) -> None:
             heard.put_nowait(LOST)
 
-        connection = await self._database.engine.connect()
+        with database_errors():
+            connection = await self._database.engine.connect()
         try:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             driver.add_termination_listener(lose)
             await driver.add_listener(CHANNEL, hear)
-            yield heard
+            yield ""
+            while order_id := await heard.get():
+                yield order_id
         finally:
             # Never back to the pool, where it would go on listening.
             await connection.invalidate()

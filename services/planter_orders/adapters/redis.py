@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 
 from shared.log import get_logger
+from shared.redis import redis_errors
 
 CHANNEL = "planter-orders:changes"
-AGAIN_S = 2.0
 POLL_S = 1.0
 
 
@@ -29,15 +28,12 @@ class RedisSignals:
             get_logger().warning("a change was not announced through redis")
 
     async def received(self) -> AsyncIterator[str]:
-        """Subscribe, and do so again when the connection breaks."""
-        while True:
-            try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
-                    await subscription.subscribe(CHANNEL)
-                    yield ""
-                    while True:
-                        message = await subscription.get_message(timeout=POLL_S)
-                        if message is not None:
-                            yield message["data"].decode("ascii", "replace")
-            except (RedisError, OSError, TimeoutError):
-                await asyncio.sleep(AGAIN_S)
+        """Subscribe on a connection of its own."""
+        with redis_errors():
+            async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                await subscription.subscribe(CHANNEL)
+                yield ""
+                while True:
+                    message = await subscription.get_message(timeout=POLL_S)
+                    if message is not None:
+                        yield message["data"].decode("ascii", "replace")

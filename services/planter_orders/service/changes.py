@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from services.planter_orders.model.orders import OrderEvent
 from services.planter_orders.ports import Orders, Signals
 from services.planter_orders.service.working import keep_working
+from shared.errors import Unavailable
 
 CATCH_UP_S = 2.0
+LISTEN_AGAIN_S = 2.0
+ASK_AGAIN_S = 1.0
 EVENTS_AT_ONCE = 100
 READERS = 4  # five hundred listeners that come or wake at once must not take all the database's connections
 
@@ -66,8 +69,14 @@ class Changes:
                     yield None
                     continue
                 watch.news.clear()
-                async with self.reading:
-                    events = await self._orders.events(order_id, watch.seen, EVENTS_AT_ONCE)
+                try:
+                    async with self.reading:
+                        events = await self._orders.events(order_id, watch.seen, EVENTS_AT_ONCE)
+                except Unavailable:  # a browser that is cut off now might find nobody to connect to again
+                    yield None
+                    await asyncio.sleep(ASK_AGAIN_S)
+                    watch.news.set()
+                    continue
                 if events is None:
                     return
                 if len(events) == EVENTS_AT_ONCE:
@@ -79,7 +88,7 @@ class Changes:
     async def run(self) -> None:
         """Wake listeners by what other processes announce, and by looking, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen())
+            group.create_task(keep_working("signals", self._listen, asyncio.Event(), LISTEN_AGAIN_S, grace_s=0))
             group.create_task(keep_working("changes", self._look, asyncio.Event(), CATCH_UP_S))
 
     def wake_all(self) -> None:

@@ -28,9 +28,18 @@ class Removing:
         self._blobs = blobs
         self._now = now
         self._wake = asyncio.Event()
+        self._undoing: set[asyncio.Task[None]] = set()
 
-    async def undo(self, leftover: Leftover) -> None:
-        """Remove what an upload has written so far, unless it became an order; what fails is done by the sweep."""
+    def undo(self, leftover: Leftover) -> None:
+        """Begin to remove what an upload has written so far, unless it became an order; what fails is done by the sweep.
+
+        Not waited for: where the store or the database hangs, the client has its answer in time all the same.
+        """
+        task = asyncio.create_task(self._undo(leftover))
+        self._undoing.add(task)
+        task.add_done_callback(self._undoing.discard)
+
+    async def _undo(self, leftover: Leftover) -> None:
         try:
             if await self._leftovers.doom(leftover.order_id, self._now() + LEASE):
                 await self._remove(leftover)
@@ -45,8 +54,13 @@ class Removing:
             get_logger().warning("leftovers wait", code=error.code)
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
-        await keep_working("leftovers", self.sweep, self._wake, INTERVAL_S)
+        """Sweep until cancelled; what is being undone then is left to the next start."""
+        try:
+            await keep_working("leftovers", self.sweep, self._wake, INTERVAL_S)
+        finally:
+            for task in self._undoing:
+                task.cancel()
+            await asyncio.gather(*self._undoing, return_exceptions=True)
 
     async def sweep(self) -> None:
         """Remove what is due."""

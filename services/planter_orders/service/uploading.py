@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from services.planter_orders.metrics import ORDERS, PHOTO_BYTES, PHOTOS
 from services.planter_orders.model.layout import new_filename, photo_key
 from services.planter_orders.model.orders import Order, Photo, new_order_id
 from services.planter_orders.ports import Answered, Leftover, Leftovers, Orders
@@ -103,6 +104,9 @@ class Uploading:
                     sha256=kept.sha256,
                 )
             await self._orders.add(order, answered(order))
+        ORDERS.inc()
+        PHOTOS.inc(len(photos))
+        PHOTO_BYTES.inc(sum(photo.size for photo in photos))
         self._on_order()
         await self._descriptions.write(order.id)
         return order
@@ -136,7 +140,7 @@ class Uploading:
             yield
         except BaseException:
             # A commit whose answer got lost may have happened: the entry knows.
-            await asyncio.shield(self._removing.undo(leftover))
+            self._removing.undo(leftover)
             raise
         finally:
             if beating is not None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from services.planter_orders.metrics import WEBHOOKS
 from services.planter_orders.model.signing import signed_headers
 from services.planter_orders.ports import Outbox, OutgoingWebhook, WebhookReceiver
 from services.planter_orders.service.working import keep_working
@@ -59,11 +60,14 @@ class WebhookSender:
         status = await self._receiver.post(message.body, headers)
         try:
             if status is not None and 200 <= status < 300:
+                WEBHOOKS.labels("taken").inc()
                 await self._outbox.done(message.seq)
             elif status == GONE or now - message.created_at >= KEPT:
+                WEBHOOKS.labels("given up").inc()
                 get_logger().error("a webhook was given up", message=message.message_id, status=status)
                 await self._outbox.done(message.seq)
             else:
+                WEBHOOKS.labels("put off").inc()
                 get_logger().warning("a webhook waits", message=message.message_id, status=status)
                 await self._outbox.put_off(message.seq, self._now() + wait_before(message.attempts + 1))
         except KeepsakeError as error:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 
 from services.planter_orders.app import build_app
@@ -184,12 +185,40 @@ async def test_five_hundred_listeners_hear_of_a_change(local: Api) -> None:
         assert await asyncio.gather(*listeners) == [["pending", "paid"]] * 500
 
 
+async def end_connections(url: str) -> None:
+    """End every connection to the database but this one."""
+    connection = await asyncpg.connect(url.replace("postgresql+asyncpg", "postgresql"))
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await connection.close()
+
+
 class TestReplicas:
     @pytest.fixture
     async def replicas(
         self, settings: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession
     ) -> list[Api]:
         return [Api(http, await serve_app(build_app(settings, decoders=1)), token()) for _ in range(2)]
+
+    async def test_a_change_is_heard_though_every_connection_was_lost(
+        self, settings: PlanterOrdersSettings, replicas: list[Api]
+    ) -> None:
+        here, there = replicas
+        order_id = await ordered(here)
+        async with listening(there, order_id) as listener:
+            assert await listener.next() is not None
+            if settings.database_url:
+                await end_connections(settings.database_url)
+            await asyncio.sleep(0.1)
+            admin = here.as_user("boss", "admin")
+            for _ in range(50):  # a connection of the pool that was lost is noticed by the request that gets it
+                if (await admin.call("PATCH", f"/api/admin/orders/{order_id}", json={"status": "paid"})).status == 200:
+                    break
+            event = await listener.next()
+            assert event is not None
+            assert event["status"] == "paid"
 
     async def test_a_change_at_one_is_heard_at_the_other(self, replicas: list[Api]) -> None:
         here, there = replicas
