@@ -16,6 +16,8 @@ References = Mapping[Any, dict[str, Any]]  # a model's schema: a `$ref`
 
 REF = "#/components/schemas/{model}"
 PATH_PARAMETER = re.compile(r"{([a-z_]+)(?::[^{}]+(?:{[^{}]*}[^{}]*)*)?}")
+# What the gateway passes on in one segment of a path (a dot is fine too, but not two of them, nor one alone).
+SEGMENT = r"^[^\x00-\x1f\x7f-\x9f./\\;%]+$"
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "error", "code", "request_id"],
@@ -50,11 +52,10 @@ def _models(routes: Iterable[Route]) -> list[type[BaseModel]]:
     return list(found)
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    return {
-        "description": HTTPStatus(status).phrase,
-        "content": {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}},
-    }
+def _refusal(status: int, other_types: Iterable[str]) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": REF.format(model="Problem")}}}
+    content |= {kind: {"schema": {"type": "string"}} for kind in other_types}
+    return {"description": HTTPStatus(status).phrase, "content": content}
 
 
 def _answer(answer: Answer, references: References) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _body(route: Route, schemas: dict[str, Any], references: References) -> dict
 
 def _parameters(route: Route, schemas: dict[str, Any], references: References) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": SEGMENT}}
         for name in PATH_PARAMETER.findall(route.path)
     ]
     if route.query is not None:
@@ -116,7 +117,7 @@ def _operation(route: Route, tag: str, schemas: dict[str, Any], references: Refe
     operation: dict[str, Any] = {
         "tags": [tag],
         "summary": route.summary,
-        "responses": {str(status): _refusal(status) for status in sorted(statuses - set(answers))}
+        "responses": {str(status): _refusal(status, route.refusal_types) for status in sorted(statuses - set(answers))}
         | {str(status): _answer(answer, references) for status, answer in answers.items()},
     }
     if route.access is not Access.PUBLIC:

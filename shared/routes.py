@@ -56,6 +56,7 @@ class Route:
     form_too: bool = False  # the JSON body is also taken as application/x-www-form-urlencoded
     answers: Mapping[int, Answer] = field(default_factory=dict)
     refusals: tuple[int, ...] = ()
+    refusal_types: tuple[str, ...] = ()  # content types of refusals, beside problem+json
 
 
 @dataclass(frozen=True, slots=True)

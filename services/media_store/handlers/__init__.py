@@ -117,6 +117,7 @@ ROUTES = (
         body=FormBody(files={"file": 1}),
         answers={204: Answer("Kept", content_type="")},
         refusals=(403,),
+        refusal_types=("application/xml",),
     ),
     Route(
         method="GET",
