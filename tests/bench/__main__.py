@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from tests.bench import memory, report
+from tests.bench import growth, memory, report, thumbnails
 from tests.bench.comparisons import COMPARISONS, Bench
 from tests.bench.load import WrongAnswer
-from tests.bench.machine import TOOLS, description, missing_tools, versions
+from tests.bench.machine import DATA, TOOLS, description, missing_tools, versions
+from tests.bench.plot import plot
 from tests.plugins.processes import ServerDidNotStart
 
 RESULTS = TOOLS / "results.json"
@@ -46,7 +47,26 @@ def _stack(results: dict[str, Any]) -> None:
     results["installed"] = memory.installed_mib()
 
 
-EXTRAS: dict[str, Callable[[dict[str, Any]], None]] = {"memory": _memory, "stack": _stack}
+def _growth(results: dict[str, Any]) -> None:
+    taken = growth.measure()
+    picture = report.PAGE.parent / "performance" / "growth.svg"
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_text(plot(taken, x_title="how many there are", y_title="milliseconds for one call"))
+    results["plots"] = {"One call over the number of images, orders or sessions there are": picture.name}
+    results["growing"] = taken
+
+
+def _thumbnails(results: dict[str, Any]) -> None:
+    results["thumbnail"] = thumbnails.measure()
+
+
+EXTRAS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "memory": _memory,
+    "stack": _stack,
+    "growth": _growth,
+    "thumbnails": _thumbnails,
+}
+NOT_QUICK = {"growth"}
 
 
 def _compare(name: str, bench: Bench, results: dict[str, Any]) -> None:
@@ -86,7 +106,7 @@ def main() -> int:
     results["failures"] = {}
     wrong = 0
     started = time.monotonic()
-    for name in arguments.only or [*COMPARISONS, *EXTRAS]:
+    for name in arguments.only or [part for part in (*COMPARISONS, *EXTRAS) if not (quick and part in NOT_QUICK)]:
         _say(f"{name} …")
         try:
             if name in EXTRAS:
@@ -101,7 +121,7 @@ def main() -> int:
             results["failures"][name] = str(error)
             wrong += 1
             _say(f"  WRONG: {error}")
-    shutil.rmtree(TOOLS / "data", ignore_errors=True)
+    shutil.rmtree(DATA, ignore_errors=True)
     _say(f"\nmeasured in {time.monotonic() - started:.0f} s\n\n" + "\n".join(report.verdicts(results)))
     if not quick:
         RESULTS.write_text(json.dumps(results))

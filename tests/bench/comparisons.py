@@ -16,7 +16,7 @@ from redis import Redis
 from tests.bench import servers
 from tests.bench.bodies import FORM_TYPE, SIZES, form, form_file, photo
 from tests.bench.load import Run, Side, alternate, ask, require
-from tests.bench.machine import BOTH_CORES, LOAD_CORE, TOOLS
+from tests.bench.machine import BOTH_CORES, DATA, LOAD_CORE, TOOLS
 from tests.bench.servers import Server
 
 UPLOAD = "/api/temp-image-upload"
@@ -43,7 +43,7 @@ class Bench:
 
 @contextmanager
 def _data() -> Iterator[Path]:
-    folder = TOOLS / "data" / uuid.uuid4().hex
+    folder = DATA / uuid.uuid4().hex
     folder.mkdir(parents=True)
     yield folder
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".bench"
+DATA = Path(os.environ.get("BENCH_DATA", TOOLS / "data"))
 PYTHON = TOOLS / "venv" / "bin" / "python"
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))

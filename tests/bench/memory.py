@@ -17,7 +17,7 @@ from tests.bench import servers
 from tests.bench.bodies import FORM_TYPE, form, photo
 from tests.bench.comparisons import UPLOAD
 from tests.bench.load import ask, require
-from tests.bench.machine import BOTH_CORES, ROOT, TOOLS, forget_peak, memory_kib, session
+from tests.bench.machine import BOTH_CORES, DATA, ROOT, forget_peak, memory_kib, session
 from tests.bench.servers import Server
 from tests.plugins.stack import MODULES, running_stack
 
@@ -65,9 +65,7 @@ def _peak_growth_mib(port: int, pid: int) -> float:
 def growth() -> dict[str, float]:
     """Return by how many MiB the resident memory of each peaks above what it was before 64 uploads at once."""
     with ExitStack() as stack:
-        ours = stack.enter_context(
-            servers.keepsake(TOOLS / "data" / uuid.uuid4().hex, "temp-image", "gateway", cores=BOTH_CORES)
-        )
+        ours = stack.enter_context(servers.keepsake(DATA / uuid.uuid4().hex, "temp-image", "gateway", cores=BOTH_CORES))
         fastapi = stack.enter_context(servers.uvicorn("fastapi_memory", cores=BOTH_CORES))
         measured: dict[str, tuple[int, Server]] = {
             "temp-image": (ours["temp-image"].port, ours["temp-image"]),
@@ -92,7 +90,7 @@ def _healthy(port: int) -> bool:
 
 def of_stack() -> tuple[float, dict[str, float]]:
     """Start the whole stack; return the seconds until all of it is healthy, and the MiB each process holds 2 s later."""
-    folder = TOOLS / "data" / uuid.uuid4().hex
+    folder = DATA / uuid.uuid4().hex
     folder.mkdir(parents=True)
     started = time.monotonic()
     try:

@@ -125,6 +125,15 @@ def _tables(results: Mapping[str, Any], notes: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def _growing(taken: Mapping[str, Mapping[str, float]]) -> list[str]:
+    counts = list(next(iter(taken.values())))
+    return [
+        f"| median milliseconds of | {' | '.join(f'{int(count):,}' for count in counts)} |",
+        f"|---|{'---|' * len(counts)}",
+        *(f"| {name} | {' | '.join(f'{line[count]:.1f}' for count in counts)} |" for name, line in taken.items()),
+    ]
+
+
 def _others(results: Mapping[str, Any]) -> float:
     comparisons = results.get("comparisons", {}).values()
     used = [
@@ -158,6 +167,8 @@ def page(results: Mapping[str, Any]) -> str:
         "Answers a second, median ± spread · CPU for each.",
         *_tables(results, notes),
     ]
+    if growing := results.get("growing"):
+        lines += ["", "### Cost over size", "", *_growing(growing)]
     for title, picture in results.get("plots", {}).items():
         lines += ["", f"### {title}", "", f"![{title}](performance/{picture})"]
     failures = results.get("failures", {})
