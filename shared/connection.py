@@ -128,7 +128,7 @@ class Connection(web.RequestHandler):
         """Note that an answer was sent, and close after the last; `shared.app` calls this."""
         last = self.closes_after_answer
         self._unanswered -= 1
-        self._answering = False
+        self._answering = self._half_open = False
         if last:
             self.close()
 
