@@ -9,7 +9,6 @@ import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -104,41 +103,49 @@ async def _stream(
 
 
 async def _send_file(request: web.Request, path: Path, response: web.StreamResponse, start: int) -> web.StreamResponse:
+    """Send a small part in one write with its head, for which sendfile costs more; a larger one by sendfile."""
     length = response.content_length or 0
     loop = asyncio.get_running_loop()
-    opened = await loop.run_in_executor(None, partial(_open, path, start, length))
-    if isinstance(opened, bytes):
-        # Head and body in one write, from one trip to a thread: for small files cheaper than sendfile.
-        return web.Response(status=response.status, headers=response.headers, body=opened)
-    try:
+    with ExitStack() as opened:
+        file = _open(path, opened)
+        if length <= IN_ONE_WRITE_BYTES:
+            data: bytes | bytearray | None = _read_cached(file, start, length)
+            if data is None:
+                data = await loop.run_in_executor(None, os.pread, file.fileno(), length, start)
+            if len(data) != length:
+                raise DependencyDown("storage")
+            return web.Response(status=response.status, headers=response.headers, body=data)
         await response.prepare(request)
         if request.transport is None:
             raise ConnectionResetError
-        if await loop.sendfile(request.transport, opened, start, length) != length:
+        if await loop.sendfile(request.transport, file, start, length) != length:
             request.transport.abort()  # shorter than its row says: nothing else tells the client
             raise ConnectionResetError
-    finally:
-        opened.close()
     await response.write_eof()
     return response
 
 
-def _open(path: Path, start: int, length: int) -> bytes | FileIO:
-    """Open the file, or read the part of it where that is small. Blocking."""
-    with ExitStack() as on_error:
-        try:
-            file = FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ImageNotFound from error
-        except OSError as error:
-            raise storage_error(error) from error
-        on_error.enter_context(file)
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ImageNotFound
-        if length > IN_ONE_WRITE_BYTES:
-            on_error.pop_all()
-            return file
-        data = os.pread(file.fileno(), length, start)
-        if len(data) != length:
-            raise DependencyDown("storage")
-        return data
+def _open(path: Path, opened: ExitStack) -> FileIO:
+    """Open a file until `opened` closes it: a look into the kernel's caches, where a trip to a thread costs ten times that."""
+    try:
+        file = opened.enter_context(FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)))
+        is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageNotFound from error
+    except OSError as error:
+        raise storage_error(error) from error
+    if not is_file:
+        raise ImageNotFound
+    return file
+
+
+def _read_cached(file: FileIO, start: int, length: int) -> bytes | bytearray | None:
+    """Read what the kernel holds in memory; None where it would have to wait for the disk, or cannot tell (preadv2(2))."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return None
+    buffer = bytearray(length)
+    try:
+        read = os.preadv(file.fileno(), [buffer], start, os.RWF_NOWAIT)
+    except OSError:
+        return None
+    return buffer if read == length else None

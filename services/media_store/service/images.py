@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from services.media_store.ports import Images
 from services.media_store.service.intake import CheckedImage, Intake
 from services.media_store.service.recent import RecentImages
 from shared.blobs import BlobStore
+from shared.errors import StorageFull
 from shared.tokens import Principal
 from shared.uploads import UploadedFile
 
@@ -172,7 +174,8 @@ class ImageService:
         the sweep, takes up where it broke off.
         """
         self._recent.forget(image)
-        await self._images.begin_deletion(image.id, self._clock())
+        with suppress(StorageFull):  # no room for the mark: the bytes make some
+            await self._images.begin_deletion(image.id, self._clock())
         if image.source_key is not None:
             await self.delete_bytes(image.source_key)
         await self.delete_bytes(image.key)

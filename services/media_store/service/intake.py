@@ -26,8 +26,9 @@ from shared.log import get_logger
 from shared.uploads import SpoolSink
 from shared.uploads.sinks import SPOOL_PREFIX, storage_error
 
+READ_AT_ONCE = 4  # each maps a whole image into memory for a moment
 UNDO_WAIT_S = 5.0
-UNDO_WAIT_WHEN_DOWN_S = 0.1  # the answer is due within 3 s, and most of that is gone
+UNDO_WAIT_WHEN_DOWN_S = 0.3  # the answer is due within 3 s, and most of that may be gone
 UNDO_AT_STOP_S = 3.0
 
 ResultT = TypeVar("ResultT")
@@ -52,6 +53,7 @@ class Intake:
         self._workers = workers
         self._limits = limits
         self._strip = strip
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
         self._undoing: set[asyncio.Task[None]] = set()
 
     def open_sink(self) -> SpoolSink:
@@ -66,7 +68,8 @@ class Intake:
         """
         target = new_spool_path(self._blobs.spool) if self._strip else None
         with ExitStack() as made:
-            checked = await _to_its_end(partial(_prepare, source, target, declared_type, self._limits, made))
+            async with self._reading:
+                checked = await _to_its_end(partial(_prepare, source, target, declared_type, self._limits, made))
             await self._workers.check(checked.path, self._limits)
             yield checked
 
@@ -76,8 +79,11 @@ class Intake:
         key = await self._place(image, keys)
         try:
             yield key
-        except BaseException as error:
-            await self._undo(key, error)
+        except DependencyDown:
+            await self._undo(key, UNDO_WAIT_WHEN_DOWN_S)
+            raise
+        except BaseException:
+            await self._undo(key, UNDO_WAIT_S)
             raise
 
     async def close(self) -> None:
@@ -94,18 +100,21 @@ class Intake:
                 )
             except ObjectExists:
                 continue
-            except BaseException as error:
-                await self._undo(key, error)
+            except DependencyDown:  # the store itself
+                await self._undo(key, 0.0)
+                raise
+            except BaseException:
+                await self._undo(key, UNDO_WAIT_S)
                 raise
             return key
         raise ObjectExists
 
-    async def _undo(self, key: str, error: BaseException) -> None:
-        """Delete what a failed call may have stored; it goes on by itself where the call is cancelled or must answer."""
+    async def _undo(self, key: str, wait_s: float) -> None:
+        """Delete what a failed call may have stored; after `wait_s`, or where the call is cancelled, it goes on by itself."""
         task = asyncio.create_task(self._delete(key))
         self._undoing.add(task)
         task.add_done_callback(self._undoing.discard)
-        await asyncio.wait([task], timeout=UNDO_WAIT_WHEN_DOWN_S if isinstance(error, DependencyDown) else UNDO_WAIT_S)
+        await asyncio.wait([task], timeout=wait_s)
 
     async def _delete(self, key: str) -> None:
         try:

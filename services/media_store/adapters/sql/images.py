@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +31,12 @@ from shared.tokens import Principal
 WRITERS = 8
 TURN_S = 5.0
 LIVE = IMAGES.c.deleted_at.is_(None)
-COLUMNS = tuple(IMAGES.c[field.name] for field in fields(StoredImage))
+NAMES = tuple(field.name for field in fields(StoredImage))
+COLUMNS = tuple(IMAGES.c[name] for name in NAMES)
+
+
+def _row(image: StoredImage) -> dict[str, Any]:
+    return {name: getattr(image, name) for name in NAMES}
 
 
 def _image(row: sa.Row[Any]) -> StoredImage:
@@ -63,7 +68,7 @@ class SqlImages:
         """Insert it."""
         try:
             async with self._write() as connection:
-                await connection.execute(sa.insert(IMAGES), asdict(image))
+                await connection.execute(sa.insert(IMAGES), _row(image))
         except IntegrityError as error:
             if is_unique_violation(error, "media_images_source") or is_unique_violation(error, "source_key"):
                 raise AlreadyPromoted from None
@@ -79,7 +84,7 @@ class SqlImages:
                 await connection.execute(claim.values(owner=uploader.user_id))
             if image.is_primary:
                 await _clear_primary(connection, image.username)
-            await connection.execute(sa.insert(IMAGES), asdict(image))
+            await connection.execute(sa.insert(IMAGES), _row(image))
 
     async def get(self, image_id: str, *, marked: bool = False) -> StoredImage | None:
         """Look the id up."""
