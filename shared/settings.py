@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SHORTEST_PRODUCTION_SECRET = 32
 DEFAULT_SECRET_WORDS = ("change-me", "changeme", "your-secret-key", "secret", "development")
+
+ORIGIN = re.compile(r"https?://[^/?#@\s]+")  # RFC 6454: a scheme and a host, no path
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -77,7 +80,10 @@ class ServerSettings(SettingsPart):
                 raise ValueError(f"{name.upper()} must begin with http:// or https://")
             object.__setattr__(self, name, url)
         if not self.cors_origins:
-            object.__setattr__(self, "cors_origins", (self.frontend_url,))
+            shop = urlsplit(self.frontend_url)
+            object.__setattr__(self, "cors_origins", (f"{shop.scheme}://{shop.netloc}",))
+        if any(origin != "*" and not ORIGIN.fullmatch(origin) for origin in self.cors_origins):
+            raise ValueError("CORS_ORIGINS must be origins such as https://shop.example, separated by commas, or *")
         if self.environment == "production":
             if "*" in self.cors_origins:
                 raise ValueError("CORS_ORIGINS must not be * in production")
@@ -103,10 +109,13 @@ class TokenSettings(ServerSettings):
     jwt_issuer: str = "keepsake"
     jwt_audience: str = "keepsake"
     internal_secret: str = Field("", repr=False)
-    auth_service_url: Words = ("http://localhost:8000",)
+    auth_verify_port: Port = 8000
+    auth_service_url: Words = ()  # empty: on this machine, at auth-verify's port
 
     @model_validator(mode="after")
     def _check_secrets(self) -> Self:
+        if not self.auth_service_url:
+            object.__setattr__(self, "auth_service_url", (f"http://localhost:{self.auth_verify_port}",))
         if self.jwt_algorithm == "HS256":
             _require_strong("JWT_SECRET_KEY", self.jwt_secret_key, self.environment)
         _require_strong("INTERNAL_SECRET", self.internal_secret, self.environment)
@@ -210,9 +219,13 @@ SettingsT = TypeVar("SettingsT", bound=SettingsPart)
 def _name_of(model: type[SettingsPart], location: tuple[int | str, ...]) -> str:
     if not location:
         return ""
-    field: FieldInfo | None = model.model_fields.get(str(location[0]))
-    alias = field.validation_alias if field else None
-    return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias or location[0]).upper()
+    named = str(location[0])  # the field's name, or the first of its aliases
+    aliases = [found.validation_alias for found in model.model_fields.values()]
+    for alias in aliases:
+        if isinstance(alias, AliasChoices) and named in alias.choices:  # nothing says which of them was set
+            return " or ".join(str(choice) for choice in reversed(alias.choices))
+    known = model.model_fields.get(named)
+    return str((known and known.validation_alias) or named).upper()
 
 
 def explain(model: type[SettingsPart], error: ValidationError) -> str:

@@ -137,7 +137,7 @@ class TokenVerifier:
         audiences = audience if isinstance(audience, list) else [audience]
         issuer_fits = claims.get("iss") == self._issuer or ("iss" not in claims and not strict)
         audience_fits = self._audience in audiences or ("aud" not in claims and not strict)
-        username = claims.get("username", subject)
+        username = claims.get("username", subject) or subject
         sid = claims.get("sid")
         roles = claims.get("roles", [])
         if not (
