@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from services.checkout.handlers import (
     VERIFY_EVENT,
 )
 from services.checkout.ports import Events, Moves, Orders, Payments, Refunds, Sessions, TempImages, Vault
+from services.checkout.schemas import SessionRequest, request_of
 from services.checkout.service import (
     CheckoutService,
     Opening,
@@ -152,8 +154,11 @@ async def reconcile(settings: CheckoutSettings, tell: Callable[[str], None]) -> 
 
 def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now) -> web.Application:
     """Build the app. Raises CatalogueInvalid."""
-    app = base_app(INFO, settings, ROUTES)
-    app[CATALOGUE] = read_catalogue(settings.catalogue_file)
+    catalogue = read_catalogue(settings.catalogue_file)
+    request = request_of(catalogue)
+    routes = (replace(route, body=request) if route.body is SessionRequest else route for route in ROUTES)
+    app = base_app(INFO, settings, routes)
+    app[CATALOGUE] = catalogue
     app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
     app[PUBLISHABLE_KEY] = settings.stripe_publishable_key
     app[PUBLIC_URL] = settings.public_url

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-from services.checkout.model.catalogue import DEFAULT_CURRENCY
+from services.checkout.model.catalogue import DEFAULT_CURRENCY, Catalogue, Purpose
 from shared.errors import FieldError, NotAllowedValue
-from shared.parsing import PlainText, QueryModel, WireModel
+from shared.parsing import Matching, QueryModel, WireModel
 
+SESSION_ID_SCHEMA = "^cs_(test|live)_[A-Za-z0-9]{1,200}$"
 PRICES = frozenset({"price", "unit_amount", "amount", "price_data", "return_url"})
+
+
+def _whole(value: Any) -> Any:
+    """Take `9.0` for 9, as JSON Schema does: some clients know one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
+def _given(name: str) -> dict[str, Any]:
+    """Return the JSON schema of objects that say something else than null about `name`."""
+    return {"required": [name], "properties": {name: {"type": "string"}}}
+
+
+def _describe_request(schema: dict[str, Any]) -> None:
+    """Add what the fields' types do not say: no prices, and either an order or what is made from an image."""
+    schema["properties"] |= dict.fromkeys(sorted(PRICES), False)
+    schema["not"] = {"allOf": [_given("order_id"), {"anyOf": [_given("imageId"), _given("sku")]}]}
 
 
 class SessionRequest(WireModel):
     """What a shop asks for; prices and addresses are ours to say."""
 
+    model_config = ConfigDict(json_schema_extra=_describe_request)
+
     imageId: str | None = None  # noqa: N815 - the wire's own name
     sku: str | None = None
-    quantity: int = 1
+    quantity: Whole = 1
     currency: str = DEFAULT_CURRENCY
     order_id: str | None = None
 
@@ -41,7 +63,7 @@ class SessionAnswer(WireModel):
 class StatusQuery(QueryModel):
     """Which session."""
 
-    session_id: str
+    session_id: Annotated[str, Field(json_schema_extra={"pattern": SESSION_ID_SCHEMA})]  # malformed is a 400, not a 422
 
 
 class ImageAnswer(WireModel):
@@ -63,13 +85,23 @@ class StatusAnswer(WireModel):
     image: ImageAnswer | None
 
 
+def _describe_refund(schema: dict[str, Any]) -> None:
+    """Say that it is a session's or an order's."""
+    schema["oneOf"] = [_given("session_id"), _given("order_id")]
+    schema["properties"]["amount"] = {"type": "integer", "minimum": 1}
+
+
 class RefundRequest(WireModel):
     """What to give back; `amount` in minor units, all that is left where there is none."""
 
+    model_config = ConfigDict(json_schema_extra=_describe_refund)
+
     session_id: str | None = None
     order_id: str | None = None
-    amount: Annotated[int, Field(ge=1)] | None = None
-    reason: Annotated[PlainText, Field(max_length=500)] | None = None
+    amount: Annotated[Whole, Field(ge=1)] | None = None
+    reason: Annotated[str, Field(max_length=500), Matching(r"[^\x00]*", "must not contain a NUL character")] | None = (
+        None
+    )
 
 
 class RefundAnswer(WireModel):
@@ -100,3 +132,18 @@ def refuse_prices(value: Any) -> None:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
+
+
+def request_of(catalogue: Catalogue) -> type[SessionRequest]:
+    """Return the request's model with what OpenAPI says of it: the products and currencies that there are."""
+    products = [product for product in catalogue.products.values() if product.purpose is Purpose.IMAGE]
+    currencies: list[Any] = sorted({currency for product in catalogue.products.values() for currency in product.prices})
+    most = max(product.max_quantity for product in catalogue.products.values())
+    skus: list[Any] = [*(product.sku for product in products), None]
+    return create_model(
+        "SessionRequest",
+        __base__=SessionRequest,
+        sku=Annotated[str | None, Field(None, json_schema_extra={"enum": skus})],
+        quantity=Annotated[Whole, Field(1, json_schema_extra={"minimum": 1, "maximum": most})],
+        currency=Annotated[str, Field(DEFAULT_CURRENCY, json_schema_extra={"enum": currencies})],
+    )
