@@ -17,7 +17,7 @@ References = Mapping[Any, dict[str, Any]]  # a model's schema: a `$ref`
 REF = "#/components/schemas/{model}"
 PATH_PARAMETER = re.compile(r"{([a-z_]+)(?::[^{}]+(?:{[^{}]*}[^{}]*)*)?}")
 # What the gateway passes on in one segment of a path (a dot is fine too, but not two of them, nor one alone).
-SEGMENT = r"^[^\x00-\x1f\x7f-\x9f./\\;%]+$"
+SEGMENT = r"^[^\x00-\x1f\x7f./\\;%]+$"
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "error", "code", "request_id"],
@@ -62,6 +62,8 @@ def _answer(answer: Answer, references: References) -> dict[str, Any]:
     described: dict[str, Any] = {"description": answer.description}
     if answer.model is not None:
         described["content"] = {answer.content_type: {"schema": references[answer.model]}}
+    elif answer.content_type == "text/event-stream":
+        described["content"] = {answer.content_type: {}}  # a schema would be each event's, not the stream's
     elif answer.content_type != "application/json":
         described["content"] = {answer.content_type: {"schema": {"type": "string", "format": "binary"}}}
     return described

@@ -12,7 +12,7 @@ from shared.parsing import QueryModel, WireModel
 class RetrieveQuery(QueryModel):
     """Which image to retrieve."""
 
-    image_id: str = Field(alias="imageId", description="What the upload answered")
+    image_id: str = Field(alias="imageId", description="What the upload answered", json_schema_extra={"minLength": 1})
 
 
 class Uploaded(WireModel):
