@@ -26,7 +26,9 @@ class StoreForm(QueryModel):
 
     # What is refused with another status than 422 is described here and refused by the model.
     purpose: str = Field(
-        "original", description="`original` or `processed_<effect>`", json_schema_extra={"maxLength": MAX_PURPOSE}
+        "original",
+        description="`original` or `processed_<effect>`",
+        json_schema_extra={"maxLength": MAX_PURPOSE, "pattern": "^(|original|processed_.+)$"},
     )
     session_id: str = Field("", max_length=MAX_SESSION_ID)
     effect: str = ""
@@ -48,7 +50,12 @@ class Stored(WireModel):
 class UserImageForm(QueryModel):
     """What comes with a user's image."""
 
-    username: str = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_USERNAME})
+    username: str = Field(
+        json_schema_extra={
+            "maxLength": MAX_USERNAME,
+            "pattern": r"^[^.\x00-\x1f\x7f-\x9f/\\;%][^\x00-\x1f\x7f-\x9f/\\;%]*$",
+        }
+    )
     image_type: str = Field(description=f"One of {', '.join(ImageType)}", json_schema_extra={"enum": list(ImageType)})
     is_primary: str = Field("false", description="`true` in any case of letters; anything else is false")
     caption: str = Field("", max_length=MAX_CAPTION)
@@ -97,7 +104,9 @@ class ListQuery(QueryModel):
     """Which of a user's images; without a limit all."""
 
     limit: Annotated[int | None, Field(ge=1, le=100)] = None
-    cursor: PlainText | None = Field(None, description="`next_cursor` of the page before")
+    cursor: PlainText | None = Field(
+        None, description="`next_cursor` of the page before", json_schema_extra={"pattern": "^[A-Za-z0-9_-]*$"}
+    )
     image_type: ImageType | None = None
 
 

@@ -24,7 +24,7 @@ from services.media_store.model import (
 from services.media_store.service.images import UserImage
 from shared.answers import NO_STORE, json_answer
 from shared.blobs import require_key
-from shared.errors import BadRequest
+from shared.errors import BadRequest, NotFound
 from shared.parsing import parse_mapping, parse_query
 from shared.tokens import identify, principal_of
 from shared.uploads import FileField, Form, read_form
@@ -87,8 +87,8 @@ async def list_user_images(request: web.Request) -> web.Response:
     """List a user's images."""
     username, query = request.match_info["username"], parse_query(request, schemas.ListQuery)
     after = parse_cursor(query.cursor) if query.cursor else None
-    if not is_username(username):  # nobody's
-        return _listing(schemas.UserImages(images=[], count=0))
+    if not is_username(username):
+        raise NotFound("Nobody can have this username.", "user_not_found")
     await require_reader(request, username)
     service, addresses, following = request.app[IMAGES], request.app[ADDRESSES], None
     if query.limit is None:
@@ -97,10 +97,7 @@ async def list_user_images(request: web.Request) -> web.Response:
         found, following = await service.page(username, image_type=query.image_type, after=after, limit=query.limit)
     images = [schemas.UserImage.of(image, addresses.of(image.key)) for image in found]
     cursor = following.cursor() if following else None
-    return _listing(schemas.UserImages(images=images, count=len(images), next_cursor=cursor))
-
-
-def _listing(answer: schemas.UserImages) -> web.Response:
+    answer = schemas.UserImages(images=images, count=len(images), next_cursor=cursor)
     return web.Response(
         body=answer.model_dump_json(exclude_none=True).encode(),
         headers={"Content-Type": "application/json; charset=utf-8", **NO_STORE},

@@ -86,7 +86,7 @@ async def receive_upload(request: web.Request) -> web.StreamResponse:
     try:
         return await _receive(request)
     except S3Error as error:
-        return await _refuse(request, error)
+        return await _refuse(request, error, {hdrs.ALLOW: ""} if error.status == 405 else None)
     except KeepsakeError as error:
         status, code = S3_CODES.get(error.status, (error.status, "InternalError"))
         return await _refuse(request, S3Error(status, code, error.sentence), error.headers)

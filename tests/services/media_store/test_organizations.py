@@ -173,6 +173,7 @@ async def test_fields_behind_the_file_do_not_count(local: Store) -> None:
 async def test_in_front_of_s3_our_own_form_is_not_taken(s3_store: Store) -> None:
     answer = await s3_store.call("POST", "/media/", data=b"")
     assert (answer.status, code_of(answer)) == (405, "MethodNotAllowed")
+    assert "Allow" in answer.headers
 
 
 async def test_the_bucket_takes_a_put_of_exactly_what_was_signed(s3_store: Store) -> None:
@@ -280,3 +281,12 @@ async def test_public_addresses_are_the_cdns_where_there_is_one(r2_settings: Med
         put = (await store.sign(method="PUT", size=9)).json
         assert put["method"] == "PUT"
         assert put["url"].startswith(f"{r2_settings.s3_endpoint_url}/{r2_settings.r2_bucket_name}/temp/")
+
+
+async def test_an_admin_deletes_a_temporary_upload_with_its_renditions(store: Store) -> None:
+    signed = await store.send_temporary(pictures.jpeg())
+    await store.call("GET", signed["public_url"] + "?w=160")
+    for status in (200, 404):
+        answer = await store.call("DELETE", signed["public_url"], headers=bearer(admin=True))
+        assert answer.status == status
+    assert await store.everything() == ([], [], [])
