@@ -22,6 +22,14 @@ def _whole(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole)]
 
 
+def _image_id(value: Any) -> Any:
+    """Take what is no text for an id that is malformed: there is no image of that name, and the answer is the same."""
+    return value if value is None or isinstance(value, str) else ""
+
+
+ImageId = Annotated[str | None, BeforeValidator(_image_id)]
+
+
 def _given(name: str) -> dict[str, Any]:
     """Return the JSON schema of objects that say something else than null about `name`."""
     return {"required": [name], "properties": {name: {"type": "string"}}}
@@ -38,7 +46,7 @@ class SessionRequest(WireModel):
 
     model_config = ConfigDict(json_schema_extra=_describe_request)
 
-    imageId: str | None = None  # noqa: N815 - the wire's own name
+    imageId: ImageId = None  # noqa: N815 - the wire's own name
     sku: str | None = None
     quantity: Whole = 1
     currency: str = DEFAULT_CURRENCY

@@ -46,7 +46,7 @@ class Catalogue:
 
     def choose(self, *, sku: str | None, quantity: int, currency: str, for_order: bool) -> Cart:
         """Return the cart, or raise NotAllowedValue for what is not sold like that."""
-        product = self.products.get(sku or self._default_sku(for_order=for_order))
+        product = self.products.get(self._default_sku(for_order=for_order) if sku is None else sku)
         if product is None or (product.purpose is Purpose.ORDER) is not for_order:
             raise _refusal("sku", "there is no such product", "unknown_sku")
         if not 1 <= quantity <= product.max_quantity:
