@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
+import jwt
 import pytest
 
 from tests import pictures
@@ -175,3 +179,68 @@ async def test_the_same_key_gives_the_first_answer(buyer: Buyer) -> None:
     assert await buyer.open({}, headers=key) == first
     status, body = await buyer.open({"quantity": 2}, headers=key)
     assert (status, body["code"]) == (422, "idempotency_key_reused")
+
+
+def bearer(stack: Stack, user: str, *, admin: bool = False) -> dict[str, str]:
+    claims = {"sub": user, "username": user, "iss": "keepsake", "aud": "keepsake", "exp": int(time.time()) + 600}
+    signed = jwt.encode({**claims, "roles": ["admin"] if admin else []}, stack.settings["JWT_SECRET_KEY"], "HS256")
+    return {"Authorization": f"Bearer {signed}"}
+
+
+async def make_order(buyer: Buyer, owner: dict[str, str]) -> str:
+    form = aiohttp.FormData()
+    form.add_field("files", IMAGE, filename="pet.png", content_type="image/png")
+    answer, body = await buyer.call("planter-orders", "POST", "/api/images/upload", data=form, headers=owner)
+    assert answer.status == 200
+    return str(body["order_id"])
+
+
+async def order_is(buyer: Buyer, owner: dict[str, str], order_id: str, status: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            _, body = await buyer.call("planter-orders", "GET", f"/api/images/orders/{order_id}", headers=owner)
+            if body["order"]["status"] == status:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_an_order_is_paid_and_refunded(buyer: Buyer, stack: Stack) -> None:
+    owner, admin = bearer(stack, f"owner-{uuid4().hex}"), bearer(stack, "boss", admin=True)
+    order_id = await make_order(buyer, owner)
+    assert (await buyer.open({"order_id": order_id}))[0] == 401
+    assert (await buyer.open({"order_id": order_id}, headers=bearer(stack, "stranger")))[0] == 404
+    status, opened = await buyer.open({"order_id": order_id}, headers=owner)
+    assert status == 200
+    await order_is(buyer, owner, order_id, "awaiting_payment")
+    assert (await buyer.open({"order_id": order_id}, headers=owner))[1]["session_id"] == opened["session_id"]
+    await buyer.pay(opened["session_id"])
+    await order_is(buyer, owner, order_id, "paid")
+    assert (await buyer.status(opened["session_id"]))[0] == 404
+    query = {"session_id": opened["session_id"]}
+    answer, seen = await buyer.call("checkout", "GET", STATUS, params=query, headers=owner)
+    assert (answer.status, seen["order_id"], seen["metadata"]) == (200, order_id, {"order_id": order_id})
+    assert (seen["amount_total"], seen["payment_status"], seen["image"]) == (4900, "paid", None)
+    answer, _ = await buyer.call("planter-orders", "DELETE", f"/api/images/orders/{order_id}", headers=owner)
+    assert answer.status == 409
+    refund = {"order_id": order_id}
+    answer, _ = await buyer.call("checkout", "POST", "/api/checkout/refunds", json=refund, headers=owner)
+    assert answer.status == 403
+    answer, made = await buyer.call("checkout", "POST", "/api/checkout/refunds", json=refund, headers=admin)
+    assert (answer.status, made["amount"], made["currency"], made["session_id"]) == (
+        200,
+        4900,
+        "usd",
+        opened["session_id"],
+    )
+    await order_is(buyer, owner, order_id, "refunded")
+
+
+async def test_deleting_an_order_closes_its_session(buyer: Buyer, stack: Stack, http: aiohttp.ClientSession) -> None:
+    owner = bearer(stack, f"owner-{uuid4().hex}")
+    order_id = await make_order(buyer, owner)
+    _, opened = await buyer.open({"order_id": order_id}, headers=owner)
+    answer, _ = await buyer.call("planter-orders", "DELETE", f"/api/images/orders/{order_id}", headers=owner)
+    assert answer.status == 200
+    url = f"{stack.url('stripe-sandbox')}/pay/{opened['session_id']}"
+    async with http.post(url, data={"action": "pay"}, allow_redirects=False) as page:
+        assert page.status == 410
