@@ -143,7 +143,9 @@ class Connection(web.RequestHandler):
         if end < 0 and not held:
             head += data[at:]
         if (end if end >= 0 else len(head)) > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(f"The request's headers are over {MAX_HEAD_BYTES // 1024} KiB."), bytes(head) or data[at:])
+            self._refuse(
+                HeadTooLarge(f"The request's headers are over {MAX_HEAD_BYTES // 1024} KiB."), bytes(head) or data[at:]
+            )
             return len(data)
         if end < 0:
             if head and self._head_timer is None:

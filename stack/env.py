@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
-GENERATED = {
+GENERATED: dict[str, Callable[[], str]] = {
     "JWT_SECRET_KEY": lambda: secrets.token_urlsafe(48),
     "INTERNAL_SECRET": lambda: secrets.token_urlsafe(48),
     "STRIPE_WEBHOOK_SECRET": lambda: f"whsec_{secrets.token_hex(24)}",
