@@ -16,8 +16,9 @@ References = Mapping[Any, dict[str, Any]]  # a model's schema: a `$ref`
 
 REF = "#/components/schemas/{model}"
 PATH_PARAMETER = re.compile(r"{([a-z_]+)(?::[^{}]+(?:{[^{}]*}[^{}]*)*)?}")
-# What the gateway passes on in one segment of a path (a dot is fine too, but not two of them, nor one alone).
-SEGMENT = r"^[^\x00-\x1f\x7f./\\;%]+$"
+# What the gateway passes on in one segment of a path: dots are fine, but not one alone, nor two in a row.
+PLAIN = r"[^\x00-\x1f\x7f./\\;%]+"
+SEGMENT = rf"^\.?{PLAIN}(\.{PLAIN})*\.?$"
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "error", "code", "request_id"],
