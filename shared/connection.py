@@ -14,11 +14,12 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod
 
 from shared.chunked import LAST_CHUNK, BrokenChunks, ChunkedBody, chunk
 from shared.errors import KeepsakeError
 from shared.problem import CONTENT_TYPE, problem_body
-from shared.request_head import malformed, read_head
+from shared.request_head import malformed, method_not_taken, read_head
 
 HEAD_TIMEOUT_S = 15.0
 MAX_HEAD_BYTES = 32 * 1024
@@ -53,7 +54,7 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         "_answering", "_body_left", "_chunks", "_deaf", "_half_open", "_head", "_head_timer", "_last", "_linger_left",
-        "_origins", "_unanswered", "peer",
+        "_origins", "_passed", "_unanswered", "peer",
     )  # fmt: skip
 
     def __init__(self, *args: Any, origins: frozenset[str] = frozenset(), **options: Any) -> None:
@@ -62,6 +63,7 @@ class Connection(web.RequestHandler):
         self._head = bytearray()
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_left = 0
+        self._passed = b""  # the head passed on last: a refusal of what follows it goes to the same page
         self._unanswered = 0  # heads passed on whose answer is still being made
         self._chunks: ChunkedBody | None = None
         self._answering = False  # the head of an answer is written
@@ -165,6 +167,7 @@ class Connection(web.RequestHandler):
         except KeepsakeError as error:
             self._refuse(error, data)
             return
+        self._passed = data
         self._unanswered += 1
         self._last = self._last or head.upgrade
         self._body_left = head.length
@@ -191,7 +194,8 @@ class Connection(web.RequestHandler):
         """Answer what never reached a handler; once a response has begun, only cutting the connection is honest."""
         del message  # it repeats what the client sent
         if not isinstance(exc, ConnectionError) and request.writer.output_size == 0:
-            self._answer_error(malformed() if status < HTTPStatus.INTERNAL_SERVER_ERROR else KeepsakeError(), b"")
+            error = KeepsakeError() if status >= HTTPStatus.INTERNAL_SERVER_ERROR else malformed()
+            self._answer_error(method_not_taken() if isinstance(exc, BadHttpMethod) else error, self._passed)
         raise ConnectionResetError from exc
 
     def _refuse(self, error: KeepsakeError, head: bytes = b"") -> None:
@@ -210,7 +214,7 @@ class Connection(web.RequestHandler):
         """End a request whose body breaks off in nonsense; whoever reads it sees a client that is gone."""
         self._deaf = True
         if self._unanswered == 1 and not self._answering:
-            self._answer_error(malformed(), b"")
+            self._answer_error(malformed(), self._passed)
         self.force_close()
 
     def _answer_error(self, error: KeepsakeError, head: bytes | bytearray) -> None:

@@ -45,6 +45,11 @@ def malformed() -> BadRequest:
     return BadRequest("The request is not readable as HTTP.", "malformed_request")
 
 
+def method_not_taken() -> MethodNotAllowed:
+    """Return the refusal of a method that no path takes."""
+    return MethodNotAllowed("This method is not taken here.", headers={"Allow": ALLOW})
+
+
 def read_head(data: bytes) -> RequestHead:
     """Judge a whole head, from its request line to its empty line.
 
@@ -54,7 +59,7 @@ def read_head(data: bytes) -> RequestHead:
     if match is None:
         raise VersionNotSupported("Use HTTP/1.1.") if OTHER_VERSION.match(data) else malformed()
     if match[1] == b"CONNECT":
-        raise MethodNotAllowed("This method is not taken here.", headers={"Allow": ALLOW})
+        raise method_not_taken()
     lowered = data.lower()
     hosts = HOST.findall(lowered)
     # RFC 9112 section 3.2: exactly one Host; HTTP/1.0 may do without.
