@@ -19,6 +19,7 @@ from gateway.settings import GatewaySettings
 from gateway.upstream.pool import Pool
 from shared.addresses import is_in
 from shared.app import base_app
+from shared.crowd import CROWD, Crowd
 from shared.errors import NotFound
 from shared.metrics import server_stats
 from shared.routes import Handler, Route, ServiceInfo
@@ -64,6 +65,7 @@ def create_app(settings: GatewaySettings) -> web.Application:
     app = base_app(INFO, settings, routes)
     app.middlewares.append(check_path)
     app[CLIENTS] = Clients(settings.trusted_proxies, settings.internal_secret)
+    app[CROWD] = Crowd(settings.trusted_proxies)
     app[HEALTH] = Health(pools)
     app[WHOLE_API] = WholeApi(INFO, settings.public_url, table, pools)
 

@@ -11,7 +11,7 @@ import asyncio
 import re
 import secrets
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod
@@ -43,6 +43,16 @@ class HeadTooLarge(KeepsakeError):
     default_code = "headers_too_large"
 
 
+class Doorkeeper(Protocol):
+    """Who counts connections (`shared.crowd`)."""
+
+    def enter(self, connection: Connection) -> bool:
+        """Let a connection in, or say False."""
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection."""
+
+
 class Connection(web.RequestHandler):
     """aiohttp's connection with a gate before its parser: a head is passed on whole and checked, or not at all.
 
@@ -53,12 +63,15 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_answering", "_body_left", "_chunks", "_deaf", "_half_open", "_head", "_head_timer", "_last", "_linger_left",
+        "_answering", "_body_left", "_chunks", "_crowd", "_deaf", "_half_open", "_head", "_head_timer", "_last", "_linger_left",
         "_origins", "_passed", "_unanswered", "peer",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, origins: frozenset[str] = frozenset(), **options: Any) -> None:
+    def __init__(
+        self, *args: Any, origins: frozenset[str] = frozenset(), crowd: Doorkeeper | None = None, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
+        self._crowd = crowd
         self._origins = origins
         self._head = bytearray()
         self._head_timer: asyncio.TimerHandle | None = None
@@ -79,10 +92,14 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
         self._start_head_timer()
+        if self._crowd is not None and not self._crowd.enter(self):
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the timer with the connection."""
         self._stop_head_timer()
+        if self._crowd is not None:
+            self._crowd.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -107,6 +124,11 @@ class Connection(web.RequestHandler):
                 at = end
             else:
                 at = self._gather(data, at)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way: none was sent yet, or the last one is answered."""
+        return self._unanswered <= 0
 
     def stay_half_open(self) -> None:
         """Keep the connection when the client has sent all it will: whether it got its answer is still to be seen."""

@@ -15,6 +15,7 @@ from aiohttp import http, web
 
 from shared.app import LIFE, ORIGINS, Life
 from shared.connection import MAX_HEAD_BYTES, Connection
+from shared.crowd import CROWD, raise_descriptor_limit
 from shared.log import configure_logging, get_logger
 from shared.settings import ServerSettings
 from shared.workers import run_workers
@@ -88,6 +89,7 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
         "max_field_size": MAX_HEAD_BYTES,
         "read_bufsize": 2**16,  # twice this may be held for each upload
         "origins": runner.app.get(ORIGINS, frozenset()),
+        "crowd": runner.app.get(CROWD),
     }
     return lambda: Connection(manager, **options)
 
@@ -110,6 +112,7 @@ def run(
 ) -> None:
     """Run one service until SIGTERM or SIGINT; `fast_loop=False` keeps asyncio's own loop, which has sendfile."""
     require_c_parser()
+    raise_descriptor_limit()
     configure_logging(name)
 
     def work() -> None:
