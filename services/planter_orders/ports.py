@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from services.planter_orders.model.orders import Order, OrderEvent, OrderFilter, Place, Quality
 from services.planter_orders.model.status import Status
+
+METADATA_LEASE = timedelta(seconds=10)
+"""How long who has taken a description has to write it."""
 
 Answered = Callable[[Any], Awaitable[None]]
 """Called with the open transaction: keeps the answer where the order is kept."""
@@ -47,6 +50,8 @@ class Orders(Protocol):
 
     async def add(self, order: Order, answered: Answered) -> None:
         """Keep a new order, end its upload's entry in Leftovers, and let `answered` write in the same transaction.
+
+        Its description counts as taken by the caller, to be written now.
 
         Raises Unavailable where that entry was taken away meanwhile: the photos may be gone.
         """

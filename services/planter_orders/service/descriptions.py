@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from services.planter_orders.model.layout import metadata_key
@@ -21,6 +22,14 @@ REVIEWED_IN_ALL = 1000
 REVIEW_EVERY = timedelta(hours=1)
 
 Render = Callable[[Order], bytes]
+
+
+@contextmanager
+def _left_to_the_sweep() -> Iterator[None]:
+    try:
+        yield
+    except KeepsakeError as error:
+        get_logger().warning("a description waits", code=error.code)
 
 
 class Descriptions:
@@ -51,10 +60,17 @@ class Descriptions:
 
     async def write(self, order_id: str) -> None:
         """Write the order's description until it is up to date; what fails is done later, by the sweep."""
-        try:
-            await self._write(order_id)
-        except KeepsakeError as error:
-            get_logger().warning("a description waits", code=error.code)
+        with _left_to_the_sweep():
+            while (order := await self._chores.take_metadata(order_id, self._now())) is not None:
+                if await self._put(order):
+                    return
+
+    async def write_first(self, order: Order) -> None:
+        """Write a new order's description, which `Orders.add` has taken for us; then as `write`."""
+        with _left_to_the_sweep():
+            if await self._put(order):
+                return
+        await self.write(order.id)
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -67,12 +83,10 @@ class Descriptions:
         if self._now() >= self._review_at:
             await self._review()
 
-    async def _write(self, order_id: str) -> None:
-        while (order := await self._chores.take_metadata(order_id, self._now())) is not None:
-            key = metadata_key(order.user_id, order.id)
-            await self._blobs.put_bytes(key, self._render(order), "application/json")
-            if await self._chores.metadata_written(order, self._now()):
-                return
+    async def _put(self, order: Order) -> bool:
+        key = metadata_key(order.user_id, order.id)
+        await self._blobs.put_bytes(key, self._render(order), "application/json")
+        return await self._chores.metadata_written(order, self._now())
 
     async def _review(self) -> None:
         orders = await self._orders.page(OrderFilter(), self._place, REVIEWED_AT_ONCE)

@@ -24,6 +24,8 @@ from shared.images.workers import ImageWorkers
 from shared.uploads import UploadedFile
 
 HEARTBEAT_S = 15.0
+# At the database at once: fewer than it has connections. Fifty uploads then wait here, and not for a connection in vain.
+DATABASE_TURNS = 6
 
 IncomingPhoto = UploadedFile[Path]
 
@@ -69,6 +71,7 @@ class Uploading:
         self._descriptions = descriptions
         self._on_order = on_order
         self._now = now
+        self._turns = asyncio.Semaphore(DATABASE_TURNS)
 
     async def place(
         self, user_id: str, pet: Pet, incoming: Sequence[IncomingPhoto], answered: Callable[[Order], Answered]
@@ -103,12 +106,14 @@ class Uploading:
                     content_type=kept.content_type,
                     sha256=kept.sha256,
                 )
-            await self._orders.add(order, answered(order))
+            async with self._turns:
+                await self._orders.add(order, answered(order))
         ORDERS.inc()
         PHOTOS.inc(len(photos))
         PHOTO_BYTES.inc(sum(photo.size for photo in photos))
         self._on_order()
-        await self._descriptions.write(order.id)
+        async with self._turns:
+            await self._descriptions.write_first(order)
         return order
 
     async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[ImageFacts]:
@@ -135,7 +140,8 @@ class Uploading:
 
         beating: asyncio.Task[None] | None = None
         try:
-            await self._leftovers.open(order.id, order.user_id, self._now() + stale)
+            async with self._turns:
+                await self._leftovers.open(order.id, order.user_id, self._now() + stale)
             beating = asyncio.create_task(heartbeat())
             yield
         except BaseException:

@@ -10,11 +10,10 @@ import sqlalchemy as sa
 from services.planter_orders.adapters.sql.reading import order_by_id
 from services.planter_orders.adapters.sql.tables import FILES, ORDERS
 from services.planter_orders.model.orders import Order, Quality
-from services.planter_orders.ports import PhotoWork
+from services.planter_orders.ports import METADATA_LEASE, PhotoWork
 from shared.database import Database
 
 T = ORDERS.c
-METADATA_LEASE = timedelta(seconds=10)
 # Two at once would do the same work twice and come to the same: so the lease is shorter than the longest work.
 PHOTOS_LEASE = timedelta(seconds=30)
 

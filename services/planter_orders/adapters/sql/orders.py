@@ -15,7 +15,7 @@ from services.planter_orders.adapters.sql.reading import order_by_id, orders_of
 from services.planter_orders.adapters.sql.tables import APPLIED, EVENTS, FILES, LEFTOVERS, ORDERS, OUTBOX
 from services.planter_orders.model.orders import Order, OrderEvent, OrderFilter, OrderNotFound, Place
 from services.planter_orders.model.status import Status, require_deletable, require_move
-from services.planter_orders.ports import Answered
+from services.planter_orders.ports import METADATA_LEASE, Answered
 from shared.clock import rfc3339
 from shared.database import Database
 from shared.errors import Unavailable
@@ -80,7 +80,7 @@ class SqlOrders:
                     created_at=order.created_at,
                     last_event_id=event_id,
                     version=order.version,
-                    metadata_due_at=order.created_at,
+                    metadata_due_at=order.created_at + METADATA_LEASE,
                     photos_due_at=order.created_at,
                     photos_attempts=0,
                 )
