@@ -94,9 +94,13 @@ def parse_mapping(values: Any, model: type[ModelT], *, missing: str = "") -> Mod
 
 
 def parse_query(request: web.Request, model: type[ModelT], *, missing: str = "") -> ModelT:
-    """Validate the query string; of a repeated name the first value counts."""
+    """Validate the query string; a name the model knows may be given once: two readers could choose differently."""
     query = request.query
-    return parse_mapping({name: query[name] for name in query}, model, missing=missing)
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    repeated = tuple(FieldError(name, "may be given once") for name in sorted(known) if len(query.getall(name, ())) > 1)
+    if repeated:
+        raise NotAllowedValue(f"{repeated[0].field}: may be given once.", errors=repeated)
+    return parse_mapping(dict(query), model, missing=missing)
 
 
 async def parse_json(

@@ -157,7 +157,7 @@ class TestForms:
 
 class TestQueries:
     async def test_are_read_as_what_the_field_says(self, http: aiohttp.ClientSession) -> None:
-        async with http.get("/query?word=a&word=b&limit=5&x=1") as answer:
+        async with http.get("/query?word=a&limit=5&x=1&x=2") as answer:
             assert await answer.json() == {"word": "a", "limit": 5}
         async with http.get("/query?word=a&limit=") as answer:
             assert await answer.json() == {"word": "a", "limit": 20}
@@ -167,6 +167,7 @@ class TestQueries:
             "": 400,
             "word=": 400,
             "word=a&limit=0": 422,
+            "word=a&word=b": 422,
             "word=a&limit=x": 422,
             "word=%00": 422,
         }.items():
