@@ -130,6 +130,11 @@ class Connection(web.RequestHandler):
         """Whether no request is under way: none was sent yet, or the last one is answered."""
         return self._unanswered <= 0
 
+    @property
+    def has_queue(self) -> bool:
+        """Whether other requests of this client wait behind the one being answered."""
+        return self._unanswered > 1
+
     def stay_half_open(self) -> None:
         """Keep the connection when the client has sent all it will: whether it got its answer is still to be seen."""
         self._half_open = True

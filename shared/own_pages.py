@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from aiohttp import web
 
@@ -60,8 +62,12 @@ def _index(info: ServiceInfo, routes: Iterable[Route]) -> Handler:
 
 
 def _openapi(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> Handler:
+    @cache
+    def text() -> str:
+        return json.dumps(describe(info, routes, public_url))
+
     async def openapi(_request: web.Request) -> web.Response:
-        return web.json_response(describe(info, routes, public_url))
+        return web.json_response(text=text())
 
     return openapi
 
