@@ -87,10 +87,16 @@ class OrderService:
                 return
 
     async def move(self, order_id: str, target: Status, note: str | None, event_id: str | None = None) -> Order:
-        """Change the status. Raises OrderNotFound, IllegalMove; OrderPaid where what is to be cancelled is just being paid."""
+        """Change the status; a move that checkout did not ask for ends the order's open payment session first.
+
+        Raises OrderNotFound, IllegalMove, OrderPaid where the order is just being paid, DependencyDown.
+        """
         order = await self.find(order_id)
-        if order.status is Status.AWAITING_PAYMENT and target is Status.CANCELLED and event_id is None:
-            await self._expire_if_possible(order_id)
+        if order.status is Status.AWAITING_PAYMENT and event_id is None:
+            if target is Status.CANCELLED:
+                await self._expire_if_possible(order_id)
+            elif target in {Status.PAID, Status.PENDING}:  # an open session would take the money a second time
+                await self._payments.expire_session(order_id)
         if await self._orders.move(order_id, target, note, self._now(), event_id):
             await self._changes.announce(order_id)
             await self._descriptions.write(order_id)
