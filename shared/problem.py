@@ -34,7 +34,7 @@ def problem_response(error: KeepsakeError, request_id: str) -> web.Response:
         status=error.status,
         body=problem_body(error, request_id),
         content_type=CONTENT_TYPE,
-        headers={"Cache-Control": "no-store", **error.headers},
+        headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", **error.headers},
     )
 
 

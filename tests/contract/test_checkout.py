@@ -244,3 +244,18 @@ async def test_deleting_an_order_closes_its_session(buyer: Buyer, stack: Stack, 
     url = f"{stack.url('stripe-sandbox')}/pay/{opened['session_id']}"
     async with http.post(url, data={"action": "pay"}, allow_redirects=False) as page:
         assert page.status == 410
+
+
+@pytest.mark.parametrize("target", ["paid", "pending", "cancelled"])
+async def test_an_order_that_an_admin_moves_cannot_be_paid_by_its_old_session(
+    buyer: Buyer, stack: Stack, http: aiohttp.ClientSession, target: str
+) -> None:
+    owner, admin = bearer(stack, f"owner-{uuid4().hex}"), bearer(stack, "boss", admin=True)
+    order_id = await make_order(buyer, owner)
+    _, opened = await buyer.open({"order_id": order_id}, headers=owner)
+    move = {"status": target, "note": "by hand"}
+    answer, _ = await buyer.call("planter-orders", "PATCH", f"/api/admin/orders/{order_id}", json=move, headers=admin)
+    assert answer.status == 200
+    url = f"{stack.url('stripe-sandbox')}/pay/{opened['session_id']}"
+    async with http.post(url, data={"action": "pay"}, allow_redirects=False) as page:
+        assert page.status == 410
