@@ -66,7 +66,7 @@ EXTRAS: dict[str, Callable[[dict[str, Any]], None]] = {
     "growth": _growth,
     "thumbnails": _thumbnails,
 }
-NOT_QUICK = {"growth"}
+NOT_QUICK = {"growth", "thumbnails", "workers"}
 
 
 def _compare(name: str, bench: Bench, results: dict[str, Any]) -> None:
@@ -97,7 +97,11 @@ def main() -> int:
         results = json.loads(RESULTS.read_text())
     rounds, seconds = (1, 1) if quick else (arguments.rounds, arguments.seconds)
     results["about"] = {
-        "command": "make bench-quick" if quick else "make bench",
+        "command": "make bench-quick"
+        if quick
+        else f"make bench ARGS='{' '.join(sys.argv[1:])}'"
+        if sys.argv[1:]
+        else "make bench",
         "rounds": rounds,
         "seconds": seconds,
         "machine": description(),
@@ -122,7 +126,10 @@ def main() -> int:
             wrong += 1
             _say(f"  WRONG: {error}")
     shutil.rmtree(DATA, ignore_errors=True)
-    _say(f"\nmeasured in {time.monotonic() - started:.0f} s\n\n" + "\n".join(report.verdicts(results)))
+    _say(
+        f"\nmeasured in {time.monotonic() - started:.0f} s\n\n"
+        + "\n".join(line for line in report.verdicts(results) if "not measured" not in line)
+    )
     if not quick:
         RESULTS.write_text(json.dumps(results))
         report.PAGE.write_text(report.page(results))

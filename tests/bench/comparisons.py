@@ -259,6 +259,24 @@ def serve(bench: Bench) -> None:
             bench.compare("serve", size, [Side("Keepsake", kept, "one", mine), Side("nginx", nginx, "one", theirs)])
 
 
+def workers(bench: Bench) -> None:
+    """One and two processes of a service on one port; they, and the load, share both cores."""
+    with ExitStack() as stack:
+        sides = {
+            f"WORKERS={count}": stack.enter_context(
+                servers.keepsake(
+                    stack.enter_context(_data()), "temp-image", cores=BOTH_CORES, settings={"WORKERS": str(count)}
+                )
+            )["temp-image"]
+            for count in (1, 2)
+        }
+        size = bench.sizes[0]
+        for name, server in sides.items():
+            _check_upload_and_retrieve(name, server, size)
+        free = {"load_cores": BOTH_CORES}
+        bench.compare("workers", size, [_upload(name, server, size, **free) for name, server in sides.items()])
+
+
 COMPARISONS: dict[str, Callable[[Bench], None]] = {
     "temp-image": temp_image,
     "redis": through_redis,
@@ -267,4 +285,5 @@ COMPARISONS: dict[str, Callable[[Bench], None]] = {
     "whole": whole,
     "store-image": store_image,
     "serve": serve,
+    "workers": workers,
 }

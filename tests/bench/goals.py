@@ -35,17 +35,32 @@ GOALS = (
     Goal("whole_pairs", "gateway and temp-image", "FastAPI", _sizes(1.2, 1.5, 1.5)),
 )
 
+NAMES = {
+    "upload": "upload",
+    "pairs": "upload + retrieve",
+    "redis": "upload + retrieve through Redis",
+    "store_image": "`/store-image` on disk",
+    "serve": "serve a stored image",
+    "gateway_json": "small JSON through a proxy",
+    "gateway_upload": "upload through a proxy",
+    "token": "token + small JSON",
+    "whole_upload": "upload through gateway and service, two cores",
+    "whole_pairs": "upload + retrieve through both, two cores",
+    "workers": "two worker processes",
+}
+
 TITLES = {
     "upload": "Uploads to temp-image",
     "pairs": "Uploads to temp-image, each with its retrieve (pairs a second)",
-    "redis": "The same through Redis (pairs a second)",
-    "store_image": "`POST /store-image`, on disk",
+    "redis": "The same through Redis, which runs on the load's core (pairs a second)",
+    "store_image": "`POST /store-image`: ours decodes each image and strips its metadata, Flask writes what came",
     "serve": "Serving a stored image",
-    "gateway_json": "A small JSON answer through a proxy",
+    "gateway_json": "A small JSON answer through a proxy, a raw socket sink behind it",
     "gateway_upload": "Uploads through a proxy, a raw socket sink behind it",
-    "token": "A bearer token checked, its claims answered as JSON",
-    "whole_upload": "Uploads through gateway and service, on disk, against FastAPI in memory with nothing before it",
+    "token": "A bearer token checked, its claims answered as JSON; 64 tokens in turn",
+    "whole_upload": "Uploads through gateway and service, on disk, and into FastAPI's memory with nothing before it",
     "whole_pairs": "The same with the retrieves (pairs a second)",
+    "workers": "One and two processes of temp-image, on two cores that the load shares",
 }
 
 GROWTH_MIB = {"temp-image": 64, "gateway": 32}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import goals
-from tests.bench.goals import GOALS, TITLES, Goal
+from tests.bench.goals import GOALS, NAMES, TITLES, Goal
 from tests.bench.machine import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -65,7 +65,7 @@ def verdicts(results: Mapping[str, Any], notes: Mapping[str, str] | None = None)
     for goal in GOALS:
         for size, floor in goal.floors.items():
             runs: Runs = results.get("comparisons", {}).get(goal.comparison, {}).get(size, {})
-            name = f"{TITLES[goal.comparison]}: {goal.ours} / {goal.other}"
+            name = f"{NAMES[goal.comparison]}, to {goal.other}"
             if goal.ours not in runs or goal.other not in runs:
                 lines.append(f"| {name} | {size} | {floor:g} | not measured | | |")
                 continue
