@@ -91,7 +91,9 @@ class _FormReader(Generic[T]):
         *,
         digest: bool,
     ) -> None:
-        self.max_bytes = field.max_files * field.max_bytes + MAX_PARTS * MAX_TEXT_BYTES + MAX_OVERHEAD_BYTES
+        # Where several files may come there is room for one too many: it is refused for its number, not the form's size.
+        files = field.max_files + (field.max_files > 1)
+        self.max_bytes = files * field.max_bytes + MAX_PARTS * MAX_TEXT_BYTES + MAX_OVERHEAD_BYTES
         self._field = field
         self._open_sink = open_sink
         self._sinks = sinks

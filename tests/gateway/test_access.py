@@ -135,7 +135,7 @@ UPLOADS = [
     ("/api/temp-image-upload", 5 * 2**20 + 2 * 2**20, "5 MiB"),
     ("/store-image", 10 * 2**20 + 2 * 2**20, "10 MiB"),
     ("/api/upload_user_image/", 10 * 2**20 + 2 * 2**20, "10 MiB"),
-    ("/api/images/upload", 40 * 2**20 + 2 * 2**20, "10 MiB"),
+    ("/api/images/upload", 50 * 2**20 + 2 * 2**20, "10 MiB"),
     ("/api/auth/login", 64 * 1024, "64 KiB"),
     ("/api/checkout/webhook", 2**20, "1 MiB"),
 ]
