@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from tests.plugins.stack import Stack, running_stack
+from tests.plugins.stack import Stack
 
-PROCESSES = ("auth-verify", "temp-image", "checkout", "stripe-sandbox", "gateway")
 withstood: Counter[str] = Counter()
 
 
@@ -69,10 +68,9 @@ def sign_up(stack: Stack, username: str = "") -> Person:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def site(stack: Stack) -> Stack:
     """What is attacked: the processes as they are deployed, on embedded defaults and without rate limits."""
-    with running_stack(tmp_path_factory.mktemp("attacked"), {}, *PROCESSES) as stack:
-        yield stack
+    return stack
 
 
 @pytest.fixture(scope="session")

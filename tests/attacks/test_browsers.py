@@ -35,7 +35,7 @@ ASKED: dict[str, bytes] = {
     "a strange expectation": b"GET /health HTTP/1.1\r\nHost: shop\r\nExpect: x\r\n",
     "an encoded body": b"POST /health HTTP/1.1\r\nHost: shop\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n",
     "no token": b"POST /api/checkout/refunds HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n",
-    "a service that is down": b"GET /media/x HTTP/1.1\r\nHost: shop\r\n",
+    "a missing image": b"GET /media/x HTTP/1.1\r\nHost: shop\r\n",
     "a preflight": b"OPTIONS /api/checkout/refunds HTTP/1.1\r\nHost: shop\r\nAccess-Control-Request-Method: POST\r\n",
     "a preflight of no path": b"OPTIONS /nothing HTTP/1.1\r\nHost: shop\r\nAccess-Control-Request-Method: POST\r\n",
 }

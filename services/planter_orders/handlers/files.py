@@ -8,6 +8,7 @@ from services.planter_orders.handlers.keys import BLOBS, ORDERS
 from services.planter_orders.model.layout import photo_key, thumbnail_key
 from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.schemas import FileQuery
+from shared.answers import FileAnswer
 from shared.blobs import ObjectNotFound
 from shared.errors import NotFound
 from shared.parsing import parse_query
@@ -40,7 +41,7 @@ async def _send(request: web.Request, key: str, headers: dict[str, str]) -> web.
     if (path := blobs.local_path(key)) is not None:
         if await blobs.stat(key) is None:
             raise ObjectNotFound
-        return web.FileResponse(path, headers=headers)
+        return FileAnswer(path, headers=headers)
     async with blobs.open(key) as found:
         headers[hdrs.ETAG] = f'"{found.facts.etag}"'
         if request.headers.get(hdrs.IF_NONE_MATCH) == headers[hdrs.ETAG]:
