@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tests.bench.servers import Server
 
 CONNECTIONS = 16
 WRK = Path(__file__).parent / "wrk"
+READER = Path(__file__).parent / "reader.py"
 COUNTS = re.compile(r"^BENCH (\d+) (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)
 TIMEOUT_S = 20
 
@@ -27,7 +29,7 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True)
 class Side:
-    """One of the servers compared, and how it is asked: a script of wrk's, a path, and the script's environment."""
+    """One of the servers compared, and how it is asked: a script of wrk's or `reader`, a path, and the script's environment."""
 
     name: str
     server: Server
@@ -55,20 +57,32 @@ def _children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _command(side: Side, seconds: int) -> list[str]:
+    port = side.server.port
+    if side.script == "reader":
+        return [sys.executable, str(READER), str(port), side.path, str(CONNECTIONS), str(seconds)]
+    return [
+        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={TIMEOUT_S}s",
+        "-s", str(WRK / f"{side.script}.lua"), f"http://127.0.0.1:{port}{side.path}",
+    ]  # fmt: skip
+
+
 def run(side: Side, seconds: int, helpers: Sequence[int] = ()) -> Run:
     """Load one side for that many seconds; `helpers` are session leaders that work for it."""
     leaders = list(side.server.leaders)
     before = cpu_s(leaders), cpu_s(list(helpers)), _children_cpu_s(), machine_cpu_s(), time.monotonic()
     with on(side.load_cores):
         done = subprocess.run(
-            ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={TIMEOUT_S}s",
-             "-s", str(WRK / f"{side.script}.lua"), f"http://127.0.0.1:{side.server.port}{side.path}"],
+            _command(side, seconds),
             env={**os.environ, "BENCH_LUA": str(WRK), **side.environment},
-            capture_output=True, text=True, check=False, timeout=seconds + 60,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds + 60,
+        )
     counted = COUNTS.search(done.stdout)
     if counted is None:
-        raise WrongAnswer(f"{side.name}: wrk said {(done.stdout + done.stderr)[-500:]}")
+        raise WrongAnswer(f"{side.name}: the load said {(done.stdout + done.stderr)[-500:]}")
     after = cpu_s(leaders), cpu_s(list(helpers)), _children_cpu_s(), machine_cpu_s(), time.monotonic()
     served, helped, loaded, machine, wall = (end - start for start, end in zip(before, after, strict=True))
     side.server.empty()

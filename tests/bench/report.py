@@ -36,9 +36,9 @@ def _median(values: Iterable[float]) -> float:
 
 
 def ratio(ours: list[dict[str, float]], other: list[dict[str, float]]) -> float:
-    """Return how many times the other's rate ours is: the median over the rounds."""
+    """Return how many times the other's rate ours is: the median over the rounds in which the other answered at all."""
     pairs = zip(ours, other, strict=False)
-    return _median(mine["rate"] / their["rate"] if their["rate"] else float("inf") for mine, their in pairs)
+    return _median([mine["rate"] / their["rate"] for mine, their in pairs if their["rate"]] or [float("nan")])
 
 
 def cpu_ratio(ours: list[dict[str, float]], other: list[dict[str, float]]) -> float:
