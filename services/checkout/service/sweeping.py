@@ -54,6 +54,7 @@ class Sweeper:
         self._wake = wake
         self._now = now
         self._housekeeping_at = now()
+        self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> None:
         """Work until cancelled; a dependency that is down is waited for."""
@@ -71,7 +72,14 @@ class Sweeper:
                     await self._wake.wait()
 
     async def sweep(self) -> bool:
-        """Do once what is due now, in bounded batches; return whether a batch was full, so that more may be due."""
+        """Do once what is due now, in bounded batches; return whether a batch was full, so that more may be due.
+
+        A second caller waits for the first, so that whoever returns knows that what was due before has been looked at.
+        """
+        async with self._one_at_a_time:
+            return await self._sweep()
+
+    async def _sweep(self) -> bool:
         more = await self._outbox.send_due()
         rows = await self._sessions.claim_due(self._now(), BATCH)
         await self._each(rows, self._look_at)

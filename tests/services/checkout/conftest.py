@@ -1,25 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from tests.services.checkout.shop import Shop, open_shop
 
 StartShop = Callable[..., Awaitable[Shop]]
-
-
-@pytest.fixture(autouse=True)
-def plain_logs() -> Iterator[None]:
-    """Log in one line: structlog's own way of showing a traceback takes seconds for each."""
-    steps = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    structlog.configure(processors=steps)
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
