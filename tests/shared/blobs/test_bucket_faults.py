@@ -32,7 +32,10 @@ async def _store_at(answer: Answer, spool: Path) -> AsyncIterator[S3BlobStore]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())  # type: ignore[arg-type]
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
         try:
             await answer(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -42,16 +45,18 @@ async def _store_at(answer: Answer, spool: Path) -> AsyncIterator[S3BlobStore]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with open_s3_store(_bucket(port), spool) as store:
-        try:
+    try:
+        async with open_s3_store(_bucket(port), spool) as store:
             yield store
-        finally:
-            server.close()
+    finally:
+        server.close()
+        await asyncio.sleep(0)  # whoever was accepted just now
+        while tasks:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            # The client's side notices that it was reset, and closes too.
-            await asyncio.sleep(0.05)
+            await asyncio.wait(tasks)
+        # A connection of the client's that still had bytes to send notices that it was reset.
+        await asyncio.sleep(0.05)
 
 
 def _bucket(port: int) -> Bucket:
