@@ -40,6 +40,9 @@ class Images(Protocol):
     async def promoted_from(self, source_key: str) -> StoredImage | None:
         """Return the row that was promoted from this temporary object."""
 
+    async def forget_source(self, source_key: str) -> bool:
+        """Forget that an image was promoted from this temporary object; True where one was."""
+
     async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
         """Return which of these temporary objects were promoted."""
 

@@ -28,7 +28,7 @@ class StoreForm(QueryModel):
     purpose: str = Field(
         "original",
         description="`original` or `processed_<effect>`",
-        json_schema_extra={"maxLength": MAX_PURPOSE, "pattern": "^(|original|processed_.+)$"},
+        json_schema_extra={"maxLength": MAX_PURPOSE, "pattern": "^(original|processed_.+)$"},
     )
     session_id: str = Field("", max_length=MAX_SESSION_ID)
     effect: str = ""

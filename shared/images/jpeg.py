@@ -89,8 +89,8 @@ def essential_spans(view: memoryview, orientation: int) -> Iterator[tuple[int, i
             yield b"\xff\xd9"
             return
         if marker == _APP0 and not begun and _has(view, start + 4, b"JFIF\0") and end - start >= 18:
-            # Its thumbnail may show what was cropped away: only version and density stay.
-            yield b"\xff\xe0\0\x10" + bytes(view[start + 4 : start + 16]) + b"\0\0"
+            # Its thumbnail may show what was cropped away, its density tells of the camera: only the version stays.
+            yield b"\xff\xe0\0\x10" + bytes(view[start + 4 : start + 11]) + b"\0\0\1\0\1\0\0"
         if not begun and marker != _SOI:
             begun = True
             yield exif

@@ -13,7 +13,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IEND = b"\0\0\0\0IEND\xaeB`\x82"
 # What decides how the pixels look; all other ancillary chunks are metadata, known or not.
 _NEEDED = frozenset(
-    b"IHDR PLTE IDAT tRNS gAMA cHRM sBIT sRGB iCCP cICP mDCV cLLI bKGD hIST pHYs acTL fcTL fdAT".split(),
+    b"IHDR PLTE IDAT tRNS gAMA cHRM sBIT sRGB iCCP cICP mDCV cLLI acTL fcTL fdAT".split(),
 )
 
 

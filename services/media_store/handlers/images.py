@@ -47,7 +47,8 @@ async def store_image(request: web.Request) -> web.Response:
     async with _form(request, "No image provided") as form:
         said = parse_mapping(form.fields, schemas.StoreForm)
         session_id = said.session_id or uuid.uuid4().hex
-        image = await request.app[IMAGES].store(form.files[0], session_id, parse_purpose(said.purpose))
+        purpose = parse_purpose(form.fields.get("purpose", said.purpose))  # an empty one is not an absent one
+        image = await request.app[IMAGES].store(form.files[0], session_id, purpose)
     answer = schemas.Stored(
         url=request.app[ADDRESSES].of(image.key),
         key=image.key,

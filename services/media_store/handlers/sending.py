@@ -21,9 +21,10 @@ from shared.errors import DependencyDown
 from shared.uploads.sinks import storage_error
 
 IN_ONE_WRITE_BYTES = 256 * 1024
+EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}
 SAFE_HEADERS = {
+    **EMBEDDABLE,
     "Accept-Ranges": "bytes",
-    "Cross-Origin-Resource-Policy": "cross-origin",
     # Opened as a page of its own, nothing in the bytes may act for this site.
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }

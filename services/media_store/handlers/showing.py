@@ -8,7 +8,7 @@ from services.media_store import schemas
 from services.media_store.handlers.conditions import prefers_webp
 from services.media_store.handlers.images import public_key_of, require_reader
 from services.media_store.handlers.keys import BLOBS, IMAGES, RENDITIONS, SETTINGS
-from services.media_store.handlers.sending import Representation, send_object
+from services.media_store.handlers.sending import EMBEDDABLE, Representation, send_object
 from services.media_store.model import PUBLIC, TEMP_PREFIX, Kind, StoredImage, parse_image_id
 from services.media_store.service.addresses import path_of
 from shared.answers import NO_STORE, json_answer
@@ -17,9 +17,8 @@ from shared.parsing import parse_query
 
 A_YEAR_S = 365 * 86400
 PRIVATE = "private, no-store"
-# The form that put it there may be sent again, and promotion turns it into a redirect.
+# The form that put it there may be sent again, promotion turns it into a redirect, and deletion ends that.
 TEMPORARY = "public, max-age=300"
-REDIRECT = "public, max-age=3600"
 
 
 async def serve_user_image(request: web.Request) -> web.StreamResponse:
@@ -38,7 +37,8 @@ async def serve_object(request: web.Request) -> web.StreamResponse:
     if promoted is None:
         return await _show_temporary(request, key, query.w)
     location = f"/media/{path_of(promoted.key)}" + (f"?w={query.w}" if query.w else "")
-    return web.Response(status=307, headers={hdrs.LOCATION: location, hdrs.CACHE_CONTROL: REDIRECT})
+    headers = {hdrs.LOCATION: location, hdrs.CACHE_CONTROL: TEMPORARY, **EMBEDDABLE}
+    return web.Response(status=307, headers=headers)
 
 
 async def delete_object(request: web.Request) -> web.Response:

@@ -158,14 +158,20 @@ class ImageService:
         await self.delete(image)
 
     async def delete_object(self, key: str) -> None:
-        """Delete whatever is at a public key. Raises ImageNotFound."""
-        image = await self._images.find(key, marked=True) or await self._images.promoted_from(key)
+        """Delete whatever is at a public key. Raises ImageNotFound.
+
+        An image goes with the temporary upload that it was promoted from, which shows the same; an image that was promoted
+        outlives its temporary upload.
+        """
+        image = await self._images.find(key, marked=True)
         if image is not None:
             await self.delete(image)
-        elif await self._blobs.stat(key) is None:
-            raise ImageNotFound
-        else:
+            return
+        there = await self._blobs.stat(key) is not None
+        if there:
             await self.delete_bytes(key)
+        if not await self._images.forget_source(key) and not there:
+            raise ImageNotFound
 
     async def delete(self, image: StoredImage) -> None:
         """Delete an image whole: of several who try at once one succeeds. Raises ImageNotFound for the others.

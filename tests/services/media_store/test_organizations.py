@@ -219,6 +219,7 @@ async def test_a_promoted_upload_is_checked_stripped_and_found_at_both_addresses
     assert pictures.SECRET.encode() not in got.body
     old = await store.call("GET", signed["public_url"] + "?w=160")
     assert (old.status, old.headers["Location"]) == (307, f"/media/{body['key']}?w=160")
+    assert old.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert (await store.call("HEAD", signed["public_url"])).headers["Location"] == f"/media/{body['key']}"
 
 
@@ -270,6 +271,19 @@ async def test_a_promoted_image_is_deleted_with_its_upload(store: Store) -> None
     assert (await store.call("GET", signed["public_url"])).status == 404
     assert (await store.promote(signed["s3_key"])).status == 404
     assert await store.everything() == ([], [], [])
+
+
+async def test_deleting_a_promoted_upload_leaves_what_it_became(store: Store) -> None:
+    signed = await store.send_temporary(pictures.jpeg())
+    promoted = (await store.promote(signed["s3_key"])).json
+    for status in (200, 404):
+        answer = await store.call("DELETE", signed["public_url"], headers=bearer(admin=True))
+        assert answer.status == status
+    assert (await store.call("GET", signed["public_url"])).status == 404
+    assert (await store.call("GET", promoted["url"])).status == 200
+    assert (await store.promote(signed["s3_key"])).status == 404
+    objects, rows, _ = await store.everything()
+    assert (objects, len(rows)) == ([promoted["key"]], 1)
 
 
 async def test_public_addresses_are_the_cdns_where_there_is_one(r2_settings: MediaStoreSettings) -> None:

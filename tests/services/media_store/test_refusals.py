@@ -62,6 +62,7 @@ async def test_a_form_that_lacks_or_misuses_something_is_refused(local: Store) -
     for fields, status in (
         ({"purpose": "thumbnail"}, 400),
         ({"purpose": "processed_"}, 400),
+        ({"purpose": ""}, 400),
         ({"purpose": "processed_" + "x" * 71}, 400),
         ({"purpose": "Original"}, 400),
         ({"session_id": "s" * 129}, 422),

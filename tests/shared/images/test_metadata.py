@@ -100,6 +100,14 @@ def test_the_colour_profile_stays(image_format):
         assert picture.info["icc_profile"] == pictures.icc_profile()
 
 
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_the_density_goes(image_format):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6), "red").save(file, image_format, dpi=(300, 300))
+    with Image.open(io.BytesIO(strip(file.getvalue()))) as picture:
+        assert "dpi" not in picture.info
+
+
 @pytest.mark.parametrize("name", list(SAMPLES))
 def test_stripping_twice_changes_nothing(name):
     once = strip(SAMPLES[name])

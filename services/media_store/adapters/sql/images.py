@@ -98,6 +98,12 @@ class SqlImages:
         """Look the source up."""
         return await self._first(IMAGES.c.source_key == source_key)
 
+    async def forget_source(self, source_key: str) -> bool:
+        """Clear the source."""
+        forget = sa.update(IMAGES).where(IMAGES.c.source_key == source_key, LIVE).values(source_key=None)
+        async with self._write() as connection:
+            return bool((await connection.execute(forget)).rowcount)
+
     async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
         """Look the sources up, those of marked rows too: they go with their row."""
         return await self._among(IMAGES.c.source_key, source_keys)
