@@ -115,7 +115,8 @@ class IdempotencyKeys:
         """Answer `request` by `work`, or with what it answered the first time.
 
         `work` calls `claim.check` once it has read the content. Answers under 500 are remembered, and failures are not.
-        Raises BadRequest for a malformed key, Conflict while the first request runs, NotAllowedValue for other content.
+        Raises NotAllowedValue for a malformed key or other content, BadRequest for several keys, Conflict while the first
+        request runs.
         """
         key = _key_of(request)
         if key is None:
@@ -219,8 +220,10 @@ def _key_of(request: web.Request) -> str | None:
     given = request.headers.getall(HEADER, [])
     if not given:
         return None
-    if len(given) > 1 or not KEY.fullmatch(given[0]):
-        raise BadRequest("Idempotency-Key must be 1 to 255 visible ASCII characters.", "idempotency_key_malformed")
+    if len(given) > 1:
+        raise BadRequest("Send one Idempotency-Key.", "idempotency_key_malformed")
+    if not KEY.fullmatch(given[0]):
+        raise NotAllowedValue("Idempotency-Key must be 1 to 255 visible ASCII characters.", "idempotency_key_malformed")
     return given[0]
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from services.media_store import schemas
-from services.media_store.handlers.conditions import prefers_webp
 from services.media_store.handlers.images import public_key_of, require_reader
 from services.media_store.handlers.keys import BLOBS, IMAGES, RENDITIONS, SETTINGS
-from services.media_store.handlers.sending import EMBEDDABLE, Representation, send_object
 from services.media_store.model import PUBLIC, TEMP_PREFIX, Kind, StoredImage, parse_image_id
 from services.media_store.service.addresses import path_of
 from shared.answers import NO_STORE, json_answer
+from shared.conditions import prefers_webp
 from shared.images.formats import sniff
 from shared.parsing import parse_query
+from shared.sending import EMBEDDABLE, Representation, send_object
 
 A_YEAR_S = 365 * 86400
 PRIVATE = "private, no-store"

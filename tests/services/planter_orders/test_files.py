@@ -37,6 +37,17 @@ async def test_a_photo_comes_back_byte_for_byte(api: Api) -> None:
         assert (head.status, head.headers["Content-Length"]) == (200, str(len(data)))
 
 
+async def test_a_part_of_a_photo_can_be_asked_for(api: Api) -> None:
+    body = (await api.upload(PHOTO)).body
+    path = path_of(body["order_id"], body["order_metadata"]["files"][0])
+    part = await api.call("GET", path, headers={"Range": "bytes=10-19"})
+    assert (part.status, part.raw) == (206, PHOTO[1][10:20])
+    assert part.headers["Content-Range"] == f"bytes 10-19/{len(PHOTO[1])}"
+    outside = await api.call("GET", path, headers={"Range": f"bytes={len(PHOTO[1])}-"})
+    assert (outside.status, outside.body["code"]) == (416, "range_not_satisfiable")
+    assert outside.headers["Content-Range"] == f"bytes */{len(PHOTO[1])}"
+
+
 async def test_an_admin_sees_it_and_a_stranger_does_not(api: Api) -> None:
     body = (await api.upload(PHOTO)).body
     path = path_of(body["order_id"], body["order_metadata"]["files"][0])

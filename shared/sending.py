@@ -14,9 +14,8 @@ from pathlib import Path
 
 from aiohttp import ETag, hdrs, web
 
-from services.media_store.handlers.conditions import is_not_modified, wanted_range
-from services.media_store.model import ImageNotFound
-from shared.blobs import BlobStore
+from shared.blobs import BlobStore, ObjectNotFound
+from shared.conditions import is_not_modified, wanted_range
 from shared.errors import DependencyDown
 from shared.uploads.sinks import storage_error
 
@@ -45,7 +44,7 @@ class Representation:
 
 
 async def send_object(request: web.Request, blobs: BlobStore, what: Representation) -> web.StreamResponse:
-    """Answer GET or HEAD with the object, a part of it, or 304. Raises ImageNotFound where the bytes are gone."""
+    """Answer GET or HEAD with the object, a part of it, or 304. Raises ObjectNotFound where the bytes are gone."""
     headers = _headers(what)
     if is_not_modified(request, what.etag, what.last_modified):
         return _dated(web.Response(status=304, headers=headers), what)
@@ -86,7 +85,7 @@ async def _describe(
     request: web.Request, blobs: BlobStore, key: str, response: web.StreamResponse
 ) -> web.StreamResponse:
     if await blobs.stat(key) is None:
-        raise ImageNotFound
+        raise ObjectNotFound
     await response.prepare(request)
     await response.write_eof()
     return response
@@ -132,11 +131,11 @@ def _open(path: Path, opened: ExitStack) -> FileIO:
         file = opened.enter_context(FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)))
         is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ImageNotFound from error
+        raise ObjectNotFound from error
     except OSError as error:
         raise storage_error(error) from error
     if not is_file:
-        raise ImageNotFound
+        raise ObjectNotFound
     return file
 
 
