@@ -62,7 +62,7 @@ def picture(color: str = "red") -> bytes:
 
 def token(user: str = "ann", *, admin: bool = False, **claims: Any) -> str:
     """Return an access token."""
-    own = {"sub": user, "iss": "keepsake", "aud": "keepsake", "exp": int(time.time()) + 600}
+    own = {"sub": user, "iss": "keepsake", "aud": "keepsake", "exp": int(time.time()) + 86_400}
     return jwt.encode({**own, "roles": ["admin"] if admin else [], **claims}, JWT_SECRET, "HS256")
 
 

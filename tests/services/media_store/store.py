@@ -38,7 +38,7 @@ JSON = dict[str, Any]
 
 def token(user: str = "ann", *, admin: bool = False, **claims: Any) -> str:
     """Return an access token; the name is the id unless a claim says otherwise."""
-    own = {"sub": user, "iss": "keepsake", "aud": "keepsake", "exp": int(time.time()) + 600}
+    own = {"sub": user, "iss": "keepsake", "aud": "keepsake", "exp": int(time.time()) + 86_400}
     return jwt.encode({**own, "roles": ["admin"] if admin else [], **claims}, JWT_SECRET, "HS256")
 
 
