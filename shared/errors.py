@@ -22,7 +22,7 @@ Every instance is safe to show: its sentence holds no path, host or exception te
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,16 @@ class KeepsakeError(Exception):
         self.code = self.code or self.default_code
 
 
-class BadRequest(KeepsakeError):
+class FieldRefusal(KeepsakeError):
+    """What is refused for what one or more of its fields say."""
+
+    @classmethod
+    def of(cls, name: str, sentence: str, code: str = "") -> Self:
+        """Refuse the field `name`; `errors` says so too."""
+        return cls(sentence, code, errors=(FieldError(name, sentence),))
+
+
+class BadRequest(FieldRefusal):
     """The request lacks something required, or cannot be read."""
 
     status = 400
@@ -122,7 +131,7 @@ class ExpectationFailed(KeepsakeError):
     default_code = "expectation_failed"
 
 
-class NotAllowedValue(KeepsakeError):
+class NotAllowedValue(FieldRefusal):
     """Readable, but too long, unknown, out of range or otherwise refused."""
 
     status = 422

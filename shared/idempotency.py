@@ -92,8 +92,10 @@ class Claim:
         if self._known is None:
             return
         if self._known.fingerprint != self.fingerprint:
-            raise NotAllowedValue(
-                "This Idempotency-Key was used for another request. Please take a new one.", "idempotency_key_reused"
+            raise NotAllowedValue.of(
+                HEADER,
+                "This Idempotency-Key was used for another request. Please take a new one.",
+                "idempotency_key_reused",
             )
         raise _Replay(self._known)
 
@@ -221,9 +223,11 @@ def _key_of(request: web.Request) -> str | None:
     if not given:
         return None
     if len(given) > 1:
-        raise BadRequest("Send one Idempotency-Key.", "idempotency_key_malformed")
+        raise BadRequest.of(HEADER, "Send one Idempotency-Key.", "idempotency_key_malformed")
     if not KEY.fullmatch(given[0]):
-        raise NotAllowedValue("Idempotency-Key must be 1 to 255 visible ASCII characters.", "idempotency_key_malformed")
+        raise NotAllowedValue.of(
+            HEADER, "Idempotency-Key must be 1 to 255 visible ASCII characters.", "idempotency_key_malformed"
+        )
     return given[0]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from shared.errors import BadRequest, FieldError, KeepsakeError, NotAllowedValue
 from shared.http_body import read_bytes
@@ -66,16 +66,39 @@ class Matching:
         return text
 
 
+# What a person reads where a model says no; pydantic's own sentences speak of its types ("items after validation").
+SENTENCES = {
+    "missing": "is required",
+    "string_too_long": "may have at most {max_length} characters",
+    "too_long": "may have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "too_short": "must have at least {min_length} characters",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_pattern_mismatch": "is not of the form that is allowed",
+}
+
+
+def _message(item: ErrorDetails) -> str:
+    sentence = SENTENCES.get(item["type"])
+    return sentence.format(**item.get("ctx", {})) if sentence else item["msg"].removeprefix("Value error, ")
+
+
 def refusal(error: ValidationError, *, missing: str = "") -> KeepsakeError:
     """Turn pydantic's findings into a 400 where something is missing or unreadable, else a 422; no value is repeated.
 
     `missing` is the row's own sentence for the 400.
     """
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    fields = tuple(
-        FieldError(".".join(str(part) for part in item["loc"])[:100], item["msg"].removeprefix("Value error, "))
-        for item in found
-    )
+    found = error.errors(include_input=False, include_url=False)
+    fields = tuple(FieldError(".".join(str(part) for part in item["loc"])[:100], _message(item)) for item in found)
     if any(item["type"] == "json_invalid" or not item["loc"] for item in found):
         return BadRequest("The body is not a readable JSON object.", "invalid_json")
     if any(item["type"] == "missing" for item in found):

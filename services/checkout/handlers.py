@@ -49,7 +49,9 @@ async def open_session(request: web.Request) -> web.Response:
         wanted = await parse_json(request, SessionRequest)
         claim.check(wanted.model_dump_json().encode())
         if wanted.order_id is not None and (wanted.imageId is not None or wanted.sku is not None):
-            raise NotAllowedValue("order_id: cannot be sent together with imageId or sku.", "order_and_image")
+            raise NotAllowedValue.of(
+                "order_id", "order_id: cannot be sent together with imageId or sku.", "order_and_image"
+            )
         cart = request.app[CATALOGUE].choose(
             sku=wanted.sku,
             quantity=wanted.quantity,
@@ -142,9 +144,9 @@ async def refund(request: web.Request) -> web.Response:
     """Give money back."""
     wanted = await parse_json(request, RefundRequest)
     if wanted.session_id is None and wanted.order_id is None:
-        raise BadRequest("session_id or order_id is required.", "missing_field")
+        raise BadRequest.of("session_id", "session_id or order_id is required.", "missing_field")
     if wanted.session_id is not None and wanted.order_id is not None:
-        raise NotAllowedValue("order_id: cannot be sent together with session_id.", "session_and_order")
+        raise NotAllowedValue.of("order_id", "order_id: cannot be sent together with session_id.", "session_and_order")
     refunding = request.app[SERVICE].refunding
     row, made = await refunding.refund(**wanted.model_dump())
     answer = RefundAnswer(

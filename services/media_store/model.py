@@ -116,7 +116,9 @@ def parse_cursor(text: str) -> Position:
     except ValueError:
         found = None
     if found is None:
-        raise BadRequest("The cursor is not one of ours: leave it out to begin anew.", "invalid_cursor")
+        raise NotAllowedValue.of(
+            "cursor", "The cursor is not one of ours: leave it out to begin anew.", "invalid_cursor"
+        )
     seconds, rest = divmod(int(found[1]), 1_000_000)
     return Position(datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest), found[2])
 
@@ -161,8 +163,10 @@ def require_uploader(principal: Principal, username: str, owner: str | None) -> 
 def parse_purpose(purpose: str) -> str:
     """Return `original` or `processed_<effect>`. Raises BadRequest."""
     if len(purpose) > MAX_PURPOSE or not PURPOSE.fullmatch(purpose):
-        raise BadRequest(
-            f"The purpose must be original or processed_<effect>, at most {MAX_PURPOSE} characters.", "invalid_purpose"
+        raise BadRequest.of(
+            "purpose",
+            f"The purpose must be original or processed_<effect>, at most {MAX_PURPOSE} characters.",
+            "invalid_purpose",
         )
     return purpose
 
@@ -208,8 +212,10 @@ def parse_filename(filename: str) -> str:
     """Return the name without folders. Raises BadRequest."""
     name = re.split(r"[/\\]", filename)[-1]
     if not name or len(filename) > MAX_FILENAME or CONTROLS.search(filename):
-        raise BadRequest(
-            f"The filename must have 1 to {MAX_FILENAME} characters and no control characters.", "invalid_filename"
+        raise BadRequest.of(
+            "filename",
+            f"The filename must have 1 to {MAX_FILENAME} characters and no control characters.",
+            "invalid_filename",
         )
     return name
 
@@ -228,7 +234,7 @@ def require_presigned_size(size: int) -> None:
     if size > PRESIGNED_MAX_BYTES:
         raise TooLarge(f"The file is too large: at most {size_text(PRESIGNED_MAX_BYTES)}.", "file_too_large")
     if size < 1:
-        raise NotAllowedValue("The size must be at least 1 byte.")
+        raise NotAllowedValue.of("size", "The size must be at least 1 byte.")
 
 
 def renditions_of(key: str) -> str:

@@ -57,7 +57,7 @@ class TempImageService:
     async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
         """Keep the image for `holder` until then. Raises ImageGone, or NotAllowedValue for a moment that has passed."""
         if until <= self._clock():
-            raise NotAllowedValue("A hold must end in the future.", "hold_in_the_past")
+            raise NotAllowedValue.of("until", "A hold must end in the future.", "hold_in_the_past")
         return await self._store.hold(image_id, holder, until)
 
     async def let_go(self, image_id: str, holder: str) -> None:

@@ -162,7 +162,9 @@ class _FormReader(Generic[T]):
         self._opened += 1
         if self._opened > self._field.max_files:
             files = "file" if self._field.max_files == 1 else "files"
-            raise BadRequest(f"Too many files: at most {self._field.max_files} {files}.", "too_many_files")
+            raise BadRequest.of(
+                self._field.name, f"Too many files: at most {self._field.max_files} {files}.", "too_many_files"
+            )
         sink = self._open_sink()
         self._sinks.push_async_callback(sink.discard)
         return sink
@@ -195,4 +197,4 @@ def _boundary(content_type: str, field: FileField) -> str:
 
 
 def _no_file(field: FileField) -> BadRequest:
-    return BadRequest(field.missing, field.missing_code)
+    return BadRequest.of(field.name, field.missing, field.missing_code)

@@ -92,7 +92,7 @@ class TestJson:
     async def test_that_lacks_a_field_is_400_in_the_rows_own_words(self, http: aiohttp.ClientSession) -> None:
         status, problem = await post(http, "/json", b"{}", JSON)
         assert (status, problem["error"], problem["code"]) == (400, "sku required", "missing_field")
-        assert problem["errors"] == [{"field": "sku", "message": "Field required"}]
+        assert problem["errors"] == [{"field": "sku", "message": "is required"}]
 
     async def test_with_a_value_that_is_not_allowed_is_422_and_never_echoed(self, http: aiohttp.ClientSession) -> None:
         for body in (
@@ -114,7 +114,7 @@ class TestJson:
             ("a1", "must be lower-case letters"),
             ("a\n", "must be lower-case letters"),
             ("", "must be lower-case letters"),
-            ("abcd", "String should have at most 3 characters"),
+            ("abcd", "may have at most 3 characters"),
         ):
             status, problem = await post(http, "/json", json.dumps({"sku": "a", "size": size}).encode(), JSON)
             assert (status, problem["errors"]) == (422, [{"field": "size", "message": message}])

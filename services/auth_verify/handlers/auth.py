@@ -55,7 +55,11 @@ async def login(request: web.Request) -> web.Response:
     body = await parse_json_or_form(request, Login)
     name = body.username or body.email
     if not name or not body.password:
-        raise BadRequest("Missing required fields: username or email, and password.", "missing_field")
+        raise BadRequest.of(
+            "username" if not name else "password",
+            "Missing required fields: username or email, and password.",
+            "missing_field",
+        )
     user = await request.app[ACCOUNTS].authenticate(name, body.password, address_of(request))
     return _tokens(await request.app[SESSIONS].open(user))
 

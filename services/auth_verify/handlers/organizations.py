@@ -71,7 +71,7 @@ async def add_member(request: web.Request) -> web.Response:
     """`POST /api/v1/organizations/{org_id}/members`."""
     body = await parse_json(request, NewMember)
     if body.user_id is None and body.username is None:
-        raise BadRequest("Missing required fields: user_id or username.", "missing_field")
+        raise BadRequest.of("user_id", "Missing required fields: user_id or username.", "missing_field")
     member = await request.app[ORGANIZATIONS].add_member(
         request.match_info["org_id"],
         principal_of(request).user_id,

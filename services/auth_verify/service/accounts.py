@@ -26,8 +26,9 @@ class AccountService:
 
     async def register(self, username: str, email: str, password: str, *, roles: tuple[str, ...] = ()) -> User:
         """Keep a new user; raises Conflict (`user_exists`), NotAllowedValue or Unavailable."""
-        if max(len(login_key(username)), len(login_key(email))) > MAX_LOGIN_KEY:
-            raise NotAllowedValue("The username or email is too long.")
+        for name, value in (("username", username), ("email", email)):
+            if len(login_key(value)) > MAX_LOGIN_KEY:
+                raise NotAllowedValue.of(name, f"The {name} is too long.")
         password_hash = await self._passwords.hash(password)
         user = User(str(uuid4()), username, email, roles, self._now(), password_hash)
         await self._users.add(user)

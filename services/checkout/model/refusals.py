@@ -52,4 +52,4 @@ def order_paid() -> Conflict:
 
 def refund_too_large() -> NotAllowedValue:
     """Return the refusal of a refund over what is left."""
-    return NotAllowedValue("amount: more than is left of the payment.", "refund_too_large")
+    return NotAllowedValue.of("amount", "amount: more than is left of the payment.", "refund_too_large")

@@ -60,7 +60,9 @@ class Refunding:
             if (amount or 0) > (row.charged_amount or 0):
                 raise refund_too_large()
             if amount is not None and amount % STEPS.get(row.charged_currency or "", 1):
-                raise NotAllowedValue("amount: the currency is not paid in such small steps.", "amount_not_allowed")
+                raise NotAllowedValue.of(
+                    "amount", "amount: the currency is not paid in such small steps.", "amount_not_allowed"
+                )
             refund = await self._refunds.reserve(row, amount, reason, self._now())
             if refund.status == "asking" or refund.refund_id is None:
                 seen = await self._ask(row, refund)

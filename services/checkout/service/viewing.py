@@ -34,7 +34,9 @@ class Viewing:
         Raises BadRequest for a malformed id, NotFound for a session that is not ours, or sells an order of somebody else.
         """
         if not SESSION_ID.fullmatch(session_id):
-            raise BadRequest("session_id is not one of Stripe's checkout sessions.", "session_id_malformed")
+            raise BadRequest.of(
+                "session_id", "session_id is not one of Stripe's checkout sessions.", "session_id_malformed"
+            )
         row = await self._require(session_id)
         if row.order_id is not None and row.user_id != user_id:
             raise unknown_session()

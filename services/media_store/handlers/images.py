@@ -66,12 +66,15 @@ async def upload_user_image(request: web.Request) -> web.Response:
     async with _form(request, MISSING) as form:
         said = parse_mapping(form.fields, schemas.UserImageForm, missing=MISSING)
         if not is_username(said.username):
-            raise BadRequest(
+            raise BadRequest.of(
+                "username",
                 f"A username has 1 to {MAX_USERNAME} characters, no dot first, no control characters and no / \\ ; or %.",
                 "invalid_username",
             )
         if said.image_type not in set(ImageType):
-            raise BadRequest(f"The image_type must be one of {', '.join(ImageType)}.", "invalid_image_type")
+            raise BadRequest.of(
+                "image_type", f"The image_type must be one of {', '.join(ImageType)}.", "invalid_image_type"
+            )
         about = UserImage(said.username, said.image_type, said.is_primary.lower() == "true", said.caption)
         image = await request.app[IMAGES].upload(form.files[0], about, principal_of(request))
     shown = schemas.UserImage.of(image, request.app[ADDRESSES].of(image.key))

@@ -44,12 +44,14 @@ async def sign_upload(request: web.Request) -> web.Response:
     await uploads.require_member(organization_id, principal_of(request).user_id)
     wanted = await parse_json(request, schemas.UploadRequest)
     if wanted.content_type not in CONTENT_TYPES:
-        raise BadRequest(f"The content_type must be one of {', '.join(CONTENT_TYPES)}.", "invalid_content_type")
+        raise BadRequest.of(
+            "content_type", f"The content_type must be one of {', '.join(CONTENT_TYPES)}.", "invalid_content_type"
+        )
     filename = parse_filename(wanted.filename)
     if wanted.size is not None:
         require_presigned_size(wanted.size)
     if wanted.method == "PUT" and wanted.size is None:
-        raise BadRequest("A PUT is signed for an exact size: send it as size, in bytes.", "missing_field")
+        raise BadRequest.of("size", "A PUT is signed for an exact size: send it as size, in bytes.", "missing_field")
     put_bytes = wanted.size if wanted.method == "PUT" else None
     signed = await uploads.sign(organization_id, filename, wanted.content_type, put_bytes=put_bytes)
     answer = schemas.PresignedUpload(

@@ -109,7 +109,7 @@ def parse_cursor(cursor: str) -> Place:
         text = ""
     found = CURSOR.match(text)
     if found is None:
-        raise NotAllowedValue("cursor: take it from the last answer's next_cursor.", "invalid_cursor")
+        raise NotAllowedValue.of("cursor", "cursor: take it from the last answer's next_cursor.", "invalid_cursor")
     return Place(EPOCH + timedelta(microseconds=int(found[1])), found[2])
 
 
