@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -75,13 +76,20 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
         client.close()
 
 
-@pytest.fixture
-def s3(s3_server: _Running) -> Iterator[S3Server]:
-    """Give a bucket that is made for this test and emptied and removed after it."""
-    bucket, client = f"test-{uuid4().hex}", s3_server.client
+@contextmanager
+def fresh_bucket(running: _Running) -> Iterator[S3Server]:
+    """Make a bucket in the server, and empty and remove it after the block."""
+    bucket, client = f"test-{uuid4().hex}", running.client
     client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    yield S3Server(s3_server.endpoint_url, bucket)
+    yield S3Server(running.endpoint_url, bucket)
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         for found in page.get("Contents", ()):
             client.delete_object(Bucket=bucket, Key=found["Key"])
     client.delete_bucket(Bucket=bucket)
+
+
+@pytest.fixture
+def s3(s3_server: _Running) -> Iterator[S3Server]:
+    """Give a bucket that is made for this test and emptied and removed after it."""
+    with fresh_bucket(s3_server) as bucket:
+        yield bucket
