@@ -129,7 +129,7 @@ async def test_four_photos_of_ten_mebibytes_are_an_order(api: Api) -> None:
 
 async def test_the_same_key_gives_the_same_order(api: Api) -> None:
     answers = [await api.upload(PHOTO, fields=FIELDS, key="a key") for _ in range(2)]
-    assert [answer.status for answer in answers] == [400, 400]
+    assert [answer.status for answer in answers] == [422, 422]
     first, again = [await api.upload(PHOTO, fields=FIELDS, key="key-1") for _ in range(2)]
     assert (first.status, again.body) == (200, first.body)
     other = await api.upload(PHOTO, key="key-1")

@@ -97,6 +97,10 @@ class Stack:
         """Return the process id."""
         return self._running[name].pid
 
+    def runs(self, name: str) -> bool:
+        """Say whether it was started and neither killed nor stopped since."""
+        return name in self._running
+
     def log(self, name: str) -> str:
         """Return what the process wrote so far."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
