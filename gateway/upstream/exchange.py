@@ -74,9 +74,8 @@ class Exchange:
                 self._send()
                 self.head = await self._connection.head()
             except LostConnection:
-                reused = self._connection.exchanges > 1
                 self._end()
-                if fresh or not reused or not self._outgoing.may_be_repeated:
+                if fresh or not self._may_ask_again():
                     raise
                 fresh = True
             except BaseException:
@@ -87,6 +86,13 @@ class Exchange:
                     return self
                 self._end()
                 fresh = True
+
+    def _may_ask_again(self) -> bool:
+        """Tell whether to ask once more after a lost connection: a kept one may have been dead, or another address lives."""
+        elsewhere = self._only is None and self._pool.has_choice
+        if elsewhere:
+            self.address.rest()
+        return self._outgoing.may_be_repeated and (elsewhere or self._connection.exchanges > 1)
 
     def _is_turned_away(self) -> bool:
         """Tell whether the address is stopping and did nothing, so that another one should be asked the same."""

@@ -80,7 +80,7 @@ class Address:
         return connection
 
     def rest(self) -> None:
-        """Let other addresses be asked first for a moment: this one says that it is stopping."""
+        """Let other addresses be asked first for a moment: this one is stopping, or ended a connection without an answer."""
         self.rests_until = asyncio.get_running_loop().time() + FIRST_REST_S
 
     def _lost(self, connection: UpstreamConnection) -> None:

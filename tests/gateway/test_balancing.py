@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.upstream.errors import ServiceDown
 from gateway.upstream.exchange import Exchange, Outgoing
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool import FIRST_REST_S, Pool
 from shared.app import LIFE, base_app
 from shared.routes import Route, ServiceInfo
 from shared.settings import ServerSettings
@@ -173,3 +173,21 @@ async def test_the_only_one_that_is_stopping_says_so(
     stopping[LIFE].stop()
     async with http.get(f"{url}/media/a") as answer:
         assert (await answer.json())["code"] == "service_stopping"
+
+
+async def test_what_one_address_took_and_did_not_answer_another_is_asked_where_that_changes_nothing(
+    http: aiohttp.ClientSession, open_gateway: OpenGateway, serve_app: ServeApp
+) -> None:
+    async def die(_head: bytes, _reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        raise ConnectionResetError
+
+    async with wire_server(die) as dying:
+        url = await open_gateway(media_store_url=(dying.url, await serve_app(named("two"))))
+        assert await asked(http, url, 6) == {"two": 6}
+        assert dying.connections < 3  # the others do not try it first, as every second one would
+        await asyncio.sleep(FIRST_REST_S)
+        statuses = []
+        for _ in range(4):
+            async with http.post(f"{url}/store-image", data=b"x" * 100) as answer:
+                statuses.append(answer.status)
+        assert set(statuses) == {200, 502}  # an upload may have been taken: who sent it decides
