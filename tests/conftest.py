@@ -9,4 +9,5 @@ pytest_plugins = [
     "tests.plugins.stack",
     "tests.plugins.serving",
     "tests.plugins.stripe_sandbox",
+    "tests.plugins.tally",
 ]

@@ -1,10 +1,9 @@
-"""The stack that is attacked from outside, and the count of the attacks it withstood."""
+"""The stack that is attacked from outside, and who attacks it."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -16,18 +15,6 @@ import aiohttp
 import pytest
 
 from tests.plugins.stack import Stack
-
-withstood: Counter[str] = Counter()
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "call" and report.passed and "tests/attacks/" in report.nodeid:
-        withstood[report.nodeid.partition("tests/attacks/test_")[2].partition(".py")[0]] += 1
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    for suite, count in sorted(withstood.items()):
-        terminalreporter.write_line(f"attacks: {suite} {count}")
 
 
 @dataclass(frozen=True)
