@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry
@@ -16,6 +17,26 @@ from shared.errors import DependencyDown
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
 MAX_CONNECTIONS = 128
+
+ResultT = TypeVar("ResultT")
+
+
+class _OnceMore(Retry):
+    """One more try where the connection died, also where uvloop says so with a RuntimeError: it raises that on a write."""
+
+    def __init__(self) -> None:
+        super().__init__(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+
+    async def call_with_retry(self, do: Callable[[], Awaitable[ResultT]], *arguments: Any, **options: Any) -> ResultT:
+        """Run `do` as `Retry` does."""
+
+        async def translated() -> ResultT:
+            try:
+                return await do()
+            except RuntimeError as error:
+                raise RedisConnectionError("the connection is closed") from error
+
+        return await super().call_with_retry(translated, *arguments, **options)
 
 
 @contextmanager
@@ -39,7 +60,7 @@ async def open_redis(url: str) -> AsyncIterator[aioredis.Redis]:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
         max_connections=MAX_CONNECTIONS,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        retry=_OnceMore(),
     )
     client = aioredis.Redis.from_pool(pool)
     try:

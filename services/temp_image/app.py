@@ -48,6 +48,7 @@ def build_app(settings: TempImageSettings, clock: Callable[[], float] = time.tim
                 ttl_s=settings.temp_image_ttl_s,
                 clock=clock,
             )
+            stack.push_async_callback(app[SERVICE].close)
             yield
 
     app.cleanup_ctx.append(resources)

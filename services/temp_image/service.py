@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from services.temp_image.model import ImageContent, ImageDescription, new_secret
+from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, new_secret
 from services.temp_image.ports import ImageStore
-from shared.errors import NotAllowedValue
+from shared.errors import DependencyDown, NotAllowedValue
 from shared.images.rules import ImageLimits, require_image
 from shared.uploads import UploadedFile
+
+RELEASE_AGAIN_S = 0.5
+
+
+class _LostClaims:
+    """Claims whose answer got lost: they may stand, and are given back as soon as the store answers again."""
+
+    def __init__(self, store: ImageStore[Any]) -> None:
+        self._store = store
+        self._waiting: deque[tuple[str, str, float]] = deque()
+        self._giving_back: asyncio.Task[None] | None = None
+
+    def add(self, image_id: str, claim: str) -> None:
+        """Give it back in the background; one after the other, so that calls that somebody waits for come through."""
+        self._waiting.append((image_id, claim, time.monotonic() + LEASE_S))
+        if self._giving_back is None or self._giving_back.done():
+            self._giving_back = asyncio.create_task(self._give_back())
+
+    async def _give_back(self) -> None:
+        while self._waiting:
+            image_id, claim, lapses_at = self._waiting[0]
+            try:
+                if time.monotonic() < lapses_at:
+                    await self._store.release(image_id, claim)
+            except DependencyDown:
+                await asyncio.sleep(RELEASE_AGAIN_S)
+                continue
+            except ClaimLapsed:
+                pass
+            self._waiting.popleft()
+
+    async def close(self) -> None:
+        """Leave the rest to lapse."""
+        if self._giving_back is not None:
+            self._giving_back.cancel()
+            await asyncio.wait([self._giving_back])
 
 
 class TempImageService:
@@ -25,6 +63,8 @@ class TempImageService:
         self._limits = limits
         self._ttl_s = ttl_s
         self._clock = clock
+        self._lost_claims = _LostClaims(store)
+        self.close = self._lost_claims.close
 
     async def keep(self, file: UploadedFile[Any]) -> tuple[str, float]:
         """Keep an acceptable image; return its id, and when it expires in Unix seconds."""
@@ -40,7 +80,11 @@ class TempImageService:
     async def claim(self, image_id: str) -> tuple[str, ImageContent]:
         """Claim the image for one delivery; return the claim and the bytes. Raises ImageGone."""
         claim = new_secret()
-        return claim, await self._store.claim(image_id, claim)
+        try:
+            return claim, await self._store.claim(image_id, claim)
+        except DependencyDown:
+            self._lost_claims.add(image_id, claim)
+            raise
 
     async def renew(self, image_id: str, claim: str) -> None:
         """Keep the claim for another 30 s, since bytes moved. Raises ClaimLapsed."""
