@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,8 @@ from shared.errors import DependencyDown
 from shared.log import current_request_id
 from shared.tokens import sign_service_token
 
-TIMEOUT = aiohttp.ClientTimeout(total=2.5, sock_connect=1.0)
+TOTAL_S = 2.5  # whoever waits for a dependency is answered within 3 s
+TIMEOUT = aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=1.0)
 
 
 @asynccontextmanager
@@ -35,8 +37,12 @@ class ServiceAnswer:
     content_type: str = ""
 
 
+class _Stopping(Exception):
+    """The process at this address is stopping and did nothing with the request."""
+
+
 class ServiceClient:
-    """Calls one service at any of its addresses, in turn; an address that cannot be connected to is passed over.
+    """Calls one service at any of its addresses, in turn; one that takes no connection or is stopping is passed over.
 
     `name` is the service's, as in `temp-image`: the audience of the token, and the name in the error.
     """
@@ -58,14 +64,16 @@ class ServiceClient:
         """
         first = next(self._turns)
         failure: Exception | None = None
-        for turn in range(len(self._urls)):
-            url = self._urls[(first + turn) % len(self._urls)]
-            try:
-                return await self._send(method, url + path, json, token)
-            except aiohttp.ClientConnectorError as error:
-                failure = error
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                raise DependencyDown(self._name) from error
+        try:
+            async with asyncio.timeout(TOTAL_S):
+                for turn in range(len(self._urls)):
+                    url = self._urls[(first + turn) % len(self._urls)]
+                    try:
+                        return await self._send(method, url + path, json, token)
+                    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, _Stopping) as error:
+                        failure = error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise DependencyDown(self._name) from error
         raise DependencyDown(self._name) from failure
 
     async def _send(self, method: str, url: str, json: Any, token: str | None) -> ServiceAnswer:
@@ -74,8 +82,10 @@ class ServiceClient:
         if request_id := current_request_id.get():
             headers["X-Request-Id"] = request_id
         async with self._session.request(method, url, json=json, headers=headers, allow_redirects=False) as response:
-            if response.status >= 500:
-                raise DependencyDown(self._name)
             is_json = "json" in response.content_type
             body = await response.json(content_type=None) if is_json else await response.read() or None
+            if response.status == 503 and isinstance(body, dict) and body.get("code") == "service_stopping":
+                raise _Stopping
+            if response.status >= 500:
+                raise DependencyDown(self._name)
             return ServiceAnswer(response.status, body, response.content_type)
