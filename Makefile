@@ -6,7 +6,7 @@ BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check format bench bench-quick up down create-admin clean $(SERVICES:%=run-%)
+.PHONY: help install install-dev run test check format bench bench-quick soak up down create-admin clean $(SERVICES:%=run-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: install-dev $(BENCH)/.installed ## speed and memory against other servers
 
 bench-quick: install-dev $(BENCH)/.installed ## the same in 2 minutes, on the screen alone
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
+
+soak: install-dev ## a mixed load for 20 minutes: do memory, files and tasks stay flat?
+	@$(BIN)/python -m tests.bench.soak $(ARGS)
 
 check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/ruff format --check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_async.aio.web import server_stats
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
@@ -20,6 +22,16 @@ IN_FLIGHT = Gauge("keepsake_http_in_flight", "Requests being answered now.")
 REVOCATIONS_UNKNOWN = Counter(
     "keepsake_revocations_unknown_total", "Tokens accepted while the list of revoked sessions was out of reach."
 )
+
+
+def _count_tasks() -> float:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked outside the loop
+        return float("nan")
+
+
+Gauge("keepsake_tasks", "asyncio tasks that have not ended.").set_function(_count_tasks)
 
 # `labels()` takes a lock and formats its key: remembering the children makes counting a dictionary lookup.
 _children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
