@@ -14,7 +14,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from redis import Redis
 
 from tests.plugins.postgres import fresh_database
 from tests.plugins.s3 import fresh_bucket
@@ -78,12 +77,10 @@ def create_admin(machine: Stack) -> subprocess.Popen[str]:
     return running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def machines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Both machines, started at once on an empty database."""
     redis = request.getfixturevalue("redis_server_url").rsplit("/", 1)[0] + "/8"  # another than the other tests empty
-    with Redis.from_url(redis) as client:
-        client.flushdb()
     s3_server = request.getfixturevalue("s3_server")
     with (
         fresh_bucket(s3_server) as bucket,

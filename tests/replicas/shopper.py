@@ -1,51 +1,36 @@
-"""Two of each service start together, one of them may die at any moment, and it is used again when it is back."""
+"""A customer who does everything a shop's customer does, again and again, and keeps what was answered."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-import pytest
 
 from tests.pictures import jpeg
-from tests.plugins.stack import MODULES, URL_SETTINGS
-from tests.replicas.conftest import SANDBOX, Machines, eventually, requests_answered
-from tests.replicas.test_once import form, upload
+from tests.replicas.conftest import Machines
 from tests.services.auth_verify.api import Api, SignedIn
 from tests.services.planter_orders.api import Api as OrdersApi
+from tests.services.planter_orders.api import File
 
-ROUTES = {
-    "auth-verify": "/api/auth/me",
-    "temp-image": "/api/temp-image-retrieve",
-    "media-store": "/media/{key}",
-    "checkout": "/api/checkout/session-status",
-    "planter-orders": "/api/images/orders",
-}
+PHOTO: File = ("a.jpg", jpeg(), "image/jpeg")
 
 
-async def test_two_of_each_service_start_at_once_on_an_empty_database(
-    machines: Machines, http: aiohttp.ClientSession
-) -> None:
-    for service in MODULES.keys() - {SANDBOX}:
-        for url in machines.of(service):
-            answer = await Api(http, url).get("/ready")
-            assert (answer.status, answer.body["status"]) == (200, "ready"), service
-    published = [(await Api(http, url).get("/.well-known/jwks.json")).body for url in machines.of("auth-verify")]
-    assert published[0] == published[1]
-    assert len(published[0]["keys"]) == 2  # the current one and the next
+def form(**fields: str) -> aiohttp.FormData:
+    made = aiohttp.FormData()
+    for name, value in fields.items():
+        made.add_field(name, value)
+    made.add_field("image", jpeg(), filename="a.jpg", content_type="image/jpeg")
+    return made
 
 
-@pytest.fixture
-def second_is_back(machines: Machines) -> Iterator[None]:
-    """Start again what a test killed on the second machine."""
-    yield
-    machines.both[1].start(*(name for name in URL_SETTINGS if not machines.both[1].runs(name)))
+async def upload(http: aiohttp.ClientSession, door: str) -> str:
+    return str((await Api(http, door).call("POST", "/api/temp-image-upload", data=form())).body["imageId"])
 
 
-class Customer:
+class Shopper:
     """Calls everything that a shop's customer does, and keeps each answer's status."""
 
     def __init__(self, http: aiohttp.ClientSession, machines: Machines, who: SignedIn) -> None:
@@ -117,39 +102,9 @@ class Customer:
             self.written["checkout"].append(opened.status)
         stored = await api.call("POST", "/api/upload_user_image/", token=self._who.token, data=self._user_image())
         self.written["media-store"].append(stored.status)
-        ordered = await orders.upload(("a.jpg", jpeg(), "image/jpeg"))
+        ordered = await orders.upload(PHOTO)
         self.written["planter-orders"].append(ordered.status)
         refreshed = await api.refresh(self._refresh_token)
         self.written["auth-verify"].append(refreshed.status)
         if refreshed.status == 200:
             self._refresh_token = refreshed.body["refresh_token"]
-
-
-async def test_one_replica_of_each_service_may_be_killed_and_is_used_again_when_it_is_back(
-    machines: Machines, http: aiohttp.ClientSession, customer: SignedIn, second_is_back: None
-) -> None:
-    shopper, second = Customer(http, machines, customer), machines.both[1]
-    await shopper.prepare()
-    async with shopper.reading():
-        await shopper.write_all(machines.doors[0])
-        for service in URL_SETTINGS:
-            await asyncio.to_thread(second.kill, service)
-            await asyncio.sleep(0.1)
-    assert set(shopper.read) == {(service, 200, "") for service in URL_SETTINGS}
-    shopper.written.clear()
-    for number in range(6):
-        await shopper.write_all(machines.doors[number % 2])
-    for service, statuses in shopper.written.items():
-        assert set(statuses[1:]) == {200}, (service, statuses)
-    assert set(shopper.written) == set(URL_SETTINGS)
-    await shopper.read_all()
-
-    await asyncio.to_thread(second.start, *URL_SETTINGS)
-
-    async def is_used_again() -> bool:
-        await shopper.read_all()
-        answered = [await requests_answered(http, second.url(service), route) for service, route in ROUTES.items()]
-        return all(answered)
-
-    await eventually(is_used_again)
-    assert set(shopper.read) == {(service, 200, "") for service in URL_SETTINGS}
