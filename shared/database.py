@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ CLOSE_TIMEOUT_S = 0.2
 LOCK_WAIT_MS = 2500
 POOL_SIZE = 10
 MIGRATION_WAIT_S = 60.0
+SQLITE_ROOM_BYTES = 2 * 2**20
+JOURNAL_PAGES = 480  # of 4 KiB: less than the room, which the journal then never leaves
 FULL = ("disk is full", "disk full", "No space left", "53100")
 
 
@@ -122,6 +125,7 @@ def _prepare_sqlite(engine: AsyncEngine) -> None:
             "synchronous=FULL",  # a commit that was answered survives a power cut
             f"busy_timeout={LOCK_WAIT_MS}",
             "foreign_keys=ON",
+            f"wal_autocheckpoint={JOURNAL_PAGES}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -222,6 +226,18 @@ async def _lock_migrations(connection: AsyncConnection, version_table: str) -> N
             await asyncio.sleep(0.1)
 
 
+def _keep_room(path: str) -> None:
+    """Give the file and its journal pages that they do not need yet: on a full disk, deletions are written to them.
+
+    The journal ends with its last connection, so this is for every start; where the disk is full then, nothing is kept.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("DROP TABLE IF EXISTS room")
+        connection.execute("CREATE TABLE room AS SELECT zeroblob(?) AS bytes", [SQLITE_ROOM_BYTES])
+        connection.execute("DROP TABLE room")
+        connection.execute("PRAGMA wal_checkpoint(RESTART)")
+
+
 async def migrate(database: Database, migrations: Path, service: str, data_dir: Path) -> None:
     """Bring the service's tables up to date; of several processes that start at once, one does it while the others wait.
 
@@ -239,6 +255,7 @@ async def migrate(database: Database, migrations: Path, service: str, data_dir: 
         try:
             async with database.engine.begin() as connection:
                 await connection.run_sync(_upgrade, migrations, version_table)
+            await asyncio.to_thread(_keep_room, database.engine.url.database or ":memory:")
         finally:
             lock.__exit__(None, None, None)
 

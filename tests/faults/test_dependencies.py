@@ -103,5 +103,15 @@ async def test_what_is_only_late_is_waited_for(
 ) -> None:
     for proxy in site.proxies.values():
         proxy.manner = Manner(delay_s=0.03)
-    for call in CALLS.values():
-        assert (await call.send(customer, http)).status == call.fine
+    answers = await asyncio.gather(*(call.send(customer, http) for call in CALLS.values()))
+    assert [answer.status for answer in answers] == [call.fine for call in CALLS.values()]
+
+
+@pytest.mark.parametrize(
+    "process", ["gateway", "auth-verify", "temp-image", "media-store", "checkout", "planter-orders"]
+)
+def test_no_failure_of_ours_was_among_them(site: ToxicSite, process: str) -> None:
+    """Every refusal is one that was meant: no 500, and nothing that a library or the loop had to catch."""
+    log = site.stack.log(process)
+    assert '"event": "failed"' not in log
+    assert [line for line in log.splitlines() if not line.startswith("{")] == []
