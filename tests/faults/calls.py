@@ -132,12 +132,13 @@ async def ask_as_a_stranger(customer: Customer, http: aiohttp.ClientSession) -> 
 
 @dataclass(frozen=True)
 class Call:
-    """A call, whose process answers it, what that depends on, and the status where all is well."""
+    """A call, whose process answers it, what that depends on, always or at times, and the status where all is well."""
 
     service: str
     needs: frozenset[str]
     send: Callable[[Customer, aiohttp.ClientSession], Awaitable[Answer]]
     fine: int = 200
+    needs_at_times: frozenset[str] = frozenset()
 
 
 def _get(path: str) -> Callable[[Customer, aiohttp.ClientSession], Awaitable[Answer]]:
@@ -158,6 +159,7 @@ CALLS: dict[str, Call] = {
         "media-store",
         _needs("storage"),
         lambda customer, http: customer.call(http, "GET", customer.stored_url.removeprefix(customer.door)),
+        needs_at_times=_needs("database"),  # what was looked up is remembered for a moment
     ),
     "list images": Call("media-store", _needs("database"), _get("/api/user_images/{me.username}/")),
     "upload a user's image": Call("media-store", _needs("database storage"), upload_user_image),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import secrets
+from dataclasses import replace
 
 import aiohttp
 import pytest
 
-from tests.faults.calls import CALLS, Answer, Call, Customer
+from tests import pictures
+from tests.faults.calls import CALLS, LARGE, Answer, Call, Customer, sign_in
 from tests.faults.conftest import ToxicSite
 from tests.plugins.toxic import BLACK_HOLE, CUT, PASS, REFUSE, TRICKLE, Manner, ToxicProxy
 
@@ -15,7 +20,7 @@ from tests.plugins.toxic import BLACK_HOLE, CUT, PASS, REFUSE, TRICKLE, Manner, 
 ANSWERED_WITHIN_S = 6
 PAYMENT_ANSWERED_WITHIN_S = 20
 WELL_AGAIN_WITHIN_S = 10
-AT_ONCE = 6
+AT_ONCE = 4
 
 CODES = {
     "redis": {"redis_unavailable"},
@@ -77,8 +82,7 @@ async def test_what_needs_it_says_so_in_time_and_the_rest_goes_on_and_it_recover
     site: ToxicSite, customer: Customer, http: aiohttp.ClientSession, away: tuple[str, ...], manner: Manner
 ) -> None:
     affected = [(name, dependency) for dependency in away for name in affected_by(dependency)] * AT_ONCE
-    others = [name for name, call in CALLS.items() if call.needs.isdisjoint(away)]
-    await all_fine(customer, http)
+    others = [name for name, call in CALLS.items() if (call.needs | call.needs_at_times).isdisjoint(away)]
     before = {name: site.proxies[name].connections for name in away}
 
     for name in away:
@@ -105,6 +109,58 @@ async def test_what_is_only_late_is_waited_for(
         proxy.manner = Manner(delay_s=0.03)
     answers = await asyncio.gather(*(call.send(customer, http) for call in CALLS.values()))
     assert [answer.status for answer in answers] == [call.fine for call in CALLS.values()]
+
+
+@pytest.mark.parametrize("manner", [REFUSE, BLACK_HOLE], ids=["stopped", "a black hole"])
+async def test_tokens_are_verified_with_remembered_keys_while_auth_verify_is_away(
+    site: ToxicSite, customer: Customer, http: aiohttp.ClientSession, manner: Manner
+) -> None:
+    """With tokens that nobody has seen before, so that none of them is remembered itself."""
+    tokens = [(await sign_in(http, customer.door, customer.username)).json["access_token"] for _ in range(2)]
+    site.proxies["auth-verify"].manner = manner
+    forged = [f"{tokens[0].rpartition('.')[0]}.{'A' * 86}", under_another_key(tokens[1])]
+
+    async def ask(token: str) -> int:
+        return (await replace(customer, token=token).call(http, "GET", "/api/images/orders")).status
+
+    async with asyncio.timeout(ANSWERED_WITHIN_S):
+        answers = await asyncio.gather(*(ask(token) for token in [*tokens, *forged]))
+    assert answers == [200, 200, 401, 401]
+
+
+def under_another_key(token: str) -> str:
+    header = json.dumps({"alg": "EdDSA", "typ": "JWT", "kid": secrets.token_hex(8)}).encode()
+    return f"{base64.urlsafe_b64encode(header).decode().rstrip('=')}.{token.partition('.')[2]}"
+
+
+@pytest.mark.parametrize("cut_after", [1, 500_000])
+async def test_an_image_whose_claim_got_no_answer_is_given_back(
+    site: ToxicSite, customer: Customer, http: aiohttp.ClientSession, cut_after: int
+) -> None:
+    image_id = (await customer.upload(http, LARGE)).json["imageId"]
+    site.proxies["redis"].manner = Manner(cut_after=cut_after)
+    refused = await customer.retrieve(http, image_id)
+    assert (refused.status, refused.json["code"]) == (503, "redis_unavailable")
+    site.proxies["redis"].manner = PASS
+    async with asyncio.timeout(WELL_AGAIN_WITHIN_S):
+        while (found := await customer.retrieve(http, image_id)).status != 200:
+            assert found.status in {404, 503}
+            await asyncio.sleep(0.1)
+    assert found.body == LARGE
+    assert (await customer.retrieve(http, image_id)).status == 404
+
+
+async def test_an_object_that_breaks_off_never_looks_complete(
+    site: ToxicSite, customer: Customer, http: aiohttp.ClientSession
+) -> None:
+    stored = (await customer.store(http, pictures.saved(pictures.noise(600, 400), "PNG"))).json
+    path = stored["url"].removeprefix(customer.door)
+    site.proxies["storage"].manner = Manner(cut_after=stored["size"] // 2)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await customer.call(http, "GET", path)
+    site.proxies["storage"].manner = PASS
+    whole = await customer.call(http, "GET", path)
+    assert (whole.status, len(whole.body)) == (200, stored["size"])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ KILLED_TOGETHER = (
     ("auth-verify", "stripe-sandbox"),
     ("gateway",),
 )
-TWICE = ("gateway", "checkout", "media-store")  # each begins in its own way
+TWICE = ("gateway", "checkout")  # the second has commands too
 LOADED_S = 0.3
 PATIENCE_S = 20
 
