@@ -154,8 +154,8 @@ async def test_a_listing_is_newest_first_page_by_page_and_by_type(store: Store) 
         ({"limit": "101"}, 422),
         ({"limit": "x"}, 422),
         ({"image_type": "avatar"}, 422),
-        ({"cursor": "garbage"}, 400),
-        ({"cursor": "é"}, 400),
+        ({"cursor": "garbage"}, 422),
+        ({"cursor": "é"}, 422),
         ({"cursor": "\x00"}, 422),
     ],
 )
