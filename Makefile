@@ -41,9 +41,9 @@ run-stripe-sandbox: install
 run-%: install
 	@exec $(BIN)/python -m services.$(subst -,_,$*)
 
-# What fails beside other tests, on two busy cores, is tried once more alone: what fails then has failed.
+# What fails beside other tests, on busy cores, is tried once more alone: what fails then has failed.
 test: install-dev ## the tests; ARGS="tests/gateway -x" for some of them
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
 
 $(BENCH)/.installed: tests/bench/requirements.lock tests/bench/node/package-lock.json | $(BIN)/python
 	@command -v npm >/dev/null || { echo "make bench needs npm on the PATH (Debian: apt-get install wrk nginx-light nodejs npm)."; exit 2; }

@@ -24,7 +24,7 @@ from tests.services.planter_orders.api import Api, File, token
 from tests.services.planter_orders.conftest import server_settings
 
 NAME = "planter-orders"
-KILLS = 10
+KILLS = 6
 UPLOADERS = 4
 PATIENCE_S = 60
 PHOTOS: list[File] = [(f"{n}.jpg", pictures.jpeg(300, 200 + n, quality=95), "image/jpeg") for n in range(4)]
