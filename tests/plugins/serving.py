@@ -35,6 +35,14 @@ async def serving(app: web.Application, sock: socket.socket | None = None) -> As
             server.close()
     finally:
         await runner.cleanup()
+        await _connections_end()
+
+
+async def _connections_end() -> None:
+    """Wait for what SQLAlchemy closes by itself: the connection of a call that was cancelled, in a task of its own."""
+    closing = [task for task in asyncio.all_tasks() if "_terminate_graceful_close" in repr(task.get_coro())]
+    if closing:
+        await asyncio.wait(closing, timeout=5)
 
 
 @pytest.fixture
