@@ -248,7 +248,7 @@ async def test_a_listener_hears_of_a_change_at_the_other_gateway_and_goes_on_the
 def second_is_back(machines: Machines) -> Iterator[None]:
     """Start again what a test killed on the second machine."""
     yield
-    machines.both[1].start(*(name for name in URL_SETTINGS if not machines.both[1].runs(name)))
+    machines.both[1].start(*(name for name in (*URL_SETTINGS, "gateway") if not machines.both[1].runs(name)))
 
 
 async def test_one_replica_of_each_service_may_be_killed_and_is_used_again_when_it_is_back(
@@ -279,3 +279,12 @@ async def test_one_replica_of_each_service_may_be_killed_and_is_used_again_when_
 
     await eventually(is_used_again)
     assert set(shopper.read) == {(service, 200, "") for service in URL_SETTINGS}
+
+
+async def test_one_gateway_may_be_killed_and_the_other_gives_out_what_it_took(
+    machines: Machines, http: aiohttp.ClientSession, customer: SignedIn, second_is_back: None
+) -> None:
+    image_id = await upload(http, machines.doors[1])
+    await asyncio.to_thread(machines.both[1].kill, "gateway")
+    async with http.get(f"{machines.doors[0]}/api/temp-image-retrieve", params={"imageId": image_id}) as answer:
+        assert (answer.status, await answer.read()) == (200, PHOTO[1])

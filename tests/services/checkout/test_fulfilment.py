@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.services.checkout.shop import WEBHOOK_SECRET, Shop, picture
 
@@ -222,6 +223,17 @@ async def test_stripe_out_of_reach_keeps_the_image_for_as_long_as_it_takes(shop:
     shop.ahead += timedelta(minutes=30)
     await shop.service.sweeper.sweep()
     await shop.until(lambda: is_promoted(shop, image_id, session_id))
+
+
+@pytest.mark.parametrize("jump_h", [-24, -2, 2])
+async def test_a_clock_that_jumps_loses_no_paid_image(shop: Shop, jump_h: int) -> None:
+    image_id, session_id = await paid(shop)
+    shop.ahead += timedelta(hours=jump_h)
+    assert (await shop.status(session_id))[0] == 200
+    await shop.until(lambda: is_promoted(shop, image_id, session_id))
+    shop.ahead -= timedelta(hours=jump_h)
+    await shop.service.sweeper.sweep()
+    assert await is_promoted(shop, image_id, session_id)
 
 
 async def test_a_delayed_payment_is_fulfilled_when_the_money_comes(shop: Shop) -> None:
