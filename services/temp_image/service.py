@@ -64,7 +64,10 @@ class TempImageService:
         self._ttl_s = ttl_s
         self._clock = clock
         self._lost_claims = _LostClaims(store)
-        self.close = self._lost_claims.close
+
+    async def close(self) -> None:
+        """Leave the claims whose answer got lost to lapse."""
+        await self._lost_claims.close()
 
     async def keep(self, file: UploadedFile[Any]) -> tuple[str, float]:
         """Keep an acceptable image; return its id, and when it expires in Unix seconds."""

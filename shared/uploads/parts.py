@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from multipart import MultipartSegment
 
-from shared.errors import BadRequest, FieldError, NotAllowedValue, TooLarge, UnsupportedMedia
+from shared.errors import BadRequest, NotAllowedValue, TooLarge, UnsupportedMedia
 from shared.http_body import size_text
 from shared.images.rules import named
 from shared.uploads.sinks import FileSink
@@ -96,7 +96,7 @@ class TextPart:
             raise malformed("A form field is not UTF-8 text.") from None
         if "\x00" in text:
             sentence = "A form field must not contain a NUL character."
-            raise NotAllowedValue(sentence, errors=(FieldError(self._name[:100], sentence),))
+            raise NotAllowedValue.of(self._name[:100], sentence)
         self._fields.append((self._name, text))
 
 

@@ -11,6 +11,7 @@ from tests.attacks.conftest import Person
 from tests.attacks.test_others_things import NOBODYS, ORGANIZATIONS, Reply, call
 from tests.pictures import jpeg
 from tests.plugins.stack import Stack
+from tests.services.media_store.store import form
 
 DOORS = ("gateway", "port")
 
@@ -19,17 +20,9 @@ def door_of(site: Stack, door: str, service: str) -> str:
     return site.url("gateway" if door == "gateway" else service)
 
 
-def picture(**fields: str) -> aiohttp.FormData:
-    form = aiohttp.FormData()
-    for name, value in fields.items():
-        form.add_field(name, value)
-    form.add_field("image", jpeg(), filename="a.jpg", content_type="image/jpeg")
-    return form
-
-
 async def upload(http: aiohttp.ClientSession, site: Stack, who: Person | None, username: str, **fields: str) -> Reply:
-    form = picture(username=username, image_type="gallery", **fields)
-    return await call(http, who, "POST", f"{site.url('gateway')}/api/upload_user_image/", data=form)
+    data = form(jpeg(), username=username, image_type="gallery", **fields)
+    return await call(http, who, "POST", f"{site.url('gateway')}/api/upload_user_image/", data=data)
 
 
 @pytest.fixture
@@ -111,7 +104,7 @@ async def test_nothing_private_is_under_media(http: aiohttp.ClientSession, site:
 async def test_objects_are_removed_by_admins_alone(
     http: aiohttp.ClientSession, site: Stack, alice: Person, mallory: Person
 ) -> None:
-    _, kept = await call(http, None, "POST", f"{site.url('gateway')}/store-image", data=picture())
+    _, kept = await call(http, None, "POST", f"{site.url('gateway')}/store-image", data=form(jpeg()))
     for who, refusal in ((None, 401), (mallory, 403), (alice, 403)):
         assert (await call(http, who, "DELETE", f"{site.url('gateway')}/media/{kept['key']}"))[0] == refusal
         for path, method in (("/api/debug/r2-status/", "GET"), ("/api/test-r2-storage/", "POST")):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import aiohttp
 
-from services.temp_image.adapters.disk.record import RECORD_BYTES, Record
 from tests import pictures
 from tests.faults.calls import Answer, Customer
+from tests.services.temp_image.stores import thirty_seconds_pass
 
 CLIENTS_OF_A_KIND = 2
 PAUSE_S = 0.2
@@ -79,16 +79,6 @@ async def told(call: Awaitable[Answer]) -> Answer | None:
         return None
     assert answer.status in TOLD, answer
     return answer if answer.status == 200 else None
-
-
-def thirty_seconds_pass(data_dir: Path, image_id: str) -> None:
-    """Move the last renewal of a claim back, which nobody can wait for."""
-    path = data_dir / "temp-images" / image_id[:2] / image_id
-    with path.open("r+b") as file:
-        record = Record.unpack(file.read(RECORD_BYTES))
-        record.claimed_at -= 31
-        file.seek(0)
-        file.write(record.pack())
 
 
 @asynccontextmanager

@@ -12,22 +12,15 @@ import aiohttp
 from tests.pictures import jpeg
 from tests.replicas.conftest import Machines
 from tests.services.auth_verify.api import Api, SignedIn
+from tests.services.media_store.store import form
 from tests.services.planter_orders.api import Api as OrdersApi
 from tests.services.planter_orders.api import File
 
 PHOTO: File = ("a.jpg", jpeg(), "image/jpeg")
 
 
-def form(**fields: str) -> aiohttp.FormData:
-    made = aiohttp.FormData()
-    for name, value in fields.items():
-        made.add_field(name, value)
-    made.add_field("image", jpeg(), filename="a.jpg", content_type="image/jpeg")
-    return made
-
-
 async def upload(http: aiohttp.ClientSession, door: str) -> str:
-    return str((await Api(http, door).call("POST", "/api/temp-image-upload", data=form())).body["imageId"])
+    return str((await Api(http, door).call("POST", "/api/temp-image-upload", data=form(PHOTO[1]))).body["imageId"])
 
 
 class Shopper:
@@ -58,7 +51,7 @@ class Shopper:
         }
 
     def _user_image(self) -> aiohttp.FormData:
-        return form(username=self._who.username, image_type="gallery")
+        return form(PHOTO[1], username=self._who.username, image_type="gallery")
 
     async def read_all(self) -> None:
         """Read from every service at both gateways, all at once."""
@@ -95,7 +88,7 @@ class Shopper:
         """Write to every service, through other services too."""
         api = Api(self._http, door)
         orders = OrdersApi(self._http, door, self._who.token)
-        uploaded = await api.call("POST", "/api/temp-image-upload", data=form())
+        uploaded = await api.call("POST", "/api/temp-image-upload", data=form(PHOTO[1]))
         self.written["temp-image"].append(uploaded.status)
         if uploaded.status == 200:
             opened = await api.post("/api/checkout/embedded-session", {"imageId": uploaded.body["imageId"]})

@@ -18,8 +18,9 @@ import pytest
 from tests.plugins.stack import MODULES, URL_SETTINGS
 from tests.replicas.conftest import SANDBOX, Machines, eventually, metric, requests_answered
 from tests.replicas.payments import ask_fifty_times, pay, stripe_lists
-from tests.replicas.shopper import PHOTO, Shopper, form, upload
+from tests.replicas.shopper import PHOTO, Shopper, upload
 from tests.services.auth_verify.api import Api, Reply, SignedIn
+from tests.services.media_store.store import form
 from tests.services.planter_orders.api import Api as OrdersApi
 from tests.services.planter_orders.test_events import listening
 
@@ -60,7 +61,7 @@ async def test_ten_images_a_minute_are_stored_over_both_gateways_together(
 ) -> None:
     async def store(number: int, address: str) -> Reply:
         api = Api(http, machines.doors[number % 2])
-        return await api.call("POST", "/store-image", data=form(), headers={"X-Forwarded-For": address})
+        return await api.call("POST", "/store-image", data=form(PHOTO[1]), headers={"X-Forwarded-For": address})
 
     for _ in range(5):  # on a machine so busy that Redis is late, again as somebody else
         before, address = await counted_in_process(http, machines), f"2001:db8:{secrets.token_hex(2)}::1"
@@ -94,7 +95,7 @@ async def test_twenty_who_set_the_primary_image_at_once_leave_one(
     apis = [Api(http, door) for door in machines.doors]
     fields = {"username": customer.username, "image_type": "gallery", "is_primary": "true"}
     uploads = [
-        apis[number % 2].call("POST", "/api/upload_user_image/", token=customer.token, data=form(**fields))
+        apis[number % 2].call("POST", "/api/upload_user_image/", token=customer.token, data=form(PHOTO[1], **fields))
         for number in range(4)
     ]
     ids = [answer.body["image"]["id"] for answer in await asyncio.gather(*uploads)]

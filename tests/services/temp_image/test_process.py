@@ -15,9 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.temp_image.adapters.disk.record import RECORD_BYTES, Record
 from tests import pictures
 from tests.plugins.processes import free_port, listens
+from tests.services.temp_image.stores import thirty_seconds_pass
 
 ROOT = Path(__file__).parents[3]
 LARGE = pictures.of_bytes(5_000_000)
@@ -88,16 +88,6 @@ async def seen(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("it never came to be")
-
-
-def thirty_seconds_pass(folder: Path, image_id: str) -> None:
-    """Move a claim's last renewal back, which nobody can wait for."""
-    path = folder / "temp-images" / image_id[:2] / image_id
-    with path.open("r+b") as file:
-        record = Record.unpack(file.read(RECORD_BYTES))
-        record.claimed_at -= 31
-        file.seek(0)
-        file.write(record.pack())
 
 
 async def test_an_image_outlives_a_kill_in_the_middle_of_its_delivery(
