@@ -23,6 +23,7 @@ from shared.blobs.store import ObjectExists, ObjectFacts, ObjectReader
 from shared.blobs.tree import remove_emptied, remove_tree, sync_folder, walk
 from shared.errors import DependencyDown
 from shared.uploads.sinks import SPOOL_PREFIX, SpoolSink, clear_stale_spool, storage_error
+from shared.waiting import to_its_end
 
 CHUNK_BYTES = 256 * 1024
 LISTED_AT_ONCE = 500
@@ -215,11 +216,8 @@ class DiskBlobStore:
         """Run blocking `work`; cancelled, wait for its end (it cannot be stopped) and `undo` what it gave."""
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
         try:
-            return await asyncio.shield(future)
+            return await to_its_end(future)
         except asyncio.CancelledError:
-            while not future.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
             if future.exception() is None and undo is not None:
                 undo(future.result())
             raise

@@ -70,10 +70,13 @@ class ImageService:
         async with self._intake.checked(file.content, file.declared_type) as checked:
             extension = checked.facts.format.extension
             keys = (stored_key(session_id, purpose, now, secrets.token_hex(4), extension) for _ in range(KEYS_TRIED))
-            async with self._intake.placed(checked, keys) as key:
+
+            async def add(key: str) -> StoredImage:
                 image = describe(checked, Kind.STORED, key, now)
                 await self._images.add(image)
-        return image
+                return image
+
+            return await self._intake.keep(checked, keys, add)
 
     async def upload(self, file: UploadedFile[Path], about: UserImage, uploader: Principal) -> StoredImage:
         """Keep an image of a user. Raises Forbidden where the caller may not upload under this name."""
@@ -81,7 +84,8 @@ class ImageService:
         now = self._clock()
         async with self._intake.checked(file.content, file.declared_type) as checked:
             keys = _user_keys(about, now, checked.facts.format.extension)
-            async with self._intake.placed(checked, keys) as key:
+
+            async def add(key: str) -> StoredImage:
                 image = replace(
                     describe(checked, Kind.USER, key, now),
                     username=about.username,
@@ -90,7 +94,9 @@ class ImageService:
                     caption=about.caption,
                 )
                 await self._images.add_for_user(image, uploader)
-        return image
+                return image
+
+            return await self._intake.keep(checked, keys, add)
 
     async def get(self, image_id: str) -> StoredImage:
         """Return a user's image. Raises ImageNotFound."""

@@ -8,13 +8,13 @@ import hashlib
 import mmap
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shared.blobs import BlobStore, ObjectExists
 from shared.errors import DependencyDown, KeepsakeError
@@ -25,11 +25,12 @@ from shared.images.workers import ImageWorkers
 from shared.log import get_logger
 from shared.uploads import SpoolSink
 from shared.uploads.sinks import SPOOL_PREFIX, storage_error
+from shared.waiting import to_its_end
 
 READ_AT_ONCE = 4  # each maps a whole image into memory for a moment
 UNDO_WAIT_S = 5.0
 UNDO_WAIT_WHEN_DOWN_S = 0.3  # the answer is due within 3 s, and most of that may be gone
-UNDO_AT_STOP_S = 3.0
+WAIT_AT_STOP_S = 3.0
 
 ResultT = TypeVar("ResultT")
 
@@ -54,7 +55,7 @@ class Intake:
         self._limits = limits
         self._strip = strip
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
-        self._undoing: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     def open_sink(self) -> SpoolSink:
         """Open a file for an upload on its way in."""
@@ -69,27 +70,25 @@ class Intake:
         target = new_spool_path(self._blobs.spool) if self._strip else None
         with ExitStack() as made:
             async with self._reading:
-                checked = await _to_its_end(partial(_prepare, source, target, declared_type, self._limits, made))
+                preparing = partial(_prepare, source, target, declared_type, self._limits, made)
+                # To its end, so that `made` clears away all that it makes.
+                checked = await to_its_end(asyncio.get_running_loop().run_in_executor(None, preparing))
             await self._workers.check(checked.path, self._limits)
             yield checked
 
-    @asynccontextmanager
-    async def placed(self, image: CheckedImage, keys: Iterator[str]) -> AsyncIterator[str]:
-        """Store the image durably at the first of `keys` that is free; unless the block ends well, it is taken away again."""
+    async def keep(self, image: CheckedImage, keys: Iterator[str], add: Callable[[str], Awaitable[ResultT]]) -> ResultT:
+        """Store the image durably at the first of `keys` that is free, then `add` its row; return what that returns.
+
+        Where the row cannot be added, the object is taken away again. A commit goes on when the call is cancelled: it is
+        waited for, and then both are there or neither.
+        """
         key = await self._place(image, keys)
-        try:
-            yield key
-        except DependencyDown:
-            await self._undo(key, UNDO_WAIT_WHEN_DOWN_S)
-            raise
-        except BaseException:
-            await self._undo(key, UNDO_WAIT_S)
-            raise
+        return await to_its_end(self._begin(self._add(key, add)))
 
     async def close(self) -> None:
-        """Wait a moment for what is still being undone."""
-        if self._undoing:
-            await asyncio.wait(self._undoing, timeout=UNDO_AT_STOP_S)
+        """Wait a moment for rows that are still being added, and for what is still being undone."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=WAIT_AT_STOP_S)
 
     async def _place(self, image: CheckedImage, keys: Iterator[str]) -> str:
         content_type = image.facts.format.content_type
@@ -109,12 +108,27 @@ class Intake:
             return key
         raise ObjectExists
 
+    async def _add(self, key: str, add: Callable[[str], Awaitable[ResultT]]) -> ResultT:
+        try:
+            return await add(key)
+        except DependencyDown:
+            await self._undo(key, UNDO_WAIT_WHEN_DOWN_S)
+            raise
+        except Exception:
+            # Not where the process ends: there may be a row then, and an object without one is the lesser loss.
+            await self._undo(key, UNDO_WAIT_S)
+            raise
+
     async def _undo(self, key: str, wait_s: float) -> None:
         """Delete what a failed call may have stored; after `wait_s`, or where the call is cancelled, it goes on by itself."""
-        task = asyncio.create_task(self._delete(key))
-        self._undoing.add(task)
-        task.add_done_callback(self._undoing.discard)
-        await asyncio.wait([task], timeout=wait_s)
+        await asyncio.wait([self._begin(self._delete(key))], timeout=wait_s)
+
+    def _begin(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+        """Begin what goes on when its call is cancelled."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     async def _delete(self, key: str) -> None:
         try:
@@ -126,17 +140,6 @@ class Intake:
 def new_spool_path(spool: Path) -> Path:
     """Name a file that does not exist yet."""
     return spool / f"{SPOOL_PREFIX}{secrets.token_hex(16)}"
-
-
-async def _to_its_end(work: Callable[[], ResultT]) -> ResultT:
-    """Run blocking `work` in a thread; cancelled, wait for it, so that what it made can be cleared away."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        with suppress(Exception):
-            await future
-        raise
 
 
 def _prepare(

@@ -117,10 +117,13 @@ class OrganizationUploads:
                     await sink.write(chunk)
             async with self._intake.checked(await sink.finish(), None) as checked:
                 name = corrected_filename(filename, checked.facts.format)
-                async with self._intake.placed(checked, _event_keys(organization_id, name)) as target:
+
+                async def add(target: str) -> StoredImage:
                     image = replace(describe(checked, Kind.EVENT, target, self._clock()), source_key=key)
                     await self._images.add(image)
-                return image
+                    return image
+
+                return await self._intake.keep(checked, _event_keys(organization_id, name), add)
         finally:
             await sink.discard()
 

@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.media_store.adapters.sql.tables import IMAGES, USER_NAMES
 from services.media_store.app import build_app
-from services.media_store.handlers import BLOBS
+from services.media_store.handlers import BLOBS, UPLOADS
 from services.media_store.handlers import IMAGES as IMAGE_SERVICE
 from services.media_store.service.images import ImageService
+from services.media_store.service.organizations import OrganizationUploads
 from services.media_store.settings import MediaStoreSettings
 from shared.blobs import BlobStore
 from shared.clock import utc_now
@@ -91,6 +92,7 @@ class Store:
     blobs: BlobStore
     auth_verify: AuthVerify
     service: ImageService
+    uploads: OrganizationUploads
 
     async def keep(self, path: Path) -> None:
         """Do what `POST /store-image` does once the form is read."""
@@ -204,7 +206,7 @@ async def open_store(
     async with serving(auth_app) as own_url:
         app = build_app(settings.model_copy(update={"auth_service_url": (auth_url or own_url,)}), clock)
         async with serving(app) as url, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            yield Store(url, http, settings, app[BLOBS], auth_verify, app[IMAGE_SERVICE])
+            yield Store(url, http, settings, app[BLOBS], auth_verify, app[IMAGE_SERVICE], app[UPLOADS])
 
 
 def settings_of(data_dir: Path, **more: Any) -> MediaStoreSettings:
