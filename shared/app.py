@@ -12,8 +12,8 @@ from typing import Final
 import aiohttp_cors
 from aiohttp import hdrs, web
 
-from shared.connection import MAX_HEAD_BYTES, Connection, HeadTooLarge
-from shared.errors import ExpectationFailed, KeepsakeError, Unavailable, UnsupportedMedia
+from shared.connection import Connection
+from shared.errors import KeepsakeError, Unavailable, UnsupportedMedia
 from shared.http_body import discard_body
 from shared.life import CHECKS, LIFE, Life
 from shared.log import current_request_id, get_logger
@@ -56,14 +56,12 @@ def _route_name(request: web.Request) -> str:
 
 
 def _refuse_unfit(request: web.Request) -> None:
-    """Refuse what no path takes: an encoded body, another expectation, a head over the limit (RFC 9110)."""
-    headers = request.headers
-    if headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower() not in {"", "identity"}:
+    """Refuse new work while stopping, and what no path takes and the gate lets pass: an encoded body (RFC 9110)."""
+    if request.app[LIFE].stopping.is_set() and request.path not in ALWAYS_OPEN:
+        raise Unavailable("The service is restarting. Please try again.", code="service_stopping")
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
         raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
-    if headers.get(hdrs.EXPECT, "100-continue").strip().lower() != "100-continue":
-        raise ExpectationFailed("Only Expect: 100-continue is understood.")
-    if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > MAX_HEAD_BYTES:
-        raise HeadTooLarge(f"The request's headers are over {MAX_HEAD_BYTES // 1024} KiB.")
 
 
 def _router_refusal(request: web.Request, error: web.HTTPException) -> KeepsakeError:
@@ -92,10 +90,8 @@ async def _refuse(request: web.Request, error: KeepsakeError) -> web.StreamRespo
     return response
 
 
-async def _take_turn(connection: object) -> None:
-    """Let others go first: all that one client has queued would else be answered without a pause."""
-    if isinstance(connection, Connection) and connection.has_queue:
-        await asyncio.sleep(0)
+def _has_queue(connection: object) -> bool:
+    return isinstance(connection, Connection) and connection.has_queue
 
 
 @web.middleware
@@ -110,13 +106,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     current_request_id.set(request_id)
     connection = request.protocol
     life.enter()
-    IN_FLIGHT.inc()
     response: web.StreamResponse | None = None
     status = 499
     try:
-        if life.stopping.is_set() and request.path not in ALWAYS_OPEN:
-            raise Unavailable("The service is restarting. Please try again.", code="service_stopping")  # noqa: TRY301
-        await _take_turn(connection)
+        if _has_queue(connection):
+            await asyncio.sleep(0)  # let others go first: all that one client queued would else be answered in one go
         _refuse_unfit(request)
         response = await handler(request)
         await _send(request, response)
@@ -139,7 +133,6 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         count_request(method, _route_name(request), status, seconds)
         if seconds > SLOW_S:
             get_logger().info("slow", route=_route_name(request), status=status, seconds=round(seconds, 3))
-        IN_FLIGHT.dec()
         life.leave()
         if isinstance(connection, Connection):
             connection.request_ends()
@@ -158,7 +151,7 @@ async def _send(request: web.Request, response: web.StreamResponse) -> None:
 
 
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Put what every answer carries on it, and the CORS headers that aiohttp-cors leaves out (404, 405, `Vary`)."""
+    """Put what every answer carries on it, and the CORS headers of all answers but preflights'."""
     if isinstance(request.protocol, Connection):
         request.protocol.answer_begins()
     headers = response.headers
@@ -222,6 +215,7 @@ def _allow_origins(app: web.Application, origins: frozenset[str]) -> None:
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(origins, options))
     for route in list(app.router.routes()):
         cors.add(route)
+    app.on_response_prepare.clear()  # preflights are aiohttp-cors's own; every other answer gets its headers below
 
 
 def base_app(info: ServiceInfo, settings: ServerSettings, routes: Iterable[Route]) -> web.Application:
@@ -231,7 +225,8 @@ def base_app(info: ServiceInfo, settings: ServerSettings, routes: Iterable[Route
     """
     routes = tuple(routes)
     app = web.Application(middlewares=[_answer], client_max_size=2**20)
-    app[LIFE] = Life()
+    app[LIFE] = life = Life()
+    IN_FLIGHT.set_function(lambda: life.in_flight)
     app[CHECKS] = {}
     app[INFO] = info
     app[ORIGINS] = frozenset(settings.cors_origins)

@@ -181,25 +181,37 @@ class Connection(web.RequestHandler):
                 self._start_head_timer()
             return len(data)
         end += len(HEAD_END)
-        whole = bytes(head[:end]) if held else data[at : at + end]
         self._stop_head_timer()
-        self._pass_on(whole)
+        if not held:
+            return self._pass_on(data, at, at + end)
+        whole = bytes(head[:end])
         head.clear()
+        self._pass_on(whole, 0, end)
         return at + end - held
 
-    def _pass_on(self, data: bytes) -> None:
-        """Check a whole head and give it to the parser."""
+    def _pass_on(self, data: bytes, start: int, end: int) -> int:
+        """Check the head in `data[start:end]` and give it to the parser; return where what follows begins.
+
+        What has come of its body, and of nothing else, goes with it: the usual case, in which nothing is copied.
+        """
+        whole = data[start:end]
         try:
-            head = read_head(data)
+            head = read_head(whole)
         except KeepsakeError as error:
-            self._refuse(error, data)
-            return
-        self._passed = data
+            self._refuse(error, whole)
+            return end
+        self._passed = whole
         self._unanswered += 1
         self._last = self._last or head.upgrade
         self._body_left = head.length
         self._chunks = ChunkedBody() if head.chunked else None
-        super().data_received(head.data)
+        body = len(data) - end
+        if start or head.upgrade or body > head.length:
+            super().data_received(head.data)
+            return end
+        self._body_left -= body
+        super().data_received(data)
+        return len(data)
 
     def _pass_chunks(self, chunks: ChunkedBody, data: bytes, at: int) -> int:
         """Give the parser what is in the chunks; return where what follows the body begins."""

@@ -18,21 +18,21 @@ class Life:
         self.in_flight = 0
         self.stopping = asyncio.Event()
         self.idle = asyncio.Event()
-        self.idle.set()
 
     def stop(self) -> None:
         """Begin to stop: `/ready` turns 503, new requests are refused, streams that never end should end."""
         self.stopping.set()
+        if not self.in_flight:
+            self.idle.set()
 
     def enter(self) -> None:
         """Count a request in."""
         self.in_flight += 1
-        self.idle.clear()
 
     def leave(self) -> None:
-        """Count a request out."""
+        """Count a request out; `idle` is set once the last one is answered of a process that stops."""
         self.in_flight -= 1
-        if not self.in_flight:
+        if not self.in_flight and self.stopping.is_set():
             self.idle.set()
 
 

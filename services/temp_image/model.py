@@ -47,6 +47,11 @@ class ImageContent:
     content_type: str
     content: Buffer
 
+    def release(self) -> None:
+        """Let go of the file, as soon as nobody else sends from it; the content cannot be read any more."""
+        if isinstance(self.content, memoryview):
+            self.content.release()
+
 
 def new_secret() -> str:
     """Return a new image id or claim: 128 random bits in hex."""

@@ -64,11 +64,17 @@ async def send_description(request: web.Request, image: ImageDescription) -> web
 async def send_image(
     request: web.Request, image: ImageContent, headers: dict[str, str] | None = None
 ) -> web.StreamResponse:
-    """Send the whole image. Raises ConnectionResetError where the connection broke."""
+    """Send the whole image, a small one in one write. Raises ConnectionResetError where the connection broke."""
+    content = image.content
+    if isinstance(content, bytes):
+        whole = web.Response(body=content, headers=IMAGE_HEADERS | (headers or {}), content_type=image.content_type)
+        await whole.prepare(request)
+        await whole.write_eof()
+        return whole
     response = image_response(image)
     response.headers.update(headers or {})
     await response.prepare(request)
-    view = memoryview(image.content)
+    view = memoryview(content)
     for start in range(0, len(view), PIECE_BYTES):
         await response.write(view[start : start + PIECE_BYTES])
     await response.write_eof()
@@ -102,6 +108,7 @@ async def send_and_settle(
             response = await send_image(request, image)
             delivered = await wait_delivered(transport)
     finally:
+        image.release()
         await asyncio.shield(_settle(claims, image_id, claim, delivered=delivered))
     return response
 

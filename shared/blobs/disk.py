@@ -6,7 +6,6 @@ import asyncio
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from shared.blobs.keys import ObjectNotFound, content_type_of, require_key, requ
 from shared.blobs.store import ObjectExists, ObjectFacts, ObjectReader
 from shared.blobs.tree import remove_emptied, remove_tree, sync_folder, walk
 from shared.errors import DependencyDown
-from shared.uploads.sinks import SPOOL_PREFIX, SpoolSink, clear_stale_spool, storage_error
+from shared.uploads.sinks import SpoolSink, clear_stale_spool, new_spool_path, storage_error
 from shared.waiting import to_its_end
 
 CHUNK_BYTES = 256 * 1024
@@ -94,7 +93,7 @@ class DiskBlobStore:
         require_key(target)
 
         def work() -> None:
-            link = self.spool / f"{SPOOL_PREFIX}{secrets.token_hex(16)}"
+            link = new_spool_path(self.spool)
             with self._open_file(source) as file:
                 # The link is as old as the object, and would be stale if nobody held it.
                 fcntl.flock(file, fcntl.LOCK_SH)

@@ -26,19 +26,21 @@ def _segments(view: memoryview) -> Iterator[tuple[int, int, int]]:
 
     The entropy-coded data of a scan, with its restart markers, follows as `_SCAN`.
     """
-    at = 2
+    at, size = 2, len(view)
     for _ in range(MAX_PARTS):
-        found = _MARKER.search(view, at)
-        if found is None:
+        if at + 1 < size and view[at] == 0xFF and 0 < view[at + 1] < 0xFF:
+            start = at
+        elif found := _MARKER.search(view, at):
+            start = found.start()
+        else:
             return
-        start = found.start()
         marker = view[start + 1]
         if marker in _ALONE:
             at = start + 2
-        elif start + 4 > len(view):
+        elif start + 4 > size:
             return
         else:
-            length = int.from_bytes(view[start + 2 : start + 4], "big")
+            length = view[start + 2] << 8 | view[start + 3]
             if length < 2:
                 raise damaged()
             at = start + 2 + length
@@ -67,8 +69,7 @@ def read_header(view: memoryview, max_frames: int | None = None) -> Header:  # n
         if marker in _SOF:
             if size or start + 9 > min(end, len(view)):
                 raise damaged()
-            height, width = (int.from_bytes(view[at : at + 2], "big") for at in (start + 5, start + 7))
-            size = (width, height)
+            size = (view[start + 7] << 8 | view[start + 8], view[start + 5] << 8 | view[start + 6])
         elif marker == _APP1 and orientation is None and _has(view, start + 4, EXIF_PREFIX):
             orientation = read_orientation(view, start + 4, end)
     if size is None:

@@ -9,13 +9,18 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from shared.errors import DependencyDown, KeepsakeError, StorageFull
+from shared.images.reading import Buffer
+from shared.promptly import promptly
 
 BUFFER_BYTES = 256 * 1024
+MOST_PIECES = 1024  # IOV_MAX
 SPOOL_PREFIX = "spool-"
 # EFBIG: the limit on a file's size (ulimit -f), which an operator sets for the same end.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -57,18 +62,24 @@ class MemorySink:
         self._chunks.clear()
 
 
+def new_spool_path(folder: Path) -> Path:
+    """Return where a new spool file goes: a name that nobody has used or can guess."""
+    return folder / f"{SPOOL_PREFIX}{secrets.token_hex(16)}"
+
+
 class SpoolSink:
-    """Writes a file to `folder` under a random name, 256 KiB at a time, each in one trip to a thread.
+    """Writes a file to `folder` under a random name, 256 KiB at a time.
 
     The file stays open and locked until `discard`: a lock tells a living process's file from what a killed one left,
-    also while a slow client takes minutes for the rest of the form.
+    also while a slow client takes minutes for the rest of the form. `opened`, a path in `folder` and a descriptor, is an
+    empty file under a lock, to be written instead of a new one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / f"{SPOOL_PREFIX}{secrets.token_hex(16)}"
+    def __init__(self, folder: Path, opened: tuple[str, int] | None = None) -> None:
+        self._path = new_spool_path(folder) if opened is None else Path(opened[0])
         self._chunks: list[bytes] = []
         self._buffered = 0
-        self._file: BinaryIO | None = None
+        self._descriptor = None if opened is None else opened[1]
         self._busy = False  # a thread has, or a cancelled caller left it with, something to do
         self._gone = False
         self._lock = threading.Lock()
@@ -82,7 +93,7 @@ class SpoolSink:
 
     async def finish(self) -> Path:
         """Return the file's path, all bytes written (not synced). Raises StorageFull or DependencyDown."""
-        if self._chunks or self._file is None:
+        if self._chunks or self._descriptor is None:
             await self._flush()
         return self._path
 
@@ -90,10 +101,10 @@ class SpoolSink:
         """Close the file and unlink it, if it is still there."""
         self._chunks = []
         if not self._busy:
-            if self._file is None:
+            if self._descriptor is None:
                 return
             if self._was_taken():
-                self._file.close()
+                self._close()
                 return
         # Shielded: the file goes even where the caller is cancelled once more.
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._remove))
@@ -106,7 +117,7 @@ class SpoolSink:
         chunks, self._chunks, self._buffered = self._chunks, [], 0
         self._busy = True
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self._store, chunks)
+            await promptly(partial(self._store, chunks))
         except OSError as error:
             raise storage_error(error) from error
         self._busy = False
@@ -115,24 +126,30 @@ class SpoolSink:
         with self._lock:
             if self._gone:
                 return
-            if self._file is None:
-                self._file = open(self._path, "xb", opener=_open_private)  # noqa: SIM115 - stays open: its lock
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file.writelines(chunks)
-            self._file.flush()
+            if self._descriptor is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._descriptor = os.open(self._path, flags, 0o600)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            write_whole(self._descriptor, chunks if len(chunks) <= MOST_PIECES else [b"".join(chunks)])
 
     def _remove(self) -> None:
         with self._lock:
             self._gone = True
-            if self._file is not None:
-                with suppress(OSError):  # a full disk refuses the buffer's rest once more
-                    self._file.close()
+            if self._descriptor is not None:
+                self._close()
                 with suppress(OSError):
                     self._path.unlink()
 
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+def write_whole(descriptor: int, pieces: Sequence[Buffer]) -> None:
+    """Write the pieces, at most 1024; raises OSError, also where the file took a part only: there is no room for the rest."""
+    if os.writev(descriptor, pieces) < sum(map(len, pieces)):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def storage_error(error: OSError) -> KeepsakeError:

@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import mmap
 import os
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from shared.images.rules import ImageLimits, require_image
 from shared.images.workers import ImageWorkers
 from shared.log import get_logger
 from shared.uploads import SpoolSink
-from shared.uploads.sinks import SPOOL_PREFIX, storage_error
+from shared.uploads.sinks import new_spool_path, storage_error
 from shared.waiting import to_its_end
 
 READ_AT_ONCE = 4  # each maps a whole image into memory for a moment
@@ -135,11 +134,6 @@ class Intake:
             await self._blobs.delete(key)
         except KeepsakeError as error:  # `reconcile` finds it
             get_logger().warning("an object without a row was left behind", code=error.code)
-
-
-def new_spool_path(spool: Path) -> Path:
-    """Name a file that does not exist yet."""
-    return spool / f"{SPOOL_PREFIX}{secrets.token_hex(16)}"
 
 
 def _prepare(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from services.media_store.model import ImageNotFound, rendition_key
-from services.media_store.service.intake import hold_spool_file, new_spool_path, require_header
+from services.media_store.service.intake import hold_spool_file, require_header
 from shared.blobs import BlobStore, ObjectFacts
 from shared.errors import Unavailable
 from shared.images.rules import ImageLimits
 from shared.images.workers import ImageWorkers
 from shared.uploads import SpoolSink
-from shared.uploads.sinks import storage_error
+from shared.uploads.sinks import new_spool_path, storage_error
 
 MAX_IN_THE_MAKING = 16  # uploads wait for the same workers and must not find them taken
 

@@ -14,6 +14,7 @@ from redis import asyncio as aioredis
 
 from services.temp_image.adapters.disk import open_disk_store
 from services.temp_image.adapters.disk.record import RECORD_BYTES, Record
+from services.temp_image.adapters.disk.store import DiskImageStore
 from services.temp_image.adapters.disk.sweep import Sweeper
 from services.temp_image.adapters.redis import open_redis_store
 from services.temp_image.ports import ImageStore
@@ -39,7 +40,8 @@ def check(content: Any) -> None:
 class Stores(Protocol):
     """A store under test, and what surrounds it."""
 
-    store: ImageStore[Any]
+    @property
+    def store(self) -> ImageStore[Any]: ...
 
     def now(self) -> float: ...
 
@@ -75,7 +77,7 @@ async def keep(stores: Stores, image: bytes, *, ttl_s: float = HOUR_S) -> str:
 @dataclass
 class DiskStores:
     folder: Path
-    store: ImageStore[Any] = field(init=False)
+    store: DiskImageStore = field(init=False)
     ahead_s: float = 0.0
 
     def now(self) -> float:
@@ -84,8 +86,12 @@ class DiskStores:
     async def pass_time(self, seconds: float) -> None:
         self.ahead_s += seconds
 
+    def sweeper(self) -> Sweeper:
+        return Sweeper(self.folder, self.store.spares, self.now)
+
     async def leftovers(self) -> list[str]:
-        Sweeper(self.folder, self.now).sweep()
+        self.sweeper().sweep()
+        self.store.spares.trim(kept_s=0)
         return [str(path) for path in self.folder.rglob("*") if path.is_file() and path.name != "sweep.lock"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.temp_image.adapters.disk.store import DiskImageStore, make_folders
-from services.temp_image.adapters.disk.sweep import FILES_PER_PASS, Sweeper
+from services.temp_image.adapters.disk.sweep import FILES_PER_PASS
 from tests import pictures
 from tests.services.temp_image.stores import HOUR_S, DiskStores, keep
 
@@ -34,7 +34,7 @@ async def test_what_is_due_is_removed_and_what_is_not_stays(stores: DiskStores) 
         await keep(stores, IMAGE, ttl_s=10)
     kept = await keep(stores, IMAGE, ttl_s=HOUR_S)
     await stores.pass_time(11)
-    assert Sweeper(stores.folder, stores.now).sweep() == 3
+    assert stores.sweeper().sweep() == 3
     await stores.store.describe(kept)
 
 
@@ -42,10 +42,10 @@ async def test_a_half_written_image_is_removed_once_no_byte_was_added_for_a_minu
     whole = stores.folder / "ab" / ("ab" * 16)
     for content in (b"", b"x" * 10, b"x" * 1000):
         write(whole, content, age_s=50)
-        Sweeper(stores.folder).sweep()
+        stores.sweeper().sweep()
         assert whole.exists()
         write(whole, content, age_s=61)
-        Sweeper(stores.folder).sweep()
+        stores.sweeper().sweep()
         assert not whole.exists()
 
 
@@ -54,9 +54,9 @@ async def test_what_a_living_process_writes_is_left_alone(stores: DiskStores) ->
     write(path, b"half", age_s=600)
     with path.open("rb") as writing:
         fcntl.flock(writing, fcntl.LOCK_EX)
-        Sweeper(stores.folder).sweep()
+        stores.sweeper().sweep()
         assert path.exists()
-    Sweeper(stores.folder).sweep()
+    stores.sweeper().sweep()
     assert not path.exists()
 
 
@@ -83,7 +83,7 @@ async def test_one_pass_looks_at_a_bounded_number_of_files(stores: DiskStores) -
             (stores.folder / f"{first:02x}" / f"{first:02x}{number:030x}").touch()
     for path in stores.folder.glob("??/*"):
         os.utime(path, (time.time() - 100,) * 2)
-    sweeper = Sweeper(stores.folder)
+    sweeper = stores.sweeper()
     first = sweeper.sweep()
     assert FILES_PER_PASS <= first < FILES_PER_PASS + many
     passes = 1

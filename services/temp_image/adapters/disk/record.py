@@ -6,7 +6,6 @@ Claiming and using up an image rewrite it in place, so they work on a full disk,
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import mmap
 import os
@@ -16,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from services.temp_image.adapters.disk.spare import Spare, SpareFiles
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
 from shared.images.formats import HEAD_BYTES, sniff
 from shared.images.reading import Buffer
+from shared.uploads.sinks import write_whole
 
 RECORD_BYTES = 64
 SMALL_BYTES = 256 * 1024
@@ -62,8 +63,10 @@ class ImageFile:
     Entering raises ImageGone where there is no file, and BlockingIOError where it is locked and that is not awaited.
     """
 
-    def __init__(self, path: str, *, wait: bool = True) -> None:
+    def __init__(self, path: str, spares: SpareFiles, *, wait: bool = True) -> None:
         self.path = path
+        self._spares = spares
+        self._is_spare = False
         self._lock = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
 
     def __enter__(self) -> Self:
@@ -80,6 +83,8 @@ class ImageFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._is_spare:
+            return
         # A map keeps a copy of the descriptor, which would keep the lock for as long as the image is being sent.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
@@ -101,7 +106,9 @@ class ImageFile:
     def remove(self) -> None:
         """Remove the holds and then the image, so that a kill in between leaves nothing without its image."""
         self._remove_holds()
-        Path(self.path).unlink(missing_ok=True)
+        self._is_spare = self._spares.add(self.path, self._descriptor)
+        if not self._is_spare:
+            Path(self.path).unlink(missing_ok=True)
 
     def remove_if_done(self, now: float) -> bool:
         """Remove what nobody can have any more: the image, or holds that have ended; tell whether the image went."""
@@ -190,19 +197,24 @@ def remove_holds(path: str) -> None:
         folder.rmdir()
 
 
-def create(path: str, record: Record, content: Buffer) -> None:
-    """Write a new file; raises OSError, and then nothing stays."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def create(path: str, record: Record, content: Buffer, spare: Spare | None) -> None:
+    """Write a new file, or a spare one that then moves to `path`; raises OSError, and then nothing stays."""
+    written, descriptor = (path, _open_new(path)) if spare is None else (spare.path, spare.descriptor)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.writev(descriptor, (record.pack(), content)) < RECORD_BYTES + record.size:
-            # A short write to a file: there is no room for the rest.
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - as if the system had said it
+        write_whole(descriptor, (record.pack(), content))
+        if spare is not None:
+            os.rename(written, path)  # noqa: PTH104 - the whole call takes 50 µs
     except BaseException:
-        Path(path).unlink()
+        Path(written).unlink()
         raise
     finally:
         os.close(descriptor)
+
+
+def _open_new(path: str) -> int:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
 
 
 def complete(spooled: Path, path: str, record: Record) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.temp_image.adapters.disk.record import RECORD_BYTES, SMALL_BYTES
+from services.temp_image.adapters.disk.spare import SpareFiles
 from shared.uploads import MemorySink, SpoolSink
 
 
@@ -14,8 +15,9 @@ class DiskSink:
     So a small upload costs one trip to a thread, the one that keeps it, and a large one a buffer of 256 KiB.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spares: SpareFiles) -> None:
         self._folder = folder
+        self._spares = spares
         self._size = 0
         self._sink: MemorySink | SpoolSink = MemorySink()
 
@@ -24,7 +26,8 @@ class DiskSink:
         self._size += len(chunk)
         if self._size > SMALL_BYTES and isinstance(self._sink, MemorySink):
             small = await self._sink.finish()
-            self._sink = SpoolSink(self._folder)
+            spare = self._spares.take()
+            self._sink = SpoolSink(self._folder, spare and (spare.path, spare.descriptor))
             await self._sink.write(bytes(RECORD_BYTES))
             await self._sink.write(small)
         await self._sink.write(chunk)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import mmap
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from services.temp_image.adapters.disk.record import (
     NO_CLAIM,
     RECORD_BYTES,
+    SMALL_BYTES,
     ImageFile,
     Record,
     complete,
     create,
 )
 from services.temp_image.adapters.disk.sink import DiskSink
+from services.temp_image.adapters.disk.spare import SpareFiles
 from services.temp_image.adapters.disk.sweep import keep_sweeping
 from services.temp_image.model import ClaimLapsed, ImageContent, ImageDescription, ImageGone
 from shared.errors import DependencyDown
 from shared.images.reading import Buffer
-from shared.uploads.sinks import NO_ROOM, SPOOL_PREFIX, storage_error
+from shared.promptly import promptly
+from shared.uploads.sinks import NO_ROOM, new_spool_path, storage_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +41,14 @@ async def _in_thread(work: Callable[P, T], *args: P.args, **options: P.kwargs) -
         raise storage_error(error) from error
 
 
+async def _promptly(work: Callable[..., T]) -> T:
+    """Run `work(wait=False)` here, which may raise BlockingIOError, or `work(wait=True)` in a thread; raise as above."""
+    try:
+        return await promptly(partial(work, wait=False), partial(work, wait=True))
+    except OSError as error:
+        raise storage_error(error) from error
+
+
 class DiskImageStore:
     """The ImageStore of one machine. Nothing is synced: images must outlive the process, not the machine."""
 
@@ -45,36 +56,37 @@ class DiskImageStore:
         self._folder = folder
         self._spool = folder / "spool"
         self._clock = clock
+        self.spares = SpareFiles(self._spool)
 
     def open_sink(self) -> DiskSink:
         """Open a sink for one upload."""
-        return DiskSink(self._spool)
+        return DiskSink(self._spool, self.spares)
 
     async def put(
         self, image_id: str, content: bytes | Path, *, expires_at: float, check: Callable[[Buffer], object]
     ) -> None:
-        """Check and keep the image in one trip to a thread."""
-        await _in_thread(self._put, image_id, content, expires_at, check)
+        """Check and keep the image; a large one in one trip to a thread."""
+        await _promptly(partial(self._put, image_id, content, expires_at, check))
 
     async def describe(self, image_id: str) -> ImageDescription:
         """Describe a public image."""
         return await _in_thread(self._describe, image_id)
 
     async def claim(self, image_id: str, claim: str) -> ImageContent:
-        """Write the claim into the record, and read the image in the same trip to a thread."""
-        return await _in_thread(self._claim, image_id, bytes.fromhex(claim))
+        """Write the claim into the record, and read the image with it; a large one in one trip to a thread."""
+        return await _promptly(partial(self._claim, image_id, bytes.fromhex(claim)))
 
     async def renew(self, image_id: str, claim: str) -> None:
         """Move the claim's moment."""
-        await _in_thread(self._settle, image_id, claim, self._renewed)
+        await _promptly(partial(self._settle, image_id, claim, self._renewed))
 
     async def release(self, image_id: str, claim: str) -> None:
         """Take the claim out of the record."""
-        await _in_thread(self._settle, image_id, claim, self._released)
+        await _promptly(partial(self._settle, image_id, claim, self._released))
 
     async def confirm(self, image_id: str, claim: str) -> None:
         """Remove the image, or mark it used while somebody holds it."""
-        await _in_thread(self._settle, image_id, claim, self._confirmed)
+        await _promptly(partial(self._settle, image_id, claim, self._confirmed))
 
     async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
         """Write the hold's end."""
@@ -97,8 +109,8 @@ class DiskImageStore:
         return f"{self._folder}/{image_id[:2]}/{image_id}"
 
     @contextmanager
-    def _opened(self, image_id: str) -> Iterator[ImageFile]:
-        with ImageFile(self._path(image_id)) as image:
+    def _opened(self, image_id: str, *, wait: bool = True) -> Iterator[ImageFile]:
+        with ImageFile(self._path(image_id), self.spares, wait=wait) as image:
             if not image.is_whole:
                 raise ImageGone
             yield image
@@ -110,12 +122,22 @@ class DiskImageStore:
         if now >= record.expires_at and now >= image.last_hold_ends_at():
             raise ImageGone
 
-    def _put(self, image_id: str, content: bytes | Path, expires_at: float, check: Callable[[Buffer], object]) -> None:
+    def _put(
+        self,
+        image_id: str,
+        content: bytes | Path,
+        expires_at: float,
+        check: Callable[[Buffer], object],
+        *,
+        wait: bool,
+    ) -> None:
         path = self._path(image_id)
         if isinstance(content, bytes):
             check(content)
-            create(path, Record(len(content), expires_at), content)
+            create(path, Record(len(content), expires_at), content, self.spares.take())
             return
+        if not wait:
+            raise BlockingIOError
         with content.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
             size = len(mapped) - RECORD_BYTES
             with memoryview(mapped) as whole, whole[RECORD_BYTES:] as image:
@@ -127,17 +149,19 @@ class DiskImageStore:
             self._require_public(image)
             return image.describe()
 
-    def _claim(self, image_id: str, claim: bytes) -> ImageContent:
-        with self._opened(image_id) as image:
+    def _claim(self, image_id: str, claim: bytes, *, wait: bool) -> ImageContent:
+        with self._opened(image_id, wait=wait) as image:
             self._require_public(image)
+            if not wait and image.record.size > SMALL_BYTES:
+                raise BlockingIOError
             content = image.read()
             image.record.claim, image.record.claimed_at = claim, self._clock()
             image.save()
             return content
 
-    def _settle(self, image_id: str, claim: str, change: Callable[[ImageFile], None]) -> None:
+    def _settle(self, image_id: str, claim: str, change: Callable[[ImageFile], None], *, wait: bool) -> None:
         try:
-            with self._opened(image_id) as image:
+            with self._opened(image_id, wait=wait) as image:
                 if image.record.claim != bytes.fromhex(claim) or not image.record.is_claimed(self._clock()):
                     raise ClaimLapsed
                 change(image)
@@ -178,7 +202,7 @@ class DiskImageStore:
             return image.read()
 
     def _check(self) -> None:
-        probe = self._spool / f"{SPOOL_PREFIX}{secrets.token_hex(16)}"
+        probe = new_spool_path(self._spool)
         try:
             probe.touch(mode=0o600, exist_ok=False)
             probe.unlink()
@@ -197,10 +221,12 @@ def make_folders(folder: Path) -> None:
 async def open_disk_store(folder: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[DiskImageStore]:
     """Open the store in `folder`, and sweep it in the background for as long as it is open."""
     await asyncio.to_thread(make_folders, folder)
-    sweeping = asyncio.create_task(keep_sweeping(folder, clock))
+    store = DiskImageStore(folder, clock)
+    sweeping = asyncio.create_task(keep_sweeping(folder, store.spares, clock))
     try:
-        yield DiskImageStore(folder, clock)
+        yield store
     finally:
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
+        store.spares.trim(kept_s=0)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from services.temp_image.adapters.disk.record import HOLDS_SUFFIX, ImageFile, remove_holds
+from services.temp_image.adapters.disk.spare import SpareFiles
 from services.temp_image.model import ImageGone
 from shared.log import get_logger
 from shared.uploads import clear_stale_spool
@@ -23,8 +24,9 @@ HALF_WRITTEN_S = 60.0
 class Sweeper:
     """Goes round the 256 folders, some at each pass."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, spares: SpareFiles, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self._spares = spares
         self._clock = clock
         self._next = 0
 
@@ -46,7 +48,7 @@ class Sweeper:
             if not path.with_suffix("").exists():
                 remove_holds(str(path.with_suffix("")))
             return False
-        with suppress(ImageGone, BlockingIOError), ImageFile(str(path), wait=False) as image:
+        with suppress(ImageGone, BlockingIOError), ImageFile(str(path), self._spares, wait=False) as image:
             if image.is_whole:
                 return image.remove_if_done(self._clock())
             if time.time() - image.written_at > HALF_WRITTEN_S:
@@ -66,15 +68,16 @@ def _take_turn(folder: Path) -> int | None:
     return turn
 
 
-async def keep_sweeping(folder: Path, clock: Callable[[], float]) -> None:
+async def keep_sweeping(folder: Path, spares: SpareFiles, clock: Callable[[], float]) -> None:
     """Sweep in a thread again and again, of several processes one for all; what goes wrong is logged and tried again."""
-    sweeper, turn = Sweeper(folder, clock), None
+    sweeper, turn = Sweeper(folder, spares, clock), None
     try:
         while True:
             try:
                 turn = turn if turn is not None else _take_turn(folder)
                 if turn is not None:
                     await asyncio.to_thread(sweeper.sweep)
+                await asyncio.to_thread(spares.trim)
             except OSError:
                 get_logger().exception("sweep failed")
             await asyncio.sleep(PAUSE_S)

@@ -1,0 +1,41 @@
+"""Blocking file work where it costs least: in place while the disk is prompt, in threads while it is not.
+
+What goes into the system's page cache takes some 50 µs, and a trip to a thread as much again (decision 0009). A disk
+that stalls, or bytes made to be slow to read, hold the loop up once; then it is left alone for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+PROMPT_S = 0.01
+THREADS_AFTER_STALL_S = 5.0
+
+ResultT = TypeVar("ResultT")
+
+
+class _Disk:
+    """How the disk was lately; all that a process writes shares it."""
+
+    threads_until = 0.0
+
+
+async def promptly(work: Callable[[], ResultT], patient: Callable[[], ResultT] | None = None) -> ResultT:
+    """Run `work`, here where that is quick; what it raises comes through.
+
+    Where it raises BlockingIOError, or the disk was slow in the last seconds, `patient` (or else `work`) runs in a thread.
+    """
+    started = time.monotonic()
+    if started >= _Disk.threads_until:
+        try:
+            return work()
+        except BlockingIOError:
+            pass
+        finally:
+            ended = time.monotonic()
+            if ended - started > PROMPT_S:
+                _Disk.threads_until = ended + THREADS_AFTER_STALL_S
+    return await asyncio.get_running_loop().run_in_executor(None, patient or work)
