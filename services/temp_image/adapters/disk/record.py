@@ -28,6 +28,7 @@ HOLDS_SUFFIX = ".holds"
 
 _LAYOUT = struct.Struct("<8sQd??6x16sd8x")
 _MAGIC = b"tempimg\1"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 # Faults in the whole file at once, in the thread that maps it.
 _MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
@@ -92,12 +93,22 @@ class ImageFile:
     def _read_head(self) -> None:
         head = os.pread(self._descriptor, RECORD_BYTES + HEAD_BYTES, 0)
         status = os.fstat(self._descriptor)
-        self.is_whole = len(head) >= RECORD_BYTES and head.startswith(_MAGIC) and status.st_nlink > 0
+        self.is_whole = len(head) >= RECORD_BYTES and head.startswith(_MAGIC) and self._is_named(status)
         if self.is_whole:
             self.record = Record.unpack(head)
             self.is_whole = status.st_size == RECORD_BYTES + self.record.size
         self.written_at = status.st_mtime
         self._head = head[RECORD_BYTES:]
+
+    def _is_named(self, status: os.stat_result) -> bool:
+        """Tell whether the file is still this image's.
+
+        The kernel looks a name up first and opens the file then. In between it may have become a spare, and until the
+        lock was free another's image.
+        """
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.lstat(self.path), status)
+        return False
 
     def save(self) -> None:
         """Write the changed record back."""
@@ -199,8 +210,10 @@ def remove_holds(path: str) -> None:
 
 def create(path: str, record: Record, content: Buffer, spare: Spare | None) -> None:
     """Write a new file, or a spare one that then moves to `path`; raises OSError, and then nothing stays."""
-    written, descriptor = (path, _open_new(path)) if spare is None else (spare.path, spare.descriptor)
+    written, descriptor = (path, os.open(path, _NEW, 0o600)) if spare is None else (spare.path, spare.descriptor)
     try:
+        if spare is None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # free, or the sweeper's for the moment in which it looks
         write_whole(descriptor, (record.pack(), content))
         if spare is not None:
             os.rename(written, path)  # noqa: PTH104 - the whole call takes 50 µs
@@ -209,12 +222,6 @@ def create(path: str, record: Record, content: Buffer, spare: Spare | None) -> N
         raise
     finally:
         os.close(descriptor)
-
-
-def _open_new(path: str) -> int:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
 
 
 def complete(spooled: Path, path: str, record: Record) -> None:

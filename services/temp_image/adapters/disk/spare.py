@@ -60,7 +60,8 @@ class SpareFiles:
         """Make a spare of an image's file, open and locked; False where it must be unlinked and closed instead.
 
         First its name goes, so that nobody can open it any more; then the kernel is asked whether somebody has: a slow
-        transfer under a claim that lapsed reads a map of the file, and must never see another image in it.
+        transfer under a claim that lapsed reads a map of the file, and must never see another image in it. Who looked
+        the name up before and opens the file only now finds that it has lost it (`ImageFile`).
         """
         now = time.monotonic()
         if not self._is_busy(now) or len(self._spares) >= self._most:
@@ -68,7 +69,7 @@ class SpareFiles:
         spool_path = new_spool_path(self._spool)
         try:
             os.rename(path, spool_path)  # noqa: PTH104 - as above
-        except FileNotFoundError:
+        except OSError:  # it has gone, or a full disk has no room for one more name
             return False
         if not _is_sole(descriptor):
             spool_path.unlink()

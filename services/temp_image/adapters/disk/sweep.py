@@ -15,6 +15,7 @@ from services.temp_image.adapters.disk.spare import SpareFiles
 from services.temp_image.model import ImageGone
 from shared.log import get_logger
 from shared.uploads import clear_stale_spool
+from shared.waiting import to_its_end
 
 PAUSE_S = 5.0
 FILES_PER_PASS = 1000
@@ -70,14 +71,15 @@ def _take_turn(folder: Path) -> int | None:
 
 async def keep_sweeping(folder: Path, spares: SpareFiles, clock: Callable[[], float]) -> None:
     """Sweep in a thread again and again, of several processes one for all; what goes wrong is logged and tried again."""
-    sweeper, turn = Sweeper(folder, spares, clock), None
+    loop, sweeper, turn = asyncio.get_running_loop(), Sweeper(folder, spares, clock), None
     try:
         while True:
             try:
                 turn = turn if turn is not None else _take_turn(folder)
+                # To its end: who cancels this drops the spare files next, and one pass may still add to them.
                 if turn is not None:
-                    await asyncio.to_thread(sweeper.sweep)
-                await asyncio.to_thread(spares.trim)
+                    await to_its_end(loop.run_in_executor(None, sweeper.sweep))
+                await to_its_end(loop.run_in_executor(None, spares.trim))
             except OSError:
                 get_logger().exception("sweep failed")
             await asyncio.sleep(PAUSE_S)
