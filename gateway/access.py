@@ -12,7 +12,7 @@ from gateway.limits import Limits
 from gateway.routes import Row
 from shared.addresses import Address, client_address, is_in, network_of, peer_of
 from shared.errors import TooLarge
-from shared.http_body import size_text
+from shared.http_body import BODY, size_text
 from shared.settings import Networks
 from shared.tokens import require_access, sign_service_token
 
@@ -71,6 +71,6 @@ async def admit(request: web.Request, row: Row) -> Address:
     address = request.app[CLIENTS].address_of(request)
     await request.app[LIMITS].count(row.limit, network_of(address))
     await require_access(request, row.access)
-    if (request.content_length or 0) > row.max_bytes:
+    if (request[BODY].length or 0) > row.max_bytes:
         raise too_large(row)
     return address

@@ -19,7 +19,7 @@ from gateway.watch import ReaderWatch
 from shared.addresses import Address
 from shared.app import LIFE, REQUEST_ID, Life
 from shared.chunked import LAST_CHUNK, chunk
-from shared.http_body import continue_body, discard_body, read_chunk
+from shared.http_body import BODY, continue_body, discard_body, read_chunk
 from shared.routes import Handler
 
 BODY_IDLE_S = 30.0
@@ -36,18 +36,17 @@ def _fields(request: web.Request, row: Row, address: Address) -> bytes:
     )
     if row.signed:
         lines.append(f"X-Keepsake-Gateway: {clients.token(row.service, str(address))}\r\n".encode())
-    if request.content_length is not None:
-        lines.append(b"Content-Length: %d\r\n" % request.content_length)
-    elif request.body_exists:
+    length = request[BODY].length
+    if length is None:
         lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif request.method in LENGTH_EXPECTED:
-        lines.append(b"Content-Length: 0\r\n")
+    elif length or request.method in LENGTH_EXPECTED:
+        lines.append(b"Content-Length: %d\r\n" % length)
     return b"".join(lines)
 
 
 def _body(request: web.Request, row: Row) -> Callable[[], Awaitable[bytes]]:
     """Return a function that gives the body's next bytes as they go on the wire, and watches the row's limit."""
-    chunked = request.content_length is None
+    chunked = request[BODY].length is None
     left = row.max_bytes
     ended = False
 
@@ -69,10 +68,10 @@ def _body(request: web.Request, row: Row) -> Callable[[], Awaitable[bytes]]:
 
 async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoing:
     body, more = b"", None
-    if request.body_exists:
+    if request[BODY].length != 0:
         await continue_body(request)
         more = _body(request, row)
-        if request.content.is_eof():  # all of it came with the head: one write sends it on
+        if request[BODY].arrived:  # all of it came with the head: one write sends it on
             while data := await more():
                 body += data
             more = None

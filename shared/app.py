@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from shared.connection import Connection
 from shared.errors import KeepsakeError, Unavailable, UnsupportedMedia
-from shared.http_body import discard_body
+from shared.http_body import BODY, discard_body
 from shared.life import CHECKS, LIFE, Life
 from shared.log import current_request_id, get_logger
 from shared.metrics import IN_FLIGHT, count_request
@@ -81,7 +81,7 @@ async def _refuse(request: web.Request, error: KeepsakeError) -> web.StreamRespo
             request.transport.abort()
         raise ConnectionResetError
     response = problem_response(error, request[REQUEST_ID])
-    if request.can_read_body and not request.content.is_eof():
+    if not request[BODY].complete:
         response.force_close()
         await _send(request, response)
         await discard_body(request)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
+from collections import deque
 from http import HTTPStatus
 from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod
 
-from shared.chunked import LAST_CHUNK, BrokenChunks, ChunkedBody, chunk
+from shared.body import Body
+from shared.chunked import BrokenChunks, ChunkedBody
 from shared.errors import KeepsakeError
-from shared.problem import CONTENT_TYPE, problem_body
+from shared.problem import problem_message
 from shared.request_head import malformed, method_not_taken, read_head
 
 HEAD_TIMEOUT_S = 15.0
@@ -56,15 +57,15 @@ class Doorkeeper(Protocol):
 class Connection(web.RequestHandler):
     """aiohttp's connection with a gate before its parser: a head is passed on whole and checked, or not at all.
 
-    The gate knows where each body ends, by its length or by its chunks, which it takes apart and frames anew: the parser
-    sees no broken chunk (aiohttp's would leave the handler waiting), no trailer (which it takes for headers of the next
-    request), and nothing of the request behind before this one's end.
+    The gate takes the bodies, too, each into a `Body` of its own, by its length or by its chunks: the parser sees heads
+    alone, so no broken chunk (aiohttp's would leave the handler waiting), no trailer (which it takes for headers of the
+    next request), and nothing of the request behind before this one's end.
     `origins` are those that may read a refusal from here in a browser; `peer` is the client's address, or empty.
     """
 
     __slots__ = (
-        "_answering", "_body_left", "_chunks", "_crowd", "_deaf", "_half_open", "_head", "_head_timer", "_last", "_linger_left",
-        "_origins", "_passed", "_unanswered", "peer",
+        "_answering", "_arriving", "_bodies", "_body", "_chunks", "_crowd", "_deaf", "_half_open", "_head", "_head_timer",
+        "_last", "_linger_left", "_origins", "_passed", "_unanswered", "peer",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +76,9 @@ class Connection(web.RequestHandler):
         self._origins = origins
         self._head = bytearray()
         self._head_timer: asyncio.TimerHandle | None = None
-        self._body_left = 0
+        self._arriving: Body | None = None  # the body whose bytes come now
+        self._bodies: deque[Body] = deque()  # of the heads passed on that wait for their turn
+        self._body: Body | None = None  # of the request being answered
         self._passed = b""  # the head passed on last: a refusal of what follows it goes to the same page
         self._unanswered = 0  # heads passed on whose answer is still being made
         self._chunks: ChunkedBody | None = None
@@ -98,6 +101,8 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the timer with the connection."""
         self._stop_head_timer()
+        if self._arriving is not None:
+            self._arriving.fail()
         if self._crowd is not None:
             self._crowd.leave(self)
         super().connection_lost(exc)
@@ -108,22 +113,29 @@ class Connection(web.RequestHandler):
             super().data_received(data)
         at = 0
         while at < len(data):
-            if self._last and not self._body_left and self._chunks is None:
+            if self._last and self._arriving is None:
                 self._deaf = True  # behind a dropped upgrade comes the other protocol, whatever it looks like
             if self._deaf:
                 self._linger_left -= len(data) - at
                 if self._linger_left < 0:
                     self.force_close()
                 return
-            if self._chunks is not None:
-                at = self._pass_chunks(self._chunks, data, at)
-            elif self._body_left:
-                end = min(len(data), at + self._body_left)
-                self._body_left -= end - at
-                super().data_received(data[at:end])
-                at = end
-            else:
-                at = self._gather(data, at)
+            at = self._gather(data, at) if self._arriving is None else self._fill(self._arriving, data, at)
+
+    def hold_up(self) -> None:
+        """Let no more bytes in: a body waits to be read. aiohttp's own way holds up its parser, too, which has nothing."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Let bytes in again."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def next_body(self) -> Body:
+        """Return the body of the request that aiohttp makes now; `shared.server` calls this, once for each."""
+        self._body = self._bodies.popleft()
+        return self._body
 
     @property
     def is_idle(self) -> bool:
@@ -158,6 +170,10 @@ class Connection(web.RequestHandler):
         last = self.closes_after_answer
         self._unanswered -= 1
         self._answering = self._half_open = False
+        if self._body is not None:
+            if not self._body.arrived:  # nobody wants the rest, and what follows it cannot be answered before it came
+                self._deaf = last = True
+            self._body.drop()
         if last:
             self.close()
 
@@ -182,50 +198,45 @@ class Connection(web.RequestHandler):
             return len(data)
         end += len(HEAD_END)
         self._stop_head_timer()
-        if not held:
-            return self._pass_on(data, at, at + end)
-        whole = bytes(head[:end])
+        whole = bytes(head[:end]) if held else data[at : at + end]
+        self._pass_on(whole)
         head.clear()
-        self._pass_on(whole, 0, end)
         return at + end - held
 
-    def _pass_on(self, data: bytes, start: int, end: int) -> int:
-        """Check the head in `data[start:end]` and give it to the parser; return where what follows begins.
-
-        What has come of its body, and of nothing else, goes with it: the usual case, in which nothing is copied.
-        """
-        whole = data[start:end]
+    def _pass_on(self, data: bytes) -> None:
+        """Check a whole head and give it to the parser."""
         try:
-            head = read_head(whole)
+            head = read_head(data)
         except KeepsakeError as error:
-            self._refuse(error, whole)
-            return end
-        self._passed = whole
+            self._refuse(error, data)
+            return
+        self._passed = data
         self._unanswered += 1
         self._last = self._last or head.upgrade
-        self._body_left = head.length
+        body = Body(self, None if head.chunked else head.length)
+        self._bodies.append(body)
+        self._arriving = None if body.arrived else body
         self._chunks = ChunkedBody() if head.chunked else None
-        body = len(data) - end
-        if start or head.upgrade or body > head.length:
-            super().data_received(head.data)
-            return end
-        self._body_left -= body
-        super().data_received(data)
-        return len(data)
+        super().data_received(head.data)
 
-    def _pass_chunks(self, chunks: ChunkedBody, data: bytes, at: int) -> int:
-        """Give the parser what is in the chunks; return where what follows the body begins."""
-        try:
-            pieces, at = chunks.feed(data, at)
-        except BrokenChunks:
-            self._refuse_body()
-            return len(data)
-        if chunks.complete:
-            self._chunks = None
-        framed = b"".join(chunk(piece) for piece in pieces) + (LAST_CHUNK if chunks.complete else b"")
-        if framed:
-            super().data_received(framed)
-        return at
+    def _fill(self, body: Body, data: bytes, at: int) -> int:
+        """Give the body what is its own; return where what follows it begins."""
+        if self._chunks is None:
+            end = min(len(data), at + (body.length or 0) - body.received)
+            body.feed(data[at:end])
+        else:
+            try:
+                pieces, end = self._chunks.feed(data, at)
+            except BrokenChunks:
+                self._refuse_body()
+                return len(data)
+            for piece in pieces:
+                body.feed(piece)
+            if self._chunks.complete:
+                body.feed_end()
+        if body.arrived:
+            self._arriving = self._chunks = None
+        return end
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -261,25 +272,9 @@ class Connection(web.RequestHandler):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        request_id = secrets.token_hex(16)
-        body = problem_body(error, request_id)
-        headers = {
-            "Content-Type": CONTENT_TYPE,
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-            "Cache-Control": "no-store",
-            "Server": "keepsake",
-            "Vary": "Origin",
-            "X-Content-Type-Options": "nosniff",
-            "X-Request-Id": request_id,
-            **error.headers,
-        }
         origin = ORIGIN.search(head)
-        allowed = origin[1].decode("latin-1") if origin else ""
-        if allowed in self._origins or (allowed and "*" in self._origins):
-            headers["Access-Control-Allow-Origin"] = allowed
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        transport.write(f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n{lines}\r\n".encode() + body)
+        asked = origin[1].decode("latin-1") if origin else ""
+        transport.write(problem_message(error, asked if asked in self._origins or "*" in self._origins else ""))
         transport.write_eof()
 
     def _start_head_timer(self) -> None:

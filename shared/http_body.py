@@ -8,16 +8,14 @@ from contextlib import suppress
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
+from shared.body import Body, ClientGone
 from shared.connection import RequestTimeout
 from shared.errors import KeepsakeError, TooLarge
 
 IDLE_S = 30.0
 MIB = 2**20
+BODY = web.RequestKey("BODY", Body)
 _CONTINUED = web.RequestKey("continued", bool)
-
-
-class ClientGone(ConnectionResetError):
-    """The client hung up before its body was complete: there is nobody to answer, and no fault of ours to log."""
 
 
 def size_text(size_bytes: int) -> str:
@@ -33,7 +31,7 @@ def _expects_continue(request: web.BaseRequest) -> bool:
     return (
         request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
         and request.version >= HttpVersion11
-        and request.content.total_bytes == 0
+        and not request[BODY].received
         and _CONTINUED not in request
     )
 
@@ -51,31 +49,20 @@ async def continue_body(request: web.BaseRequest) -> None:
 
 
 async def read_chunk(request: web.BaseRequest, *, idle_s: float = IDLE_S) -> bytes:
-    """Return the body's next bytes, as many as there are, or `b""` at its end.
+    """Return the body's next bytes as they came, or `b""` at its end.
 
-    Raises RequestTimeout when none came for `idle_s` seconds, and ClientGone for whatever a lost connection raises.
+    Raises RequestTimeout when none came for `idle_s` seconds, and ClientGone where the connection is lost.
     """
-    content = request.content
     try:
-        chunk = content.read_nowait()  # a timer costs more than the read: none where bytes are there already
-        if chunk or content.at_eof():
-            return chunk
-        async with asyncio.timeout(idle_s):
-            return await content.readany()
-    except OSError as error:
-        if isinstance(error, TimeoutError) and request.transport is not None:
-            raise RequestTimeout("The upload stood still for too long. Please try again.", "body_timeout") from None
-        raise ClientGone from error
-    except RuntimeError as error:  # what aiohttp raises where the connection was lost before the handler ran
-        if request.transport is not None:
-            raise
-        raise ClientGone from error
+        return await request[BODY].read(idle_s)
+    except TimeoutError:
+        raise RequestTimeout("The upload stood still for too long. Please try again.", "body_timeout") from None
 
 
 async def read_bytes(request: web.BaseRequest, *, max_bytes: int) -> bytes:
     """Return the whole body; raises TooLarge as soon as it is known to be over `max_bytes`."""
     too_large = TooLarge(f"The request body is too large: at most {size_text(max_bytes)}.")
-    if (request.content_length or 0) > max_bytes:
+    if (request[BODY].length or 0) > max_bytes:
         raise too_large
     await continue_body(request)
     chunks: list[bytes] = []

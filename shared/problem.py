@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from http import HTTPStatus
 
 from aiohttp import web
@@ -36,6 +37,27 @@ def problem_response(error: KeepsakeError, request_id: str) -> web.Response:
         content_type=CONTENT_TYPE,
         headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", **error.headers},
     )
+
+
+def problem_message(error: KeepsakeError, origin: str) -> bytes:
+    """Write the whole answer, head and body, to what never became a request; `origin` may read it, unless it is empty."""
+    request_id = secrets.token_hex(16)
+    body = problem_body(error, request_id)
+    headers = {
+        "Content-Type": CONTENT_TYPE,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "Cache-Control": "no-store",
+        "Server": "keepsake",
+        "Vary": "Origin",
+        "X-Content-Type-Options": "nosniff",
+        "X-Request-Id": request_id,
+        **error.headers,
+    }
+    if origin:
+        headers["Access-Control-Allow-Origin"] = origin
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n{lines}\r\n".encode() + body
 
 
 def as_keepsake_error(error: web.HTTPException) -> KeepsakeError:

@@ -19,7 +19,7 @@ CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 LENGTH_VALUE = re.compile(rb"[0-9]{1,18}")
 TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 EXPECT = re.compile(rb"\r\nexpect:[ \t]*([^\r]*?)[ \t]*(?=\r)")
-UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
+OURS = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade):[^\r]*", re.IGNORECASE)
 ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
@@ -32,7 +32,7 @@ class VersionNotSupported(KeepsakeError):
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A head that may be passed on, without its `Upgrade`, and where its body ends."""
+    """A head that may be passed on, without its `Upgrade` and all that says where its body ends: that is told here."""
 
     data: bytes
     length: int
@@ -76,6 +76,6 @@ def read_head(data: bytes) -> RequestHead:
     if any(expected != b"100-continue" for expected in EXPECT.findall(lowered)):
         raise ExpectationFailed("Only Expect: 100-continue is understood.")
     upgrade = b"\r\nupgrade:" in lowered
-    if upgrade:
-        data = UPGRADE.sub(b"", data)
+    if upgrade or lengths or codings:
+        data = OURS.sub(b"", data)
     return RequestHead(data, int(lengths[0]) if lengths else 0, bool(codings), upgrade)

@@ -16,6 +16,7 @@ from aiohttp import http, web
 from shared.app import LIFE, ORIGINS, Life
 from shared.connection import MAX_HEAD_BYTES, Connection
 from shared.crowd import CROWD, raise_descriptor_limit
+from shared.http_body import BODY
 from shared.log import configure_logging, get_logger
 from shared.settings import ServerSettings
 from shared.workers import run_workers
@@ -76,7 +77,15 @@ async def serve(app: web.Application, sock: socket.socket, stop: asyncio.Event) 
 
 def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
     """Return the protocol factory of a runner that is set up."""
-    manager = runner.server
+    manager: Any = runner.server
+    make_request = manager.request_factory
+
+    def request_with_body(message: Any, payload: Any, connection: Connection, *context: Any) -> web.BaseRequest:
+        request: web.BaseRequest = make_request(message, payload, connection, *context)
+        request[BODY] = connection.next_body()
+        return request
+
+    manager.request_factory = request_with_body
     loop = asyncio.get_running_loop()
     options: dict[str, Any] = {
         "loop": loop,
@@ -87,7 +96,6 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
         "max_headers": 100,
         "max_line_size": MAX_HEAD_BYTES,  # one limit for the head as a whole, and none of its own for a line
         "max_field_size": MAX_HEAD_BYTES,
-        "read_bufsize": 2**16,  # twice this may be held for each upload
         "origins": runner.app.get(ORIGINS, frozenset()),
         "crowd": runner.app.get(CROWD),
     }

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from shared.errors import BadRequest, TooLarge, UnsupportedMedia
-from shared.http_body import IDLE_S, continue_body, read_chunk
+from shared.http_body import BODY, IDLE_S, continue_body, read_chunk
 from shared.uploads.parts import (
     MAX_PART_HEADER_BYTES,
     MAX_TEXT_BYTES,
@@ -75,7 +75,7 @@ async def read_form(
     boundary = _boundary(request.headers.get(hdrs.CONTENT_TYPE, ""), file_field)
     async with AsyncExitStack() as sinks:
         form = _FormReader(file_field, open_sink, sinks, before_file, digest=digest)
-        if (request.content_length or 0) > form.max_bytes:
+        if (request[BODY].length or 0) > form.max_bytes:
             raise form.too_large()
         await continue_body(request)
         yield await form.read(request, boundary, idle_s)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
+from shared.http_body import read_bytes
 from tests.plugins.serving import ServeApp
 
 SECRET = "users-secret-of-the-tests-0123456789"
@@ -39,7 +40,7 @@ def echo_app() -> web.Application:
     """A service that tells what reached it."""
 
     async def echo(request: web.Request) -> web.Response:
-        body = await request.read()
+        body = await read_bytes(request, max_bytes=2**30)
         return web.json_response(
             {
                 "method": request.method,
@@ -49,7 +50,7 @@ def echo_app() -> web.Application:
             }
         )
 
-    app = web.Application(client_max_size=2**30)
+    app = web.Application()
     app.router.add_route("*", "/{tail:.*}", echo)
     return app
 

@@ -20,9 +20,16 @@ ServeApp = Callable[[web.Application], Awaitable[str]]
 
 
 @asynccontextmanager
-async def serving(app: web.Application, sock: socket.socket | None = None) -> AsyncIterator[str]:
-    """Serve `app` on `sock`, or on a free port, and give its address without a trailing slash; end it at the exit."""
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+async def serving(
+    app: web.Application, sock: socket.socket | None = None, *, cancelling: bool = False
+) -> AsyncIterator[str]:
+    """Serve `app` on `sock`, or on a free port, and give its address without a trailing slash; end it at the exit.
+
+    `cancelling` cancels a handler whose client leaves, which none of our processes does.
+    """
+    runner = web.AppRunner(
+        app, handle_signals=False, access_log=None, shutdown_timeout=1.0, handler_cancellation=cancelling
+    )
     await runner.setup()
     try:
         if sock is None:

@@ -19,6 +19,7 @@ from services.checkout.sandbox.api import LEDGER
 from services.checkout.sandbox.app import create_app
 from services.checkout.sandbox.ledger import Ledger
 from services.checkout.sandbox.settings import SandboxSettings
+from shared.http_body import read_bytes
 from tests.plugins.serving import serving
 
 SECRET = "whsec_sandbox"
@@ -44,7 +45,9 @@ class Receiver:
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def take(self, request: web.Request) -> web.Response:
-        event = stripe.Webhook.construct_event(await request.read(), request.headers["Stripe-Signature"], SECRET)
+        event = stripe.Webhook.construct_event(
+            await read_bytes(request, max_bytes=2**20), request.headers["Stripe-Signature"], SECRET
+        )
         async with self.arrived:
             self.events.append(event)
             self.arrived.notify_all()

@@ -12,9 +12,10 @@ from typing import Any
 
 from aiohttp import web
 
+from shared.body import ClientGone
 from shared.errors import KeepsakeError
-from shared.http_body import ClientGone
 from shared.uploads import FileField, FileSink, Form, MemorySink, SpoolSink, read_form
+from tests.plugins.serving import serving
 
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -132,16 +133,9 @@ async def form_server(
 
     app = web.Application()
     app.router.add_post("/", handle)
-    runner = web.AppRunner(
-        app, access_log=None, auto_decompress=False, lingering_time=0, handler_cancellation=cancelling
-    )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server = FormServer(runner.addresses[0][1])
+    async with serving(app, cancelling=cancelling) as url:
+        server = FormServer(int(url.rpartition(":")[2]))
         yield server
-    finally:
-        await runner.cleanup()
 
 
 def left_in(folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from shared import connection
 from shared.app import base_app
-from shared.http_body import continue_body, read_bytes
+from shared.http_body import continue_body, read_bytes, read_chunk
 from shared.routes import Route, ServiceInfo
 from shared.settings import ServerSettings
 from tests.plugins.raw_http import RawAnswer, ask, connect
@@ -29,7 +29,7 @@ async def streamed(request: web.Request) -> web.StreamResponse:
     await continue_body(request)
     response = web.StreamResponse()
     await response.prepare(request)
-    async for chunk in request.content.iter_any():
+    while chunk := await read_chunk(request):
         await response.write(chunk)
     await response.write_eof()
     return response
@@ -152,10 +152,7 @@ async def test_trailers_never_become_headers(url: str) -> None:
             b"Authorization: Bearer x\r\nHost: b\r\n\r\n" + GET
         )
         answers = [json.loads((await client.answer()).body) for _ in range(2)]
-    assert [answer["headers"] for answer in answers] == [
-        [["host", "a"], ["transfer-encoding", "chunked"]],
-        [["host", "a"]],
-    ]
+    assert [answer["headers"] for answer in answers] == [[["host", "a"]], [["host", "a"]]]
 
 
 @pytest.mark.parametrize(

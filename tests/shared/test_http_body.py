@@ -7,6 +7,7 @@ from aiohttp import web
 
 from shared.errors import KeepsakeError
 from shared.http_body import continue_body, discard_body, read_bytes, size_text
+from tests.plugins.serving import serving as serving_app
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -29,15 +30,12 @@ async def serving(
 
     app = web.Application()
     app.router.add_route("POST", "/", handle, expect_handler=leave_expectation)
-    runner = web.AppRunner(app, access_log=None, lingering_time=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        await runner.cleanup()
+    async with serving_app(app) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
 
 
 def head(*headers: str, version: str = "1.1") -> bytes:

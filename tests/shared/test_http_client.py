@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,7 @@ from aiohttp import web
 
 from shared.app import LIFE, base_app
 from shared.errors import DependencyDown
+from shared.http_body import read_bytes
 from shared.http_client import ServiceClient, open_http_client
 from shared.routes import Route, ServiceInfo
 from shared.settings import ServerSettings
@@ -27,7 +29,7 @@ def named(name: str) -> web.Application:
     """A service that takes what it is sent and tells its name."""
 
     async def tell(request: web.Request) -> web.Response:
-        return web.json_response({"name": name, "sent": await request.json()})
+        return web.json_response({"name": name, "sent": json.loads(await read_bytes(request, max_bytes=2**20))})
 
     route = Route(method="POST", path="/internal/orders", handler=tell, summary="Tell")
     return base_app(ServiceInfo("planter-orders", "Tells its name"), ServerSettings(_env_file=None), (route,))

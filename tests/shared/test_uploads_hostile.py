@@ -3,15 +3,17 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from aiohttp import StreamReader, web
-from aiohttp.base_protocol import BaseProtocol
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.body import Body
 from shared.errors import KeepsakeError
+from shared.http_body import BODY
 from shared.uploads import FileField, MemorySink, SpoolSink, read_form
 from tests.shared.forms import BOUNDARY, CONTENT_TYPE, describe, file, form, left_in, part, text
 
@@ -57,19 +59,17 @@ MUTATIONS = st.lists(st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 60), F
 
 async def send(chunks: list[bytes], content_type: str, folder: Path | None) -> dict[str, Any]:
     """Feed the chunks one by one, as a network would, to a form's reader."""
-    loop = asyncio.get_running_loop()
-    connection = BaseProtocol(loop)
-    connection.connection_made(asyncio.Transport())
-    content = StreamReader(connection, 2**20, loop=loop)
+    body = Body(Mock(), None)
 
     async def feed() -> None:
         for chunk in chunks:
-            content.feed_data(chunk)
+            body.feed(chunk)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        content.feed_eof()
+        body.feed_end()
 
-    request: web.Request = make_mocked_request("POST", "/", headers={"Content-Type": content_type}, payload=content)
+    request: web.Request = make_mocked_request("POST", "/", headers={"Content-Type": content_type})
+    request[BODY] = body
     feeding = asyncio.create_task(feed())
     try:
         async with read_form(

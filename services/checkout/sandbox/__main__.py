@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from aiohttp import web
-
 from services.checkout.sandbox.app import create_app
 from services.checkout.sandbox.settings import SandboxSettings
-from shared.log import configure_logging
-from shared.server import open_socket
+from shared.server import run
 from shared.settings import load_settings
 
 
 def main() -> None:
     """Read the settings, say what this is, and serve."""
     settings = load_settings(SandboxSettings)
-    configure_logging("stripe-sandbox")
     sys.stderr.write(
         f"Stripe sandbox: no real money moves. Pay at http://{settings.host}:{settings.port}/ (development only).\n"
     )
     sys.stderr.flush()
-    sock = open_socket(settings.host, settings.port, shared=False)
-    web.run_app(create_app(settings), sock=sock, access_log=None, print=None)
+    one = settings.model_copy(update={"workers": 1})  # what is under way, it remembers in memory
+    run("stripe-sandbox", one, lambda: create_app(one))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ from services.checkout.sandbox.parameters import read_params
 from services.checkout.sandbox.payments import refund
 from services.checkout.sandbox.sessions import create_session, expire_session
 from services.checkout.sandbox.store import Answer, Condition, Object
+from shared.http_body import BODY, read_bytes
 
+MAX_BODY_BYTES = 512 * 1024
 FORM = "application/x-www-form-urlencoded"
 KEY_LIFE_S = 24 * 3600
 MAX_KEY = 255
@@ -174,9 +176,13 @@ class Api:
         async def handle(request: web.Request) -> web.Response:
             require_caller(request)
             posted = request.method == "POST"
-            if posted and request.can_read_body and request.content_type != FORM:
+            if posted and request[BODY].length != 0 and request.content_type != FORM:
                 raise StripeError(f"Invalid request (check that your POST content type is {FORM}).")
-            encoded = await request.read() if posted else request.rel_url.raw_query_string.encode()
+            encoded = (
+                await read_bytes(request, max_bytes=MAX_BODY_BYTES)
+                if posted
+                else request.rel_url.raw_query_string.encode()
+            )
             params = read_params(operation.params, parse_form(encoded))
             key = request.headers.get("Idempotency-Key") if posted else None
             if key and len(key) > MAX_KEY:

@@ -20,9 +20,11 @@ from services.checkout.sandbox.settings import SandboxSettings
 from services.checkout.sandbox.store import Store
 from services.checkout.sandbox.webhooks import Sender
 from shared.clock import rfc3339, utc_now
+from shared.connection import RequestTimeout
+from shared.errors import TooLarge
+from shared.http_body import BODY
+from shared.life import LIFE, Life
 from shared.log import get_logger
-
-MAX_BODY_BYTES = 512 * 1024
 
 
 @web.middleware
@@ -33,15 +35,19 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except StripeError as refused:
         error = refused
-    except web.RequestPayloadError:
-        error = StripeError("The request's body cannot be read.")
-    except web.HTTPRequestEntityTooLarge:
+    except TooLarge:
         error = StripeError("The request is too large.", status=413)
+    except RequestTimeout:
+        error = StripeError("The request's body cannot be read.")
+    except ConnectionError:
+        raise
     except web.HTTPException:
         error = StripeError(f"Unrecognized request URL ({request.method}: {request.path}).", status=404)
     except Exception:  # noqa: BLE001 - whatever it is, the caller gets Stripe's 500
         get_logger().exception("a request to the Stripe sandbox failed", request_id=request[REQUEST_ID])
         error = StripeError("An unknown error occurred.", status=500, kind="api_error")
+    finally:
+        request[BODY].drop()
     if request.path.startswith("/v1/"):
         return render_error(error, request[REQUEST_ID])
     return render_refusal(str(error), error.status)
@@ -77,7 +83,8 @@ def create_app(
                 await sender
         store.close()
 
-    app = web.Application(middlewares=[*middlewares, answer_errors], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[*middlewares, answer_errors])
+    app[LIFE] = Life()
     app.cleanup_ctx.append(resources)
     app.router.add_routes([web.get("/health", tell_health), *ROUTES, *Api(interrupt).routes()])
     return app

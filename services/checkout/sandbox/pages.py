@@ -6,13 +6,14 @@ from html import escape
 
 from aiohttp import web
 
-from services.checkout.sandbox.api import LEDGER
+from services.checkout.sandbox.api import LEDGER, MAX_BODY_BYTES
 from services.checkout.sandbox.currencies import format_amount
 from services.checkout.sandbox.errors import StripeError
 from services.checkout.sandbox.form import parse_pairs
 from services.checkout.sandbox.ledger import Ledger
 from services.checkout.sandbox.payments import DECLINED, decline, pay, settle
 from services.checkout.sandbox.store import Object
+from shared.http_body import read_bytes
 
 NOTICE = "This is a sandbox: no real money moves here."
 STYLE = (
@@ -80,7 +81,7 @@ async def show_session(request: web.Request) -> web.Response:
 async def answer_form(request: web.Request) -> web.Response:
     """`POST /pay/{id}`: one of the three buttons, or the whole request is refused."""
     ledger = request.app[LEDGER]
-    said = {text.lower() for pair in parse_pairs(await request.read()) for text in pair}
+    said = {text.lower() for pair in parse_pairs(await read_bytes(request, max_bytes=MAX_BODY_BYTES)) for text in pair}
     chosen = said & CHOICES
     if len(chosen) != 1:
         raise StripeError("Choose one of Pay, Decline and Cancel.")
@@ -100,7 +101,7 @@ async def answer_form(request: web.Request) -> web.Response:
 async def settle_session(request: web.Request) -> web.Response:
     """`POST /pay/{id}/settle`: bring a delayed payment to its end, `outcome=succeeded` or `failed`."""
     ledger = request.app[LEDGER]
-    outcome = dict(parse_pairs(await request.read())).get("outcome", "succeeded")
+    outcome = dict(parse_pairs(await read_bytes(request, max_bytes=MAX_BODY_BYTES))).get("outcome", "succeeded")
     if outcome not in {"succeeded", "failed"}:
         raise StripeError("The outcome is either succeeded or failed.")
     with ledger.store.transaction():

@@ -19,7 +19,7 @@ from shared.answers import NO_STORE, json_answer
 from shared.app import REQUEST_ID
 from shared.clock import utc_now
 from shared.errors import BadRequest, KeepsakeError
-from shared.http_body import discard_body
+from shared.http_body import BODY, discard_body
 from shared.parsing import parse_json
 from shared.presign import PostPolicyVerifier, S3Error, VerifiedPost, local_bucket, stored_answer
 from shared.tokens import principal_of
@@ -122,7 +122,7 @@ async def _refuse(request: web.Request, error: S3Error, headers: dict[str, str] 
         body=error.to_xml(request[REQUEST_ID]),
         headers={**NO_STORE, **(headers or {}), hdrs.CONTENT_TYPE: "application/xml"},
     )
-    if request.can_read_body and not request.content.is_eof():
+    if not request[BODY].complete:
         response.force_close()
         await response.prepare(request)
         await response.write_eof()

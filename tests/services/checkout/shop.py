@@ -34,6 +34,7 @@ from services.checkout.settings import CheckoutSettings
 from services.temp_image.app import build_app as build_temp_image
 from services.temp_image.settings import TempImageSettings
 from shared.clock import utc_now
+from shared.http_body import read_bytes
 from shared.tokens import ServiceGuard, sign_service_token
 from tests.plugins.serving import serving
 from tests.plugins.stripe_types import faults_of
@@ -77,7 +78,7 @@ class Postman:
 
     async def take(self, request: web.Request) -> web.Response:
         """Take one event from the sandbox."""
-        event = await request.read(), request.headers["Stripe-Signature"]
+        event = await read_bytes(request, max_bytes=2**20), request.headers["Stripe-Signature"]
         self.events.append(event)
         return web.Response(status=await self.bring(event) if self.passing else 200)
 
@@ -140,7 +141,7 @@ class OrderBook:
         return web.json_response(order)
 
     async def _move(self, request: web.Request) -> web.Response:
-        order, wanted = self._find(request), await request.json()
+        order, wanted = self._find(request), json.loads(await read_bytes(request, max_bytes=2**20))
         if self.refuses_moves:
             raise web.HTTPServiceUnavailable
         if wanted["event_id"] not in self.events and wanted["status"] != order["status"]:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from services.planter_orders.app import build_app
 from services.planter_orders.settings import PlanterOrdersSettings
+from shared.http_body import read_bytes
 from shared.settings import explain
 from tests.plugins.serving import ServeApp
 from tests.services.planter_orders.api import INTERNAL_SECRET, JWT_SECRET, Api, token
@@ -33,7 +34,7 @@ class Receiver:
         self.answer: Callable[[int], int] = lambda _number: 204
 
     async def take(self, request: web.Request) -> web.Response:
-        self.taken.append((dict(request.headers), await request.read()))
+        self.taken.append((dict(request.headers), await read_bytes(request, max_bytes=2**20)))
         self.arrived.set()
         status = self.answer(len(self.taken) - 1)
         return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else {})
