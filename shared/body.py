@@ -33,17 +33,8 @@ class Body:
     """
 
     __slots__ = (
-        "_dropped",
-        "_flow",
-        "_gone",
-        "_held",
-        "_paused",
-        "_pieces",
-        "_waiter",
-        "arrived",
-        "length",
-        "received",
-    )
+        "_dropped", "_flow", "_gone", "_held", "_lent", "_paused", "_pieces", "_waiter", "arrived", "length", "received",
+    )  # fmt: skip
 
     def __init__(self, flow: Flow, length: int | None) -> None:
         self.length = length
@@ -52,6 +43,7 @@ class Body:
         self._flow = flow
         self._pieces: deque[bytes] = deque()
         self._held = 0
+        self._lent = 0  # the piece that the reader has
         self._paused = False
         self._dropped = False
         self._gone = False
@@ -91,6 +83,10 @@ class Body:
 
         Raises ClientGone, and TimeoutError where nothing came for `idle_s` seconds.
         """
+        if self._lent:  # until now the reader was busy with the last piece: it counts as held for so long
+            self._held -= self._lent
+            self._lent = 0
+            self._go_on()
         if not self._pieces and not self.arrived and not self._gone:
             await self._wait(idle_s)
         if self._gone and not self.complete:
@@ -98,15 +94,14 @@ class Body:
         if not self._pieces:
             return b""
         piece = self._pieces.popleft()
-        self._held -= len(piece)
-        self._go_on()
+        self._lent = len(piece)
         return piece
 
     def drop(self) -> None:
         """Forget what nobody read, and what is still to come."""
         self._dropped = True
         self._pieces.clear()
-        self._held = 0
+        self._held = self._lent = 0
         self._go_on()
 
     def _go_on(self) -> None:

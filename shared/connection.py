@@ -152,7 +152,9 @@ class Connection(web.RequestHandler):
         self._half_open = True
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own signature: True keeps the sending half
-        """Close with the client, unless its answer must first be followed to its end."""
+        """Close with the client, unless its answer must first be followed to its end; what it did not send never comes."""
+        if self._arriving is not None:
+            self._arriving.fail()
         self._last = self._last or self._half_open
         return self._half_open
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -116,11 +117,15 @@ def parse_mapping(values: Any, model: type[ModelT], *, missing: str = "") -> Mod
         raise refusal(error, missing=missing) from None
 
 
+@cache
+def _names(model: type[BaseModel]) -> list[str]:
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
 def parse_query(request: web.Request, model: type[ModelT], *, missing: str = "") -> ModelT:
     """Validate the query string; a name the model knows may be given once: two readers could choose differently."""
     query = request.query
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    repeated = tuple(FieldError(name, "may be given once") for name in sorted(known) if len(query.getall(name, ())) > 1)
+    repeated = tuple(FieldError(name, "may be given once") for name in _names(model) if len(query.getall(name, ())) > 1)
     if repeated:
         raise NotAllowedValue(f"{repeated[0].field}: may be given once.", errors=repeated)
     return parse_mapping(dict(query), model, missing=missing)

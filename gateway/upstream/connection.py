@@ -96,23 +96,22 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> bytes:
         """Gather the head; return what of the body came with it."""
-        unread = self._unread_head
-        searched_from = max(0, len(unread) - len(HEAD_END) + 1)
-        unread += data
-        while (end := unread.find(HEAD_END, searched_from)) >= 0:
+        unread, searched_from = self._unread_head, max(0, len(self._unread_head) - len(HEAD_END) + 1)
+        if unread:
+            data = bytes(unread) + data
+            unread.clear()
+        while (end := data.find(HEAD_END, searched_from)) >= 0:
             end += len(HEAD_END)
-            head = parse_head(bytes(unread[:end]), self._method)
-            rest = bytes(unread[end:])
+            head, data = parse_head(data[:end], self._method), data[end:]
             if head.status == 101:
                 raise BadGateway("101")
             if head.status >= 200:
                 self._begin_body(head)
-                unread.clear()
-                return rest
-            del unread[:end]  # an interim answer (RFC 9110 section 15.2) says nothing about the final one
-            searched_from = 0
-        if len(unread) > MAX_HEAD_BYTES:
+                return data
+            searched_from = 0  # an interim answer (RFC 9110 section 15.2) says nothing about the final one
+        if len(data) > MAX_HEAD_BYTES:
             raise BadGateway("head too large")
+        unread += data
         return b""
 
     def _begin_body(self, head: Head) -> None:
