@@ -43,7 +43,7 @@ run-%: install
 
 # What fails beside other tests, on busy cores, is tried once more alone: what fails then has failed.
 test: install-dev ## the tests; ARGS="tests/gateway -x" for some of them
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
 
 $(BENCH)/.installed: tests/bench/requirements.lock tests/bench/node/package-lock.json | $(BIN)/python
 	@command -v npm >/dev/null || { echo "make bench needs npm on the PATH (Debian: apt-get install wrk nginx-light nodejs npm)."; exit 2; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -24,8 +25,11 @@ from shared.log import get_logger
 
 CLAIM_HEADER = "x-keepsake-claim"
 PIECE_BYTES = 16 * 1024
-SETTLE_TRIES = 3
+# While a claim stands (30 s), its service may be restarting; the browser's next request waits for a moment of that only.
+SETTLE_FOR_S = 25.0
 SETTLE_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 1.0
+WAITED_FOR_S = 1.0
 LAST_SETTLE_S = 3.0
 # An unacknowledged tail that moves no more for so long is a broken transfer; a reset is seen at once.
 STANDSTILL_S = 2.0
@@ -88,12 +92,14 @@ class Claim:
 
     async def settle(self, verb: str) -> None:
         """Confirm or release; a claim that cannot be settled lapses by itself, and the image is available again."""
-        for _ in range(SETTLE_TRIES):
+        pause_s, ends_at = SETTLE_PAUSE_S, time.monotonic() + SETTLE_FOR_S
+        while time.monotonic() < ends_at:
             try:
                 status = await self._call(verb)
             except KeepsakeError as error:
                 get_logger().warning("a claim was not settled", verb=verb, exc_info=error)
-                await asyncio.sleep(SETTLE_PAUSE_S)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:
                 # A refusal says that the claim has lapsed already.
                 CLAIMS_SETTLED.labels(verb if status < 300 else "lapsed").inc()
@@ -133,7 +139,7 @@ async def deliver(
             raise ConnectionResetError
     finally:
         settled = settlements.start(claim.settle("confirm" if delivered else "release"))
-    await asyncio.shield(settled)
+    await asyncio.wait([settled], timeout=WAITED_FOR_S)
     return stream
 
 

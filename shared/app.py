@@ -34,6 +34,7 @@ ALLOWED_HEADERS = (
 )  # fmt: skip
 EXPOSED_HEADERS = ("ETag", "Location", "X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy")
 ALWAYS_OPEN = frozenset({"/", "/health", "/ready", "/metrics"})
+SETTLES = "/internal/claims/"  # the end of a delivery that was in flight when the stop began
 
 
 INFO: Final = web.AppKey("INFO", ServiceInfo)
@@ -57,7 +58,8 @@ def _route_name(request: web.Request) -> str:
 
 def _refuse_unfit(request: web.Request) -> None:
     """Refuse new work while stopping, and what no path takes and the gate lets pass: an encoded body (RFC 9110)."""
-    if request.app[LIFE].stopping.is_set() and request.path not in ALWAYS_OPEN:
+    path = request.path
+    if request.app[LIFE].stopping.is_set() and path not in ALWAYS_OPEN and not path.startswith(SETTLES):
         raise Unavailable("The service is restarting. Please try again.", code="service_stopping")
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() not in {"", "identity"}:

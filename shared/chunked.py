@@ -6,6 +6,9 @@ import re
 
 MAX_LINE_BYTES = 256
 MAX_TRAILER_BYTES = 8 * 1024
+# Each chunk costs some 6 µs. Whoever sends more than this many of less than 16 bytes each wants to cost time.
+MAX_CHUNKS = 16 * 1024
+MIN_MEAN_BYTES = 16
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 LAST_CHUNK = b"0\r\n\r\n"
@@ -25,6 +28,7 @@ class ChunkedBody:
 
     def __init__(self) -> None:
         self._left = 0  # of the chunk at hand
+        self._chunks = self._bytes = 0
         self._line = bytearray()
         self._after_chunk = False
         self._in_trailers = False
@@ -70,4 +74,8 @@ class ChunkedBody:
             if size is None:
                 raise BrokenChunks
             self._left = int(size[1], 16)
+            self._chunks += self._left > 0
+            self._bytes += self._left
+            if self._chunks > MAX_CHUNKS and self._bytes < self._chunks * MIN_MEAN_BYTES:
+                raise BrokenChunks
             self._in_trailers = not self._left

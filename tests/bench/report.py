@@ -26,9 +26,9 @@ How: every server is a process on one core of the loopback, `wrk` with 16 kept c
 comparisons all of them share both cores), the sides in turn, round after round. Ours run as they are deployed, with
 validation, rate limits, metrics and request ids on; the references are in `tests/bench/references/`. Each answer's status is
 checked, each upload's id, and every retrieved image byte for byte. A ratio is the median of the rounds' ratios; ± is
-half the distance from the slowest round to the fastest. What uploads left is put aside between the rounds, not deleted: a file
-system that deletes thousands of files is slow for minutes, whoever asks it next. *CPU* is the server's own processor time for each answer: where
-others use the machine as well it says more than the rate does, so the ratio by CPU stands beside.
+half the distance from the slowest round to the fastest. What uploads left is put aside between the rounds, not deleted: a
+file system that deleted thousands of files is slow for minutes, whoever asks it next. *CPU* is the server's own processor
+time for each answer: where others use the machine as well it says more than the rate does, so the ratio by CPU stands beside.
 """
 
 

@@ -127,6 +127,21 @@ async def test_thousands_of_pipelined_requests_are_all_answered(url: str) -> Non
         await sending
 
 
+CHUNKED = b"POST /told HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_small_chunks_are_taken_and_a_flood_of_them_is_refused(url: str) -> None:
+    async with connect(url) as client:
+        await client.send(
+            CHUNKED + b"1\r\nx\r\n" * 16_384 + b"0\r\n\r\n" + CHUNKED + b"10\r\n%s\r\n" % (b"y" * 16) * 20_000
+        )
+        assert json.loads((await client.answer()).body)["body"] == "x" * 16_384
+        await client.send(b"0\r\n\r\n")
+        assert json.loads((await client.answer()).body)["body"] == "y" * 320_000
+        await client.send(CHUNKED + b"1\r\nx\r\n" * 17_000)
+        assert_problem(await client.answer(), 400)
+
+
 async def test_a_chunked_body_can_be_streamed_back(url: str) -> None:
     async with connect(url) as client:
         await client.send(

@@ -14,6 +14,7 @@ from yarl import URL
 
 from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
+from shared.life import LIFE
 from shared.tokens import sign_service_token
 from tests import pictures
 from tests.plugins.serving import ServeApp
@@ -50,6 +51,25 @@ def token(caller: str = "gateway", audience: str = "temp-image", secret: str = S
 
 def bearer(caller: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token(caller)}"}
+
+
+async def test_a_process_that_is_stopping_still_settles_the_claims_of_its_deliveries(
+    tmp_path: Path, serve_app: ServeApp
+) -> None:
+    settings = TempImageSettings(
+        _env_file=None, data_dir=tmp_path, jwt_secret_key="for-tests-only-" * 3, internal_secret=SECRET, redis_url=""
+    )
+    app = build_app(settings)
+    async with aiohttp.ClientSession(await serve_app(app)) as http:
+        image_id = await upload(http, IMAGE)
+        async with http.get(RETRIEVE, params={"imageId": image_id}, headers={"X-Keepsake-Gateway": token()}) as answer:
+            claim = answer.headers["X-Keepsake-Claim"]
+            assert await answer.read() == IMAGE
+        app[LIFE].stop()
+        async with http.get(RETRIEVE, params={"imageId": image_id}) as answer:
+            assert answer.status == 503
+        async with http.post(f"/internal/claims/{image_id}/{claim}/confirm", headers=bearer("gateway")) as answer:
+            assert answer.status == 204
 
 
 async def upload(http: aiohttp.ClientSession, image: bytes) -> str:

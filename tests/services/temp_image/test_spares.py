@@ -149,10 +149,10 @@ class TestKeeping:
             await quiet.use_up(await quiet.keep(quiet.image(size)))
             assert not quiet.files()
 
-    async def test_files_are_kept_from_the_fifty_first_image_in_a_second_until_a_minute_after_the_last_such(
+    async def test_files_are_kept_from_the_401st_image_in_a_second_until_a_minute_after_the_last_such(
         self, quiet: Folder, clock: SimpleNamespace
     ) -> None:
-        await quiet.make_spares(50, size=100)
+        await quiet.make_spares(spare.BUSY_PER_S, size=100)
         assert not quiet.files()
         await quiet.make_spares(1)
         assert len(quiet.files()) == 1
@@ -165,7 +165,7 @@ class TestKeeping:
 
     async def test_fifty_images_in_each_second_are_no_load(self, quiet: Folder, clock: SimpleNamespace) -> None:
         for _ in range(3):
-            await quiet.make_spares(50, size=100)
+            await quiet.make_spares(spare.BUSY_PER_S, size=100)
             clock.seconds += 1
         assert not quiet.files()
 

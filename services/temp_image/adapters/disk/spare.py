@@ -22,7 +22,7 @@ from shared.uploads.sinks import new_spool_path
 MOST = 1024
 SHARE_OF_DESCRIPTORS = 8
 KEPT_S = 60.0
-BUSY_PER_S = 50  # below, new files cost little, and a folder without leftovers is worth more
+BUSY_PER_S = 400  # below, new files cost little, and a folder without leftovers is worth more
 
 
 class Spare(NamedTuple):
