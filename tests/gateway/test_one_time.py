@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from gateway import watch
 from services.temp_image.app import build_app
@@ -97,6 +98,32 @@ async def test_the_image_comes_back_once(http: aiohttp.ClientSession, url: str, 
     assert await retrieve(http, url, image_id) == (200, image)
     status, _ = await retrieve(http, url, image_id)
     assert status == 404
+
+
+async def test_a_delivery_is_confirmed_as_soon_as_its_service_is_back(
+    http: aiohttp.ClientSession, serve_app: ServeApp, open_gateway: OpenGateway
+) -> None:
+    """A restart takes seconds; given up, the image would be handed out a second time."""
+    refusals, confirmed = 4, asyncio.Event()
+
+    async def hand_out(_request: web.Request) -> web.Response:
+        return web.Response(body=SMALL, content_type="image/jpeg", headers={"X-Keepsake-Claim": "c" * 32})
+
+    async def confirm(_request: web.Request) -> web.Response:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            return web.Response(status=503)
+        confirmed.set()
+        return web.Response(status=204)
+
+    service = web.Application()
+    service.router.add_get("/api/temp-image-retrieve", hand_out)
+    service.router.add_post(f"/internal/claims/{'a' * 32}/{'c' * 32}/confirm", confirm)
+    gateway = await open_gateway(temp_image_url=await serve_app(service))
+    assert await retrieve(http, gateway, "a" * 32) == (200, SMALL)
+    async with asyncio.timeout(20):
+        await confirmed.wait()
 
 
 async def test_of_fifty_at_once_one_gets_it(http: aiohttp.ClientSession, url: str) -> None:
