@@ -18,7 +18,7 @@ from gateway.settings import GatewaySettings
 from shared.openapi import public_path
 from tests.plugins.stack import Stack
 
-EXAMPLES = 10
+EXAMPLES = 5
 EVENTS = "/api/images/orders/{order_id}/events"
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 METHODS = {"get", "put", "post", "delete", "patch", "head"}
