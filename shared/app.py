@@ -13,8 +13,8 @@ import aiohttp_cors
 from aiohttp import hdrs, web
 
 from shared.connection import Connection
-from shared.errors import KeepsakeError, Unavailable, UnsupportedMedia
-from shared.http_body import BODY, discard_body
+from shared.errors import KeepsakeError, Unavailable
+from shared.http_body import BODY, discard_body, require_unencoded
 from shared.life import CHECKS, LIFE, Life
 from shared.log import current_request_id, get_logger
 from shared.metrics import IN_FLIGHT, count_request
@@ -61,9 +61,7 @@ def _refuse_unfit(request: web.Request) -> None:
     path = request.path
     if request.app[LIFE].stopping.is_set() and path not in ALWAYS_OPEN and not path.startswith(SETTLES):
         raise Unavailable("The service is restarting. Please try again.", code="service_stopping")
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-    if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
-        raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
+    require_unencoded(request)
 
 
 def _router_refusal(request: web.Request, error: web.HTTPException) -> KeepsakeError:

@@ -10,12 +10,18 @@ from aiohttp.http import HttpVersion11
 
 from shared.body import Body, ClientGone
 from shared.connection import RequestTimeout
-from shared.errors import KeepsakeError, TooLarge
+from shared.errors import KeepsakeError, TooLarge, UnsupportedMedia
 
 IDLE_S = 30.0
 MIB = 2**20
 BODY = web.RequestKey("BODY", Body)
 _CONTINUED = web.RequestKey("continued", bool)
+
+
+def require_unencoded(request: web.BaseRequest) -> None:
+    """Raise UnsupportedMedia for a body under a `Content-Encoding` (RFC 9110 section 8.4)."""
+    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
+        raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
 
 
 def size_text(size_bytes: int) -> str:

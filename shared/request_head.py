@@ -17,9 +17,8 @@ HOST = re.compile(rb"\r\nhost:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 HOST_VALUE = re.compile(rb"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 LENGTH_VALUE = re.compile(rb"[0-9]{1,18}")
-TRANSFER_ENCODING = re.compile(
-    rb"\r\ntransfer-encoding: ?([^\r]*)(?=\r)"
-)  # more space is legal, and how bodies are hidden
+# More space around it is legal, and how bodies are hidden.
+TRANSFER_ENCODING = re.compile(rb"\r\ntransfer-encoding: ?([^\r]*)(?=\r)")
 EXPECT = re.compile(rb"\r\nexpect:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 OURS = re.compile(rb"\r\n(?:content-length|transfer-encoding|upgrade):[^\r]*", re.IGNORECASE)
 ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"

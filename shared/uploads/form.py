@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from aiohttp import hdrs, web
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
-from shared.errors import BadRequest, TooLarge, UnsupportedMedia
-from shared.http_body import BODY, IDLE_S, continue_body, read_chunk
+from shared.errors import BadRequest, TooLarge
+from shared.http_body import BODY, IDLE_S, continue_body, read_chunk, require_unencoded
 from shared.uploads.parts import (
     MAX_PART_HEADER_BYTES,
     MAX_TEXT_BYTES,
@@ -52,7 +53,8 @@ class Form(Generic[T]):
     files: Sequence[UploadedFile[T]]
 
 
-def read_form(
+@asynccontextmanager
+async def read_form(
     request: web.BaseRequest,
     file_field: FileField,
     *,
@@ -60,74 +62,48 @@ def read_form(
     digest: bool = False,
     idle_s: float = IDLE_S,
     before_file: BeforeFile | None = None,
-) -> FormReader[T]:
-    """Read the form on entering an `async with` block, each file into a sink of its own; on leaving it discard the sinks.
+) -> AsyncIterator[Form[T]]:
+    """Read the form, each file into a sink of its own; on leaving the block every sink is discarded.
 
     `before_file` is asked when a file begins, before a byte of it is kept: with the text fields so far, repeated ones too,
     and what the client called the file. It returns how many bytes that file may have at most, or raises.
-    Entering raises BadRequest (no file, too many, unreadable), TooLarge, UnsupportedMedia, NotAllowedValue (NUL in a
-    text), RequestTimeout, StorageFull, DependencyDown; and ClientGone, which nobody is left to read.
+    Raises BadRequest (no file, too many, unreadable), TooLarge, UnsupportedMedia, NotAllowedValue (NUL in a text),
+    RequestTimeout, StorageFull, DependencyDown; and ClientGone, which nobody is left to read.
     """
-    return FormReader(request, file_field, open_sink, before_file, idle_s, digest=digest)
+    require_unencoded(request)
+    boundary = _boundary(request.headers.get(hdrs.CONTENT_TYPE, ""), file_field)
+    async with AsyncExitStack() as sinks:
+        form = _FormReader(file_field, open_sink, sinks, before_file, digest=digest)
+        if (request[BODY].length or 0) > form.max_bytes:
+            raise form.too_large()
+        await continue_body(request)
+        yield await form.read(request, boundary, idle_s)
 
 
-class FormReader(Generic[T]):
-    """What `read_form` returns: `async with` gives the Form."""
-
+class _FormReader(Generic[T]):
     def __init__(
         self,
-        request: web.BaseRequest,
         field: FileField,
         open_sink: Callable[[], FileSink[T]],
+        sinks: AsyncExitStack,
         before_file: BeforeFile | None,
-        idle_s: float,
         *,
         digest: bool,
     ) -> None:
         # Where several files may come there is room for one too many: it is refused for its number, not the form's size.
         files = field.max_files + (field.max_files > 1)
-        self._max_bytes = files * field.max_bytes + MAX_PARTS * MAX_TEXT_BYTES + MAX_OVERHEAD_BYTES
-        self._request = request
+        self.max_bytes = files * field.max_bytes + MAX_PARTS * MAX_TEXT_BYTES + MAX_OVERHEAD_BYTES
         self._field = field
         self._open_sink = open_sink
+        self._sinks = sinks
         self._before_file = before_file
-        self._idle_s = idle_s
         self._digest = digest
-        self._sinks: list[FileSink[T]] = []
         self._fields: list[tuple[str, str]] = []
         self._files: list[UploadedFile[T]] = []
         self._parts = 0
+        self._opened = 0
 
-    async def __aenter__(self) -> Form[T]:
-        """Read the form."""
-        request, field = self._request, self._field
-        if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
-            raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
-        boundary = _boundary(request.headers.get(hdrs.CONTENT_TYPE, ""), field)
-        if (request[BODY].length or 0) > self._max_bytes:
-            raise file_too_large(field.max_bytes)
-        await continue_body(request)
-        try:
-            await self._read(boundary)
-        except BaseException:
-            await self._discard()
-            raise
-        return Form(dict(reversed(self._fields)), self._files)
-
-    async def __aexit__(self, *_: object) -> None:
-        """Discard every sink."""
-        await self._discard()
-
-    async def _discard(self) -> None:
-        """Discard the sinks, the others also where one raises or the call is cancelled meanwhile."""
-        if self._sinks:
-            try:
-                await self._sinks.pop().discard()
-            finally:
-                await self._discard()
-
-    async def _read(self, boundary: str) -> None:
-        request, idle_s = self._request, self._idle_s
+    async def read(self, request: web.BaseRequest, boundary: str, idle_s: float) -> Form[T]:
         parser = PushMultipartParser(
             boundary,
             max_header_size=MAX_PART_HEADER_BYTES,
@@ -149,8 +125,8 @@ class FormReader(Generic[T]):
                         await part.add(event)
                 if received - payload > MAX_OVERHEAD_BYTES:
                     raise malformed()
-                if received > self._max_bytes:
-                    raise file_too_large(self._field.max_bytes)
+                if received > self.max_bytes:
+                    raise self.too_large()
                 chunk = await read_chunk(request, idle_s=idle_s)
             parser.close()
         except ParserLimitReached as error:
@@ -159,6 +135,10 @@ class FormReader(Generic[T]):
             raise malformed() from error
         if not self._files:
             raise _no_file(self._field)
+        return Form(dict(reversed(self._fields)), self._files)
+
+    def too_large(self) -> TooLarge:
+        return file_too_large(self._field.max_bytes)
 
     def _begin(self, segment: MultipartSegment) -> Part:
         self._parts += 1
@@ -178,13 +158,14 @@ class FormReader(Generic[T]):
 
     def _open(self) -> FileSink[T]:
         """Open the next file's sink, to be discarded with the others; raises BadRequest for one file too many."""
-        if len(self._sinks) == self._field.max_files:
+        self._opened += 1
+        if self._opened > self._field.max_files:
             files = "file" if self._field.max_files == 1 else "files"
             raise BadRequest.of(
                 self._field.name, f"Too many files: at most {self._field.max_files} {files}.", "too_many_files"
             )
         sink = self._open_sink()
-        self._sinks.append(sink)
+        self._sinks.push_async_callback(sink.discard)
         return sink
 
 

@@ -127,8 +127,7 @@ class SpoolSink:
             if self._gone:
                 return
             if self._descriptor is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._descriptor = os.open(self._path, flags, 0o600)
+                self._descriptor = open_new(self._path)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             write_whole(self._descriptor, chunks if len(chunks) <= MOST_PIECES else [b"".join(chunks)])
 
@@ -144,6 +143,11 @@ class SpoolSink:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def open_new(path: str | Path) -> int:
+    """Make a file that nobody else can read; return its descriptor. Raises FileExistsError, or another OSError."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def write_whole(descriptor: int, pieces: Sequence[Buffer]) -> None:

@@ -1,6 +1,5 @@
 import asyncio
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from shared.errors import DependencyDown, StorageFull
 from shared.uploads import MemorySink, SpoolSink, clear_stale_spool
+from tests.plugins.file_size import no_file_larger_than
 from tests.shared.forms import left_in
 
 
@@ -25,11 +25,9 @@ class CountingExecutor(ThreadPoolExecutor):
 
 @pytest.fixture
 def file_size_limit() -> Iterator[int]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     limit = 300_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with no_file_larger_than(limit):
+        yield limit
 
 
 async def test_a_file_is_written_without_a_trip_to_a_thread_while_the_disk_is_prompt(tmp_path):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,3 +122,12 @@ class RedisStores:
 async def open_redis_stores(url: str) -> AsyncIterator[RedisStores]:
     async with aioredis.Redis.from_url(url) as redis, open_redis_store(url) as store:
         yield RedisStores(redis, store)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until a thread or another process has made it so."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to be")

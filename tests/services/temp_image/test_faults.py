@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from redis import asyncio as aioredis
 from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
 from tests import pictures
+from tests.plugins.file_size import no_file_larger_than
 from tests.plugins.processes import free_port
 from tests.plugins.serving import ServeApp
 
@@ -104,17 +104,6 @@ async def test_a_full_redis_is_storage_full_and_still_gives_back_what_it_has(cli
             await redis.config_set("maxmemory", 0)
         assert await redis.keys("*") == []
     assert (await upload(http, IMAGE))[0] == 200
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """Let the system refuse larger files, as it refuses any when the disk is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("size", [200_000, 3_000_000])

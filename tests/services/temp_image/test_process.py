@@ -17,7 +17,7 @@ import pytest
 
 from tests import pictures
 from tests.plugins.processes import free_port, listens
-from tests.services.temp_image.stores import thirty_seconds_pass
+from tests.services.temp_image.stores import eventually, thirty_seconds_pass
 
 ROOT = Path(__file__).parents[3]
 LARGE = pictures.of_bytes(5_000_000)
@@ -81,15 +81,6 @@ async def retrieve(http: aiohttp.ClientSession, image_id: str) -> tuple[int, byt
         return answer.status, await answer.read()
 
 
-async def seen(condition: Callable[[], bool]) -> None:
-    """Wait until another process has made it so."""
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it never came to be")
-
-
 async def test_an_image_outlives_a_kill_in_the_middle_of_its_delivery(
     start: Start, port: int, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
@@ -130,14 +121,14 @@ async def test_what_a_killed_process_left_half_uploaded_is_cleared_at_the_next_s
         b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n' + LARGE[:2_000_000]
     )
-    await seen(lambda: any(spool.iterdir()))
+    await eventually(lambda: any(spool.iterdir()))
     process.kill()
     process.wait()
     writer.close()
     (left,) = spool.iterdir()
     os.utime(left, (time.time() - 61,) * 2)
     start()
-    await seen(lambda: not any(spool.iterdir()))
+    await eventually(lambda: not any(spool.iterdir()))
 
 
 async def test_several_processes_give_an_image_out_once(start: Start, http: aiohttp.ClientSession) -> None:

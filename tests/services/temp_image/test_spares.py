@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +28,8 @@ from services.temp_image.model import ImageContent, ImageGone, new_secret
 from shared import promptly
 from shared.errors import StorageFull
 from shared.uploads import clear_stale_spool
-from tests.services.temp_image.stores import HOUR_S
+from tests.plugins.file_size import no_file_larger_than
+from tests.services.temp_image.stores import HOUR_S, eventually
 
 ROOT = Path(__file__).parents[3]
 SMALL, LARGE = 50_000, 700_000  # in memory while it arrives, in the spool
@@ -120,26 +121,8 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(promptly._Disk, "threads_until", 0.0 if request.param == "in place" else float("inf"))
 
 
-@contextmanager
-def file_size_limit(limit: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def make_old(path: Path) -> None:
     os.utime(path, (time.time() - 120,) * 2)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(10_000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came to be")
 
 
 class TestKeeping:
@@ -478,7 +461,7 @@ class TestSystemsThatRefuse:
         self, busy: Folder, disk: None, size: int, limit: int
     ) -> None:
         await busy.make_spares(1, size=1000)
-        with file_size_limit(limit), pytest.raises(StorageFull):
+        with no_file_larger_than(limit), pytest.raises(StorageFull):
             await busy.keep(busy.image(size))
         assert not busy.files()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from shared.blobs import BlobStore, ObjectNotFound
 from shared.errors import DependencyDown, StorageFull
 from shared.uploads.sinks import SpoolSink
+from tests.plugins.file_size import no_file_larger_than
 
 KEY = "users/bob/images/profile_1.png"
 
@@ -63,17 +63,13 @@ async def test_no_symbolic_link_leads_out(store: BlobStore, root: Path, tmp_path
 
 async def test_a_full_disk_refuses_and_still_reads_and_deletes(store: BlobStore) -> None:
     await store.put_bytes(KEY, b"kept", "image/png")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
+    with no_file_larger_than(100_000):
         with pytest.raises(StorageFull):
             await store.put_bytes("big.png", bytes(1_000_000), "image/png")
         await store.check()
         async with store.open(KEY) as reader:
             assert await reader.read() == b"kept"
         await store.delete(KEY)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert await store.stat("big.png") is None
     assert not list(store.spool.iterdir())
 

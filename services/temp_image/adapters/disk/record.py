@@ -19,7 +19,7 @@ from services.temp_image.adapters.disk.spare import Spare, SpareFiles
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
 from shared.images.formats import HEAD_BYTES, sniff
 from shared.images.reading import Buffer
-from shared.uploads.sinks import write_whole
+from shared.uploads.sinks import open_new, write_whole
 
 RECORD_BYTES = 64
 SMALL_BYTES = 256 * 1024
@@ -28,7 +28,6 @@ HOLDS_SUFFIX = ".holds"
 
 _LAYOUT = struct.Struct("<8sQd??6x16sd8x")
 _MAGIC = b"tempimg\1"
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 # Faults in the whole file at once, in the thread that maps it.
 _MAP_FLAGS = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 
@@ -210,7 +209,7 @@ def remove_holds(path: str) -> None:
 
 def create(path: str, record: Record, content: Buffer, spare: Spare | None) -> None:
     """Write a new file, or a spare one that then moves to `path`; raises OSError, and then nothing stays."""
-    written, descriptor = (path, os.open(path, _NEW, 0o600)) if spare is None else (spare.path, spare.descriptor)
+    written, descriptor = (path, open_new(path)) if spare is None else (spare.path, spare.descriptor)
     try:
         if spare is None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # free, or the sweeper's for the moment in which it looks

@@ -12,7 +12,7 @@ from shared.uploads import MemorySink, SpoolSink
 class DiskSink:
     """Ends as `bytes`, or as the path of a spool file that begins with the place of its record.
 
-    So a small upload costs one trip to a thread, the one that keeps it, and a large one a buffer of 256 KiB.
+    So a small upload is written once, where it is kept, and a large one costs a buffer of 256 KiB.
     """
 
     def __init__(self, folder: Path, spares: SpareFiles) -> None:
