@@ -4,7 +4,7 @@ WORKDIR /app
 COPY requirements.lock .
 RUN python -m venv /app/.venv && /app/.venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 
-FROM python:3.11-slim
+FROM python:3.11-slim AS keepsake
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 DATA_DIR=/data MALLOC_TRIM_THRESHOLD_=131072
 RUN useradd --system --uid 10001 --no-create-home keepsake && install -d -o keepsake /data
@@ -18,3 +18,9 @@ VOLUME /data
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python", "-m"]
 CMD ["gateway"]
+
+# With the Stripe sandbox, to try everything without money; what production runs does not have it.
+FROM keepsake AS development
+COPY stripe_sandbox stripe_sandbox
+
+FROM keepsake

@@ -36,7 +36,7 @@ run-gateway: install
 	@exec $(BIN)/python -m gateway
 
 run-stripe-sandbox: install
-	@exec $(BIN)/python -m services.checkout.sandbox
+	@exec $(BIN)/python -m stripe_sandbox
 
 run-%: install
 	@exec $(BIN)/python -m services.$(subst -,_,$*)
@@ -66,7 +66,7 @@ check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry shared services gateway stack
+	$(BIN)/deptry shared services gateway stack stripe_sandbox
 	$(BIN)/python tests/check_sizes.py
 
 format: install-dev ## put the code in order

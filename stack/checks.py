@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 from gateway.settings import GatewaySettings
 from services.auth_verify.settings import Settings as AuthVerifySettings
-from services.checkout.sandbox.settings import SandboxSettings
 from services.checkout.settings import CheckoutSettings
 from services.media_store.settings import MediaStoreSettings
 from services.planter_orders.settings import PlanterOrdersSettings
 from services.temp_image.settings import TempImageSettings
 from shared.server import open_socket
 from shared.settings import ServerSettings, load_settings
+from stripe_sandbox.settings import SandboxSettings
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 PROCESSES: dict[str, type[ServerSettings]] = {

@@ -225,6 +225,19 @@ def test_compose_can_scale_every_service() -> None:
         assert name in {"gateway", SANDBOX, "s3"} or "ports" not in service
 
 
+def test_the_image_of_production_has_no_sandbox_in_it() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    stages = [line for line in lines if line.startswith("FROM ")]
+    copies = [line for line in lines if line.startswith("COPY stripe_sandbox")]
+    assert stages[-1] == "FROM keepsake"
+    assert stages[-2] == "FROM keepsake AS development"
+    assert len(copies) == 1
+    assert lines.index(stages[-2]) < lines.index(copies[0]) < lines.index(stages[-1])
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert compose[SANDBOX]["build"]["target"] == "development"
+    assert compose["checkout"]["build"] == "."
+
+
 def _metrics() -> dict[str, set[str]]:
     """Return every series the code can write, with its labels."""
     importlib.import_module("shared.metrics")

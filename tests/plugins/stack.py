@@ -29,7 +29,7 @@ MODULES = {
     "media-store": "services.media_store",
     "checkout": "services.checkout",
     "planter-orders": "services.planter_orders",
-    "stripe-sandbox": "services.checkout.sandbox",
+    "stripe-sandbox": "stripe_sandbox",
     "gateway": "gateway",
 }
 URL_SETTINGS = {

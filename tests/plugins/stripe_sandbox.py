@@ -15,11 +15,11 @@ import pytest
 import stripe
 from aiohttp import web
 
-from services.checkout.sandbox.api import LEDGER
-from services.checkout.sandbox.app import create_app
-from services.checkout.sandbox.ledger import Ledger
-from services.checkout.sandbox.settings import SandboxSettings
 from shared.http_body import read_bytes
+from stripe_sandbox.api import LEDGER
+from stripe_sandbox.app import create_app
+from stripe_sandbox.ledger import Ledger
+from stripe_sandbox.settings import SandboxSettings
 from tests.plugins.serving import serving
 
 SECRET = "whsec_sandbox"

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from services.checkout.sandbox.webhooks import sign
+from stripe_sandbox.webhooks import sign
 from tests.replicas.conftest import Machines
 from tests.services.auth_verify.api import Api
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from services.checkout.service.opening import Opening
+from services.checkout.service.create_session import Opening
+from services.checkout.service.fulfilment import Settlement
 from services.checkout.service.outbox import Outbox
-from services.checkout.service.reconciling import Reconciliation
-from services.checkout.service.refunding import Refunding
-from services.checkout.service.settling import Settlement
-from services.checkout.service.sweeping import Sweeper
-from services.checkout.service.viewing import Viewing
+from services.checkout.service.queries import Viewing
+from services.checkout.service.reconcile import Reconciliation
+from services.checkout.service.refunds import Refunding
+from services.checkout.service.sweeper import Sweeper
 from services.checkout.service.webhooks import Webhooks
 
 __all__ = [

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from services.checkout.model.sessions import Changes
 from services.checkout.ports import Moves, Orders, Payments, QueuedMove, Sessions
-from services.checkout.service.settling import Settlement, backoff
+from services.checkout.service.fulfilment import Settlement, backoff
 from shared.errors import DependencyDown, KeepsakeError
 from shared.log import get_logger
 

@@ -14,8 +14,8 @@ from services.checkout.model.sessions import (
     State,
 )
 from services.checkout.ports import Events, Payments, Refunds, Sessions
-from services.checkout.service.opening import Opening, provider_deadline
-from services.checkout.service.settling import Settlement
+from services.checkout.service.create_session import Opening, provider_deadline
+from services.checkout.service.fulfilment import Settlement
 from shared.errors import KeepsakeError, Unavailable
 from shared.log import get_logger
 

@@ -25,10 +25,6 @@ from services.checkout.adapters.sql.tables import DISPUTES, EVENTS
 from services.checkout.app import build_app
 from services.checkout.handlers import SERVICE, VAULT
 from services.checkout.model.sessions import CheckoutSession
-from services.checkout.sandbox.api import LEDGER
-from services.checkout.sandbox.app import create_app
-from services.checkout.sandbox.ledger import KINDS
-from services.checkout.sandbox.settings import SandboxSettings
 from services.checkout.service import CheckoutService
 from services.checkout.settings import CheckoutSettings
 from services.temp_image.app import build_app as build_temp_image
@@ -36,6 +32,10 @@ from services.temp_image.settings import TempImageSettings
 from shared.clock import utc_now
 from shared.http_body import read_bytes
 from shared.tokens import ServiceGuard, sign_service_token
+from stripe_sandbox.api import LEDGER
+from stripe_sandbox.app import create_app
+from stripe_sandbox.ledger import KINDS
+from stripe_sandbox.settings import SandboxSettings
 from tests.plugins.serving import serving
 from tests.plugins.stripe_types import faults_of
 

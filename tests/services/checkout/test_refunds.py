@@ -123,7 +123,7 @@ async def test_a_dashboard_refund_of_which_nobody_told_is_not_paid_twice(shop: S
 
 
 async def test_a_refund_that_bounces_is_left_to_be_made_again(shop: Shop) -> None:
-    from services.checkout.sandbox.payments import fail_refund
+    from stripe_sandbox.payments import fail_refund
 
     session_id = await paid(shop)
     _, made = await refund(shop, session_id=session_id)
@@ -149,7 +149,7 @@ async def test_a_refund_that_comes_before_its_payment_waits_for_it(shop: Shop) -
 
 
 async def test_a_dispute_is_recorded_and_stops_refunds(shop: Shop) -> None:
-    from services.checkout.sandbox.payments import dispute
+    from stripe_sandbox.payments import dispute
 
     session_id = await paid(shop)
     with shop.ledger.store.transaction():

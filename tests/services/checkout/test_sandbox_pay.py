@@ -6,7 +6,7 @@ import re
 import pytest
 import stripe
 
-from services.checkout.sandbox.payments import dispute, fail_refund
+from stripe_sandbox.payments import dispute, fail_refund
 from tests.plugins.stripe_sandbox import Sandbox, line_item
 
 

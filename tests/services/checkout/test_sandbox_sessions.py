@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 import stripe
 
-from services.checkout.sandbox.currencies import format_amount
+from stripe_sandbox.currencies import format_amount
 from tests.plugins.stripe_sandbox import RETURN_URL, Sandbox, line_item
 
 SESSIONS = "/v1/checkout/sessions"

@@ -9,11 +9,11 @@ import stripe
 from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
-from services.checkout.sandbox.api import OPERATIONS
-from services.checkout.sandbox.ledger import KINDS
-from services.checkout.sandbox.parameters import fields_of
-from services.checkout.sandbox.payments import PLAYED_REFUND, dispute, fail_refund
-from services.checkout.sandbox.sessions import PLAYED, PLAYED_INTENT, PLAYED_LINE
+from stripe_sandbox.api import OPERATIONS
+from stripe_sandbox.ledger import KINDS
+from stripe_sandbox.parameters import fields_of
+from stripe_sandbox.payments import PLAYED_REFUND, dispute, fail_refund
+from stripe_sandbox.sessions import PLAYED, PLAYED_INTENT, PLAYED_LINE
 from tests.plugins.stripe_sandbox import Sandbox, line_item, session_params
 from tests.plugins.stripe_types import faults_of
 

@@ -10,7 +10,7 @@ import pytest
 import stripe
 from pydantic import ValidationError
 
-from services.checkout.sandbox.settings import SandboxSettings
+from stripe_sandbox.settings import SandboxSettings
 from tests.plugins.stack import ROOT, running_stack
 from tests.plugins.stripe_sandbox import Sandbox
 
@@ -96,7 +96,7 @@ async def test_a_killed_sandbox_remembers_everything(tmp_path: Path) -> None:
 
 def test_in_production_it_does_not_start(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.checkout.sandbox"],
+        [sys.executable, "-m", "stripe_sandbox"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "ENVIRONMENT": "production", "STRIPE_WEBHOOK_SECRET": "whsec_" + "x" * 32},
         capture_output=True,

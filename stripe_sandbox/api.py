@@ -30,14 +30,14 @@ from stripe.params.checkout import (
     SessionRetrieveParams,
 )
 
-from services.checkout.sandbox.errors import StripeError
-from services.checkout.sandbox.form import parse_form, parse_pairs
-from services.checkout.sandbox.ledger import Ledger, event_conditions
-from services.checkout.sandbox.parameters import read_params
-from services.checkout.sandbox.payments import refund
-from services.checkout.sandbox.sessions import create_session, expire_session
-from services.checkout.sandbox.store import Answer, Condition, Object
 from shared.http_body import BODY, read_bytes
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.form import parse_form, parse_pairs
+from stripe_sandbox.ledger import Ledger, event_conditions
+from stripe_sandbox.parameters import read_params
+from stripe_sandbox.payments import refund
+from stripe_sandbox.sessions import create_session, expire_session
+from stripe_sandbox.store import Answer, Condition, Object
 
 MAX_BODY_BYTES = 512 * 1024
 FORM = "application/x-www-form-urlencoded"

@@ -1,13 +1,13 @@
-"""`python -m services.checkout.sandbox`: runs the sandbox until SIGTERM or SIGINT."""
+"""`python -m stripe_sandbox`: runs the sandbox until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
 import sys
 
-from services.checkout.sandbox.app import create_app
-from services.checkout.sandbox.settings import SandboxSettings
 from shared.server import run
 from shared.settings import load_settings
+from stripe_sandbox.app import create_app
+from stripe_sandbox.settings import SandboxSettings
 
 
 def main() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 from stripe import Charge, PaymentIntent
 from stripe.checkout import Session
 
-from services.checkout.sandbox.currencies import format_amount, require_step
-from services.checkout.sandbox.errors import StripeError
-from services.checkout.sandbox.ledger import Ledger
-from services.checkout.sandbox.objects import blank, make_id, new_charge, new_dispute, new_payment_intent, new_refund
-from services.checkout.sandbox.sessions import intent_data_of, require_played
-from services.checkout.sandbox.store import Object
+from stripe_sandbox.currencies import format_amount, require_step
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.ledger import Ledger
+from stripe_sandbox.objects import blank, make_id, new_charge, new_dispute, new_payment_intent, new_refund
+from stripe_sandbox.sessions import intent_data_of, require_played
+from stripe_sandbox.store import Object
 
 DECLINED = "Your card was declined. Nothing was charged; you can try again."
 PLAYED_REFUND = frozenset({"amount", "charge", "expand", "metadata", "payment_intent", "reason"})

@@ -11,7 +11,7 @@ import stripe
 from stripe import Charge, Dispute, Event, LineItem, PaymentIntent, Price, Product, Refund
 from stripe.checkout import Session
 
-from services.checkout.sandbox.store import Object
+from stripe_sandbox.store import Object
 
 ALPHABET = string.ascii_letters + string.digits
 # Written only where they are asked for, or where they apply.

@@ -11,9 +11,9 @@ from typing import Any
 from stripe import Charge, Dispute, Event, LineItem, PaymentIntent, Price, Product, Refund
 from stripe.checkout import Session
 
-from services.checkout.sandbox.errors import StripeError, no_such
-from services.checkout.sandbox.objects import list_of, new_event
-from services.checkout.sandbox.store import Condition, Object, Store
+from stripe_sandbox.errors import StripeError, no_such
+from stripe_sandbox.objects import list_of, new_event
+from stripe_sandbox.store import Condition, Object, Store
 
 KINDS: dict[str, Any] = {
     kind.OBJECT_NAME: kind

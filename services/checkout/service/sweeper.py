@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from services.checkout.model.sessions import CHARGED, HOLD_AHEAD, Changes, CheckoutSession, State
 from services.checkout.ports import Events, Sessions, TempImages
+from services.checkout.service.fulfilment import Settlement, backoff
 from services.checkout.service.outbox import Outbox
-from services.checkout.service.settling import Settlement, backoff
 from services.checkout.service.webhooks import Webhooks
 from shared.errors import KeepsakeError
 from shared.log import get_logger

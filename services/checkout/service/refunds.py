@@ -23,8 +23,8 @@ from services.checkout.model.sessions import (
     State,
 )
 from services.checkout.ports import Payments, Refunds, Sessions
-from services.checkout.service.opening import provider_deadline
-from services.checkout.service.settling import Settlement
+from services.checkout.service.create_session import provider_deadline
+from services.checkout.service.fulfilment import Settlement
 from shared.errors import Conflict, NotAllowedValue
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import stripe
 
-from services.checkout.sandbox.errors import StripeError, missing_param
-from services.checkout.sandbox.form import Tree
+from stripe_sandbox.errors import StripeError, missing_param
+from stripe_sandbox.form import Tree
 
 MAX_TEXT = 5000
 # By path, indexes left out; where Stripe's own limit is not the general one.

@@ -15,8 +15,8 @@ from services.checkout.model.sessions import (
     State,
 )
 from services.checkout.ports import Sessions
-from services.checkout.service.opening import provider_deadline
-from services.checkout.service.settling import Settlement
+from services.checkout.service.create_session import provider_deadline
+from services.checkout.service.fulfilment import Settlement
 from shared.errors import BadRequest, Conflict, NotFound, Unavailable
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.checkout.sandbox.errors import StripeError
+from stripe_sandbox.errors import StripeError
 
 
 def _words(text: str) -> frozenset[str]:

@@ -6,14 +6,14 @@ from html import escape
 
 from aiohttp import web
 
-from services.checkout.sandbox.api import LEDGER, MAX_BODY_BYTES
-from services.checkout.sandbox.currencies import format_amount
-from services.checkout.sandbox.errors import StripeError
-from services.checkout.sandbox.form import parse_pairs
-from services.checkout.sandbox.ledger import Ledger
-from services.checkout.sandbox.payments import DECLINED, decline, pay, settle
-from services.checkout.sandbox.store import Object
 from shared.http_body import read_bytes
+from stripe_sandbox.api import LEDGER, MAX_BODY_BYTES
+from stripe_sandbox.currencies import format_amount
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.form import parse_pairs
+from stripe_sandbox.ledger import Ledger
+from stripe_sandbox.payments import DECLINED, decline, pay, settle
+from stripe_sandbox.store import Object
 
 NOTICE = "This is a sandbox: no real money moves here."
 STYLE = (

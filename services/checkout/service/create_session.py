@@ -32,8 +32,8 @@ from services.checkout.model.sessions import (
     reuse_key_of,
 )
 from services.checkout.ports import AlreadyLive, Orders, Payments, Sessions, TempImages
+from services.checkout.service.fulfilment import Settlement
 from services.checkout.service.outbox import Outbox
-from services.checkout.service.settling import Settlement
 from services.checkout.service.single_flight import SingleFlight
 from shared.errors import Conflict, Unavailable
 

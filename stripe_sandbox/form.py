@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-from services.checkout.sandbox.errors import StripeError
+from stripe_sandbox.errors import StripeError
 
 MAX_FIELDS = 1000
 MAX_DEPTH = 8

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from stripe.checkout import Session
 
-from services.checkout.sandbox.currencies import MAXIMUM, require_currency, require_step, require_total
-from services.checkout.sandbox.errors import StripeError, missing_param, no_such
-from services.checkout.sandbox.ledger import Ledger
-from services.checkout.sandbox.objects import blank, make_id, new_line_item, new_price, new_product, new_session
-from services.checkout.sandbox.store import Object
+from stripe_sandbox.currencies import MAXIMUM, require_currency, require_step, require_total
+from stripe_sandbox.errors import StripeError, missing_param, no_such
+from stripe_sandbox.ledger import Ledger
+from stripe_sandbox.objects import blank, make_id, new_line_item, new_price, new_product, new_session
+from stripe_sandbox.store import Object
 
 SHORTEST_S = 30 * 60
 LONGEST_S = 24 * 3600

@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import aiohttp
 
-from services.checkout.sandbox.ledger import Ledger
-from services.checkout.sandbox.store import Delivery
 from shared.log import get_logger
+from stripe_sandbox.ledger import Ledger
+from stripe_sandbox.store import Delivery
 
 TICK_S = 0.5
 ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=20)

@@ -11,20 +11,20 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from services.checkout.sandbox.api import LEDGER, REQUEST_ID, Api, Interrupt, render_error
-from services.checkout.sandbox.errors import StripeError
-from services.checkout.sandbox.ledger import Ledger
-from services.checkout.sandbox.objects import make_id
-from services.checkout.sandbox.pages import ROUTES, render_refusal
-from services.checkout.sandbox.settings import SandboxSettings
-from services.checkout.sandbox.store import Store
-from services.checkout.sandbox.webhooks import Sender
 from shared.clock import rfc3339, utc_now
 from shared.connection import RequestTimeout
 from shared.errors import TooLarge
 from shared.http_body import BODY
 from shared.life import LIFE, Life
 from shared.log import get_logger
+from stripe_sandbox.api import LEDGER, REQUEST_ID, Api, Interrupt, render_error
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.ledger import Ledger
+from stripe_sandbox.objects import make_id
+from stripe_sandbox.pages import ROUTES, render_refusal
+from stripe_sandbox.settings import SandboxSettings
+from stripe_sandbox.store import Store
+from stripe_sandbox.webhooks import Sender
 
 
 @web.middleware
