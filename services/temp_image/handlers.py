@@ -7,15 +7,15 @@ from typing import Final
 
 from aiohttp import web
 
-from services.temp_image.model import parse_claim, parse_holder, parse_image_id
-from services.temp_image.schemas import Held, HoldRequest, RetrieveQuery, Uploaded
-from services.temp_image.sending import (
+from services.temp_image.deliver import (
     CLAIM_HEADER,
     send_and_settle,
     send_description,
     send_for_gateway,
     send_image,
 )
+from services.temp_image.model import parse_claim, parse_holder, parse_image_id
+from services.temp_image.schemas import Held, HoldRequest, RetrieveQuery, Uploaded
 from services.temp_image.service import TempImageService
 from shared.errors import Forbidden, Unauthorized
 from shared.parsing import parse_json, parse_query

@@ -71,15 +71,14 @@ class SpoolSink:
     """Writes a file to `folder` under a random name, 256 KiB at a time.
 
     The file stays open and locked until `discard`: a lock tells a living process's file from what a killed one left,
-    also while a slow client takes minutes for the rest of the form. `opened`, a path in `folder` and a descriptor, is an
-    empty file under a lock, to be written instead of a new one.
+    also while a slow client takes minutes for the rest of the form.
     """
 
-    def __init__(self, folder: Path, opened: tuple[str, int] | None = None) -> None:
-        self._path = new_spool_path(folder) if opened is None else Path(opened[0])
+    def __init__(self, folder: Path) -> None:
+        self._path = new_spool_path(folder)
         self._chunks: list[bytes] = []
         self._buffered = 0
-        self._descriptor = None if opened is None else opened[1]
+        self._descriptor: int | None = None
         self._busy = False  # a thread has, or a cancelled caller left it with, something to do
         self._gone = False
         self._lock = threading.Lock()

@@ -17,7 +17,6 @@ from typing import Any
 
 import jwt
 
-from services.temp_image.adapters.disk.spare import SpareFiles
 from services.temp_image.adapters.disk.sweep import Sweeper
 from tests import pictures
 from tests.bench import servers
@@ -105,7 +104,7 @@ def _temporary_images(folder: Path, call: Callable[..., bytes]) -> list[Subject]
         image_id = json.loads(call("POST", UPLOAD, form(PICTURE, {}), Content_Type=FORM_TYPE))["imageId"]
         require(call("GET", f"{RETRIEVE}?imageId={image_id}") == PICTURE, "other bytes came back")
 
-    sweeper = Sweeper(images, SpareFiles(images / "spool"))
+    sweeper = Sweeper(images)
     return [
         Subject("upload and retrieve a temporary image", fill, pair),
         Subject(

@@ -14,7 +14,7 @@ from uuid import uuid4
 from redis import asyncio as aioredis
 
 from services.temp_image.adapters.disk import open_disk_store
-from services.temp_image.adapters.disk.record import RECORD_BYTES, Record
+from services.temp_image.adapters.disk.image_file import RECORD_BYTES, Record
 from services.temp_image.adapters.disk.store import DiskImageStore
 from services.temp_image.adapters.disk.sweep import Sweeper
 from services.temp_image.adapters.redis import open_redis_store
@@ -88,11 +88,10 @@ class DiskStores:
         self.ahead_s += seconds
 
     def sweeper(self) -> Sweeper:
-        return Sweeper(self.folder, self.store.spares, self.now)
+        return Sweeper(self.folder, self.now)
 
     async def leftovers(self) -> list[str]:
         self.sweeper().sweep()
-        self.store.spares.trim(kept_s=0)
         return [str(path) for path in self.folder.rglob("*") if path.is_file() and path.name != "sweep.lock"]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.temp_image.adapters.disk.record import RECORD_BYTES, SMALL_BYTES
-from services.temp_image.adapters.disk.spare import SpareFiles
+from services.temp_image.adapters.disk.image_file import RECORD_BYTES, SMALL_BYTES
 from shared.uploads import MemorySink, SpoolSink
 
 
@@ -15,9 +14,8 @@ class DiskSink:
     So a small upload is written once, where it is kept, and a large one costs a buffer of 256 KiB.
     """
 
-    def __init__(self, folder: Path, spares: SpareFiles) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._spares = spares
         self._size = 0
         self._sink: MemorySink | SpoolSink = MemorySink()
 
@@ -26,8 +24,7 @@ class DiskSink:
         self._size += len(chunk)
         if self._size > SMALL_BYTES and isinstance(self._sink, MemorySink):
             small = await self._sink.finish()
-            spare = self._spares.take()
-            self._sink = SpoolSink(self._folder, spare and (spare.path, spare.descriptor))
+            self._sink = SpoolSink(self._folder)
             await self._sink.write(bytes(RECORD_BYTES))
             await self._sink.write(small)
         await self._sink.write(chunk)

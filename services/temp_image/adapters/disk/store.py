@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from services.temp_image.adapters.disk.record import (
+from services.temp_image.adapters.disk.image_file import (
     NO_CLAIM,
     RECORD_BYTES,
     SMALL_BYTES,
@@ -21,7 +21,6 @@ from services.temp_image.adapters.disk.record import (
     create,
 )
 from services.temp_image.adapters.disk.sink import DiskSink
-from services.temp_image.adapters.disk.spare import SpareFiles
 from services.temp_image.adapters.disk.sweep import keep_sweeping
 from services.temp_image.model import ClaimLapsed, ImageContent, ImageDescription, ImageGone
 from shared.errors import DependencyDown
@@ -56,11 +55,10 @@ class DiskImageStore:
         self._folder = folder
         self._spool = folder / "spool"
         self._clock = clock
-        self.spares = SpareFiles(self._spool)
 
     def open_sink(self) -> DiskSink:
         """Open a sink for one upload."""
-        return DiskSink(self._spool, self.spares)
+        return DiskSink(self._spool)
 
     async def put(
         self, image_id: str, content: bytes | Path, *, expires_at: float, check: Callable[[Buffer], object]
@@ -110,7 +108,7 @@ class DiskImageStore:
 
     @contextmanager
     def _opened(self, image_id: str, *, wait: bool = True) -> Iterator[ImageFile]:
-        with ImageFile(self._path(image_id), self.spares, wait=wait) as image:
+        with ImageFile(self._path(image_id), wait=wait) as image:
             if not image.is_whole:
                 raise ImageGone
             yield image
@@ -134,7 +132,7 @@ class DiskImageStore:
         path = self._path(image_id)
         if isinstance(content, bytes):
             check(content)
-            create(path, Record(len(content), expires_at), content, self.spares.take())
+            create(path, Record(len(content), expires_at), content)
             return
         if not wait:
             raise BlockingIOError
@@ -222,11 +220,10 @@ async def open_disk_store(folder: Path, clock: Callable[[], float] = time.time) 
     """Open the store in `folder`, and sweep it in the background for as long as it is open."""
     await asyncio.to_thread(make_folders, folder)
     store = DiskImageStore(folder, clock)
-    sweeping = asyncio.create_task(keep_sweeping(folder, store.spares, clock))
+    sweeping = asyncio.create_task(keep_sweeping(folder, clock))
     try:
         yield store
     finally:
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
-        store.spares.trim(kept_s=0)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from services.temp_image.adapters.disk.record import HOLDS_SUFFIX, ImageFile, remove_holds
-from services.temp_image.adapters.disk.spare import SpareFiles
+from services.temp_image.adapters.disk.image_file import HOLDS_SUFFIX, ImageFile, remove_holds
 from services.temp_image.model import ImageGone
 from shared.log import get_logger
 from shared.uploads import clear_stale_spool
@@ -25,9 +24,8 @@ HALF_WRITTEN_S = 60.0
 class Sweeper:
     """Goes round the 256 folders, some at each pass."""
 
-    def __init__(self, folder: Path, spares: SpareFiles, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
-        self._spares = spares
         self._clock = clock
         self._next = 0
 
@@ -49,7 +47,7 @@ class Sweeper:
             if not path.with_suffix("").exists():
                 remove_holds(str(path.with_suffix("")))
             return False
-        with suppress(ImageGone, BlockingIOError), ImageFile(str(path), self._spares, wait=False) as image:
+        with suppress(ImageGone, BlockingIOError), ImageFile(str(path), wait=False) as image:
             if image.is_whole:
                 return image.remove_if_done(self._clock())
             if time.time() - image.written_at > HALF_WRITTEN_S:
@@ -69,17 +67,15 @@ def _take_turn(folder: Path) -> int | None:
     return turn
 
 
-async def keep_sweeping(folder: Path, spares: SpareFiles, clock: Callable[[], float]) -> None:
+async def keep_sweeping(folder: Path, clock: Callable[[], float]) -> None:
     """Sweep in a thread again and again, of several processes one for all; what goes wrong is logged and tried again."""
-    loop, sweeper, turn = asyncio.get_running_loop(), Sweeper(folder, spares, clock), None
+    loop, sweeper, turn = asyncio.get_running_loop(), Sweeper(folder, clock), None
     try:
         while True:
             try:
                 turn = turn if turn is not None else _take_turn(folder)
-                # To its end: who cancels this drops the spare files next, and one pass may still add to them.
-                if turn is not None:
+                if turn is not None:  # to its end: the lock is held for as long as a pass runs
                     await to_its_end(loop.run_in_executor(None, sweeper.sweep))
-                await to_its_end(loop.run_in_executor(None, spares.trim))
             except OSError:
                 get_logger().exception("sweep failed")
             await asyncio.sleep(PAUSE_S)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
 
 from aiohttp import web
 
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription
+from services.temp_image.service import TempImageService
 from shared.delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
 from shared.errors import KeepsakeError
 from shared.log import get_logger
@@ -30,19 +30,6 @@ IMAGE_HEADERS = {
     # Opened as a page of its own, nothing in the bytes may act for this site.
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
-
-
-class Settling(Protocol):
-    """Whoever the claim is renewed and settled with."""
-
-    async def renew(self, image_id: str, claim: str) -> None:
-        """Renew it. Raises ClaimLapsed."""
-
-    async def confirm(self, image_id: str, claim: str) -> None:
-        """Use the image up. Raises ClaimLapsed."""
-
-    async def release(self, image_id: str, claim: str) -> None:
-        """Give it back. Raises ClaimLapsed."""
 
 
 def image_response(image: ImageDescription | ImageContent) -> web.StreamResponse:
@@ -82,7 +69,7 @@ async def send_image(
 
 
 async def send_for_gateway(
-    request: web.Request, image_id: str, claim: str, image: ImageContent, claims: Settling
+    request: web.Request, image_id: str, claim: str, image: ImageContent, claims: TempImageService
 ) -> web.StreamResponse:
     """Send a claimed image with its claim, which the gateway settles; give it back where the gateway goes away."""
     sent = False
@@ -97,7 +84,7 @@ async def send_for_gateway(
 
 
 async def send_and_settle(
-    request: web.Request, image_id: str, claim: str, image: ImageContent, claims: Settling
+    request: web.Request, image_id: str, claim: str, image: ImageContent, claims: TempImageService
 ) -> web.StreamResponse:
     """Send a claimed image; use it up once the peer has acknowledged its last byte, else give it back."""
     delivered = False
@@ -119,7 +106,7 @@ def _transport_of(request: web.Request) -> asyncio.WriteTransport:
     return request.transport
 
 
-async def _settle(claims: Settling, image_id: str, claim: str, *, delivered: bool) -> None:
+async def _settle(claims: TempImageService, image_id: str, claim: str, *, delivered: bool) -> None:
     """Settle the claim; the answer is out already, so what goes wrong is logged: the claim then lapses by itself."""
     try:
         await (claims.confirm if delivered else claims.release)(image_id, claim)
@@ -129,7 +116,7 @@ async def _settle(claims: Settling, image_id: str, claim: str, *, delivered: boo
 
 @asynccontextmanager
 async def _lease_kept(
-    transport: asyncio.WriteTransport, image_id: str, claim: str, image: ImageContent, claims: Settling
+    transport: asyncio.WriteTransport, image_id: str, claim: str, image: ImageContent, claims: TempImageService
 ) -> AsyncIterator[None]:
     if len(image.content) <= NEEDS_NO_RENEWAL_BYTES:
         yield
@@ -141,7 +128,7 @@ async def _lease_kept(
         keeping.cancel()
 
 
-async def _keep_lease(transport: asyncio.WriteTransport, image_id: str, claim: str, claims: Settling) -> None:
+async def _keep_lease(transport: asyncio.WriteTransport, image_id: str, claim: str, claims: TempImageService) -> None:
     """Renew the claim while bytes move; cut the connection, which gives the image back, when none did for a lease's time."""
     idle_s, before = 0.0, None
     while idle_s < LEASE_S:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from services.temp_image.adapters.disk.spare import Spare, SpareFiles
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
 from shared.images.formats import HEAD_BYTES, sniff
 from shared.images.reading import Buffer
@@ -63,10 +62,8 @@ class ImageFile:
     Entering raises ImageGone where there is no file, and BlockingIOError where it is locked and that is not awaited.
     """
 
-    def __init__(self, path: str, spares: SpareFiles, *, wait: bool = True) -> None:
+    def __init__(self, path: str, *, wait: bool = True) -> None:
         self.path = path
-        self._spares = spares
-        self._is_spare = False
         self._lock = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
 
     def __enter__(self) -> Self:
@@ -83,8 +80,6 @@ class ImageFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_spare:
-            return
         # A map keeps a copy of the descriptor, which would keep the lock for as long as the image is being sent.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
@@ -92,22 +87,13 @@ class ImageFile:
     def _read_head(self) -> None:
         head = os.pread(self._descriptor, RECORD_BYTES + HEAD_BYTES, 0)
         status = os.fstat(self._descriptor)
-        self.is_whole = len(head) >= RECORD_BYTES and head.startswith(_MAGIC) and self._is_named(status)
+        # Whoever waited for the lock of a file that was removed meanwhile has one without a name.
+        self.is_whole = status.st_nlink > 0 and len(head) >= RECORD_BYTES and head.startswith(_MAGIC)
         if self.is_whole:
             self.record = Record.unpack(head)
             self.is_whole = status.st_size == RECORD_BYTES + self.record.size
         self.written_at = status.st_mtime
         self._head = head[RECORD_BYTES:]
-
-    def _is_named(self, status: os.stat_result) -> bool:
-        """Tell whether the file is still this image's.
-
-        The kernel looks a name up first and opens the file then. In between it may have become a spare, and until the
-        lock was free another's image.
-        """
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.lstat(self.path), status)
-        return False
 
     def save(self) -> None:
         """Write the changed record back."""
@@ -116,9 +102,7 @@ class ImageFile:
     def remove(self) -> None:
         """Remove the holds and then the image, so that a kill in between leaves nothing without its image."""
         self._remove_holds()
-        self._is_spare = self._spares.add(self.path, self._descriptor)
-        if not self._is_spare:
-            Path(self.path).unlink(missing_ok=True)
+        Path(self.path).unlink(missing_ok=True)
 
     def remove_if_done(self, now: float) -> bool:
         """Remove what nobody can have any more: the image, or holds that have ended; tell whether the image went."""
@@ -207,17 +191,14 @@ def remove_holds(path: str) -> None:
         folder.rmdir()
 
 
-def create(path: str, record: Record, content: Buffer, spare: Spare | None) -> None:
-    """Write a new file, or a spare one that then moves to `path`; raises OSError, and then nothing stays."""
-    written, descriptor = (path, open_new(path)) if spare is None else (spare.path, spare.descriptor)
+def create(path: str, record: Record, content: Buffer) -> None:
+    """Write a new file; raises OSError, and then nothing stays."""
+    descriptor = open_new(path)
     try:
-        if spare is None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # free, or the sweeper's for the moment in which it looks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # free, or the sweeper's for the moment in which it looks
         write_whole(descriptor, (record.pack(), content))
-        if spare is not None:
-            os.rename(written, path)  # noqa: PTH104 - the whole call takes 50 µs
     except BaseException:
-        Path(written).unlink()
+        Path(path).unlink()
         raise
     finally:
         os.close(descriptor)
