@@ -27,7 +27,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 install: $(VENV)/.installed ## install what running needs
 
 install-dev: $(VENV)/.installed-dev ## install what testing and checking need
-	@$(BIN)/python -m tests.plugins.ministack
+	@$(BIN)/python -m tests.support.ministack
 
 run: install ## the whole stack in the foreground; Ctrl-C stops it
 	@exec $(BIN)/python -m stack
@@ -42,24 +42,24 @@ run-%: install
 	@exec $(BIN)/python -m services.$(subst -,_,$*)
 
 # What fails beside other tests, on busy cores, is tried once more alone: what fails then has failed.
-test: install-dev ## the tests; ARGS="tests/gateway -x" for some of them
+test: install-dev ## the tests; ARGS="tests/unit/gateway -x" for some of them
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
 
-$(BENCH)/.installed: tests/bench/requirements.lock tests/bench/node/package-lock.json | $(BIN)/python
+$(BENCH)/.installed: bench/requirements.lock bench/node/package-lock.json | $(BIN)/python
 	@command -v npm >/dev/null || { echo "make bench needs npm on the PATH (Debian: apt-get install wrk nginx-light nodejs npm)."; exit 2; }
 	$(BIN)/python -m venv $(BENCH)/venv
-	$(BENCH)/venv/bin/python -m pip install --quiet --require-hashes -r tests/bench/requirements.lock
-	mkdir -p $(BENCH)/node && cp tests/bench/node/package*.json $(BENCH)/node/ && npm ci --silent --prefix $(BENCH)/node
+	$(BENCH)/venv/bin/python -m pip install --quiet --require-hashes -r bench/requirements.lock
+	mkdir -p $(BENCH)/node && cp bench/node/package*.json $(BENCH)/node/ && npm ci --silent --prefix $(BENCH)/node
 	@touch $@
 
 bench: install-dev $(BENCH)/.installed ## speed and memory against other servers, into docs/performance.md; 15 minutes
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 bench-quick: install-dev $(BENCH)/.installed ## the same in 2 minutes, on the screen alone
-	@$(BIN)/python -m tests.bench --quick $(ARGS)
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 soak: install-dev ## a mixed load for 20 minutes: do memory, files and tasks stay flat?
-	@$(BIN)/python -m tests.bench.soak $(ARGS)
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/ruff format --check .
@@ -67,7 +67,7 @@ check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry shared services gateway stack stripe_sandbox
-	$(BIN)/python tests/check_sizes.py
+	$(BIN)/python tools/check_sizes.py
 
 format: install-dev ## put the code in order
 	$(BIN)/ruff format .

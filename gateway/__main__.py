@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
-from shared.server import run
+from shared.app.server import run
 from shared.settings import load_settings
 
 

@@ -7,24 +7,24 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from gateway.access import CLIENTS, LIMITS, Clients
-from gateway.claims import SETTLEMENTS, open_settlements
+from gateway.admission import CLIENTS, LIMITS, Clients
+from gateway.forward import forwarder
 from gateway.health import HEALTH, Health, health, ready
-from gateway.limits import open_limits
+from gateway.one_time_delivery import SETTLEMENTS, open_settlements
 from gateway.openapi import WHOLE_API, WholeApi, openapi
-from gateway.paths import check_path
-from gateway.proxy import forwarder
-from gateway.routes import build_table
+from gateway.path_check import check_path
+from gateway.rate_limits import open_limits
+from gateway.route_table import build_table
 from gateway.settings import GatewaySettings
 from gateway.upstream.pool import Pool
-from shared.addresses import is_in
-from shared.app import base_app
-from shared.crowd import CROWD, Crowd
+from shared.app.factory import base_app
+from shared.app.routes import Handler, Route, ServiceInfo
+from shared.auth.access_tokens import VERIFIER
+from shared.auth.jwks import open_verifier
 from shared.errors import NotFound
+from shared.http.client_address import is_in
+from shared.http.connection_limit import CROWD, Crowd
 from shared.metrics import server_stats
-from shared.routes import Handler, Route, ServiceInfo
-from shared.tokens import VERIFIER
-from shared.verifier import open_verifier
 
 INFO = ServiceInfo(
     name="gateway",

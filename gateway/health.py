@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
-from shared.app import LIFE
+from shared.app.factory import LIFE
 from shared.clock import rfc3339, utc_now
 from shared.errors import KeepsakeError, Unavailable
 

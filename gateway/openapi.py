@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.routes import Row
+from gateway.route_table import Row
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
+from shared.app.openapi import PATH_PARAMETER, describe, document, public_path
+from shared.app.routes import Route, ServiceInfo
+from shared.auth.access import Access
 from shared.errors import KeepsakeError
-from shared.openapi import PATH_PARAMETER, describe, document, public_path
-from shared.routes import Access, Route, ServiceInfo
 
 ASK_TIMEOUT_S = 1.5
 REMEMBERED_S = 5.0

@@ -13,7 +13,7 @@ from services.checkout.settings import CheckoutSettings
 from services.media_store.settings import MediaStoreSettings
 from services.planter_orders.settings import PlanterOrdersSettings
 from services.temp_image.settings import TempImageSettings
-from shared.server import open_socket
+from shared.app.server import open_socket
 from shared.settings import ServerSettings, load_settings
 from stripe_sandbox.settings import SandboxSettings
 

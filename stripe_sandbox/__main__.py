@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from shared.server import run
+from shared.app.server import run
 from shared.settings import load_settings
 from stripe_sandbox.app import create_app
 from stripe_sandbox.settings import SandboxSettings

@@ -6,7 +6,7 @@ from html import escape
 
 from aiohttp import web
 
-from shared.http_body import read_bytes
+from shared.http.read_body import read_bytes
 from stripe_sandbox.api import LEDGER, MAX_BODY_BYTES
 from stripe_sandbox.currencies import format_amount
 from stripe_sandbox.errors import StripeError

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 pytest_plugins = [
-    "tests.plugins.postgres",
-    "tests.plugins.redis",
-    "tests.plugins.s3",
-    "tests.plugins.stack",
-    "tests.plugins.serving",
-    "tests.plugins.stripe_sandbox",
-    "tests.plugins.tally",
+    "tests.support.postgres",
+    "tests.support.redis",
+    "tests.support.s3",
+    "tests.support.stack",
+    "tests.support.serving",
+    "tests.support.stripe_sandbox",
 ]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.upstream.errors import BadGateway, LostConnection, UpstreamTimeout
-from gateway.upstream.wire import HEAD_END, MAX_HEAD_BYTES, Head, parse_head
-from shared.chunked import BrokenChunks, ChunkedBody
+from gateway.upstream.response_head import HEAD_END, MAX_HEAD_BYTES, Head, parse_head
+from shared.http.chunked import BrokenChunks, ChunkedBody
 
 HIGH_WATER_BYTES = 256 * 1024
 LOW_WATER_BYTES = 64 * 1024

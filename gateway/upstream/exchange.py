@@ -11,7 +11,7 @@ from typing import Self
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.errors import LostConnection
 from gateway.upstream.pool import Address, Pool
-from gateway.upstream.wire import Head
+from gateway.upstream.response_head import Head
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 FIRST_BYTE_S = 10.0

@@ -7,7 +7,7 @@ import sys
 from services.auth_verify.app import NAME, build_app
 from services.auth_verify.commands import run_command
 from services.auth_verify.settings import Settings
-from shared.server import run
+from shared.app.server import run
 from shared.settings import load_settings
 
 

@@ -27,11 +27,11 @@ from services.auth_verify.service import (
     TokenSigner,
 )
 from services.auth_verify.settings import Settings
-from shared.app import CHECKS, base_app
-from shared.database import Database, migrate, open_database
-from shared.revocations import open_revocations
-from shared.routes import ServiceInfo
-from shared.tokens import SERVICE_GUARD, VERIFIER, KeySource, ServiceGuard, SharedSecret, TokenVerifier
+from shared.app.factory import CHECKS, base_app
+from shared.app.routes import ServiceInfo
+from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, KeySource, ServiceGuard, SharedSecret, TokenVerifier
+from shared.auth.revocations import open_revocations
+from shared.persistence.engine import Database, migrate, open_database
 
 NAME = "auth-verify"
 INFO = ServiceInfo(NAME, "Users, their access and refresh tokens, and organizations")

@@ -18,11 +18,11 @@ from services.auth_verify.app import MIGRATIONS, NAME
 from services.auth_verify.schemas import Registration
 from services.auth_verify.service import AccountService, KeyRing, LoginThrottle
 from services.auth_verify.settings import Settings
-from shared.database import migrate, open_database
+from shared.auth.access_tokens import ADMIN
 from shared.errors import KeepsakeError
-from shared.parsing import refusal
+from shared.http.validation import refusal
+from shared.persistence.engine import migrate, open_database
 from shared.settings import load_settings
-from shared.tokens import ADMIN
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

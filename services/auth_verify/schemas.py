@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from shared.parsing import Matching, WireModel
+from shared.http.validation import Matching, WireModel
 
 CONTROLS = r"\u0000-\u001f\u007f-\u009f"
 # Also what cannot be seen: soft hyphen, zero-width and direction marks, line separators, byte order mark.

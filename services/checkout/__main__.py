@@ -9,9 +9,9 @@ import sys
 from services.checkout.adapters.toml import CatalogueInvalid, read_catalogue
 from services.checkout.app import NAME, build_app, reconcile
 from services.checkout.settings import CheckoutSettings
+from shared.app.server import run
 from shared.errors import KeepsakeError
 from shared.log import configure_logging
-from shared.server import run
 from shared.settings import load_settings
 
 

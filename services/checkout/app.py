@@ -41,16 +41,16 @@ from services.checkout.service import (
     Webhooks,
 )
 from services.checkout.settings import CheckoutSettings
-from shared.app import CHECKS, base_app
-from shared.blobs import open_blob_store
+from shared.app.factory import CHECKS, base_app
+from shared.app.idempotency import IdempotencyKeys
+from shared.app.routes import ServiceInfo
+from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
+from shared.auth.jwks import open_verifier
+from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
-from shared.database import migrate, open_database
-from shared.http_client import ServiceClient, open_http_client
-from shared.idempotency import IdempotencyKeys
 from shared.log import get_logger
-from shared.routes import ServiceInfo
-from shared.tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
-from shared.verifier import open_verifier
+from shared.objects import open_blob_store
+from shared.persistence.engine import migrate, open_database
 
 NAME = "checkout"
 MIGRATIONS = Path(__file__).with_name("migrations")

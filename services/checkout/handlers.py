@@ -20,13 +20,14 @@ from services.checkout.schemas import (
     WebhookAnswer,
 )
 from services.checkout.service import CheckoutService
+from shared.app.idempotency import Claim, IdempotencyKeys
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import identify, identify_if_any
 from shared.clock import rfc3339
 from shared.errors import BadRequest, NotAllowedValue, Unauthorized
-from shared.http_body import MIB, read_bytes
-from shared.idempotency import Claim, IdempotencyKeys
-from shared.parsing import WireModel, parse_json, parse_query
-from shared.routes import Access, Answer, Route
-from shared.tokens import identify, identify_if_any
+from shared.http.read_body import MIB, read_bytes
+from shared.http.validation import WireModel, parse_json, parse_query
 
 SERVICE: Final = web.AppKey("SERVICE", CheckoutService)
 CATALOGUE: Final = web.AppKey("CATALOGUE", Catalogue)

@@ -16,8 +16,8 @@ from services.checkout.model.payments import (
     WebhookEvent,
 )
 from services.checkout.model.sessions import Changes, CheckoutSession, OrderMove
-from shared.blobs import ObjectFacts, ObjectReader
 from shared.errors import Conflict
+from shared.objects import ObjectFacts, ObjectReader
 
 
 class AlreadyLive(Conflict):

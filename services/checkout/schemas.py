@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_val
 
 from services.checkout.model.catalogue import DEFAULT_CURRENCY, Catalogue, Purpose
 from shared.errors import FieldError, NotAllowedValue
-from shared.parsing import Matching, QueryModel, WireModel
+from shared.http.validation import Matching, QueryModel, WireModel
 
 SESSION_ID_SCHEMA = "^cs_(test|live)_[A-Za-z0-9]{1,200}$"
 PRICES = frozenset({"price", "unit_amount", "amount", "price_data", "return_url"})

@@ -25,26 +25,26 @@ from services.media_store.handlers import (
     UPLOADS,
 )
 from services.media_store.ports import Images
-from services.media_store.service.addresses import PublicAddresses
 from services.media_store.service.images import ImageService
-from services.media_store.service.intake import Intake
+from services.media_store.service.ingest import Intake
+from services.media_store.service.maintenance import Upkeep
 from services.media_store.service.organizations import OrganizationUploads, SigningBucket
-from services.media_store.service.probe import StorageProbe
+from services.media_store.service.public_urls import PublicAddresses
 from services.media_store.service.renditions import Renditions
-from services.media_store.service.upkeep import Upkeep
+from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
-from shared.app import CHECKS, base_app
-from shared.blobs import BlobStore, open_blob_store
+from shared.app.factory import CHECKS, base_app
+from shared.app.routes import ServiceInfo
+from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
+from shared.auth.jwks import open_verifier
+from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
-from shared.database import migrate, open_database
-from shared.http_client import ServiceClient, open_http_client
-from shared.images.rules import ImageLimits
-from shared.images.workers import open_image_workers
+from shared.images.decode_pool import open_image_workers
+from shared.images.validation import ImageLimits
+from shared.objects import BlobStore, open_blob_store
+from shared.persistence.engine import migrate, open_database
 from shared.presign import local_bucket
-from shared.routes import ServiceInfo
 from shared.settings import Bucket
-from shared.tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
-from shared.verifier import open_verifier
 
 NAME = "media-store"
 INFO = ServiceInfo(NAME, "Images kept for good: of sessions, users and organizations, on disk, in S3 or in R2.", NAME)
@@ -102,7 +102,7 @@ def _signing_buckets(settings: MediaStoreSettings, blobs: BlobStore) -> tuple[Si
 
     if settings.storage_backend == "local":
         return own, None
-    from shared.blobs.s3 import S3BlobStore  # noqa: PLC0415 - the SDK is imported only where it is used
+    from shared.objects.s3 import S3BlobStore  # noqa: PLC0415 - the SDK is imported only where it is used
 
     if not isinstance(blobs, S3BlobStore):
         raise TypeError

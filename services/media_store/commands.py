@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from services.media_store.app import NAME, build_app, open_store
 from services.media_store.settings import MediaStoreSettings
+from shared.app.server import run
 from shared.errors import KeepsakeError
 from shared.log import configure_logging
-from shared.server import run
 from shared.settings import load_settings
 
 GRACE_S = 3600

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from shared.auth.access_tokens import Principal
 from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
-from shared.http_body import size_text
-from shared.tokens import Principal
+from shared.http.read_body import size_text
 
 MAX_USERNAME = 150
 MAX_CAPTION = 1000

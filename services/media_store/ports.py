@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from services.media_store.model import Kind, Position, StoredImage
+from shared.auth.access_tokens import Principal
 from shared.errors import Conflict
-from shared.tokens import Principal
 
 
 class AlreadyPromoted(Conflict):

@@ -16,7 +16,7 @@ from services.media_store.model import (
     ImageType,
     StoredImage,
 )
-from shared.parsing import PlainText, QueryModel, WireModel
+from shared.http.validation import PlainText, QueryModel, WireModel
 
 Width = Literal["160", "320", "640", "960", "1280", "1920"]
 

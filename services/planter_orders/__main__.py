@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.planter_orders.app import NAME, build_app
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.server import run
+from shared.app.server import run
 from shared.settings import load_settings
 
 

@@ -32,19 +32,19 @@ from services.planter_orders.service import (
 )
 from services.planter_orders.service.working import keep_working
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.app import CHECKS, base_app
-from shared.blobs import BlobStore, open_blob_store
+from shared.app.factory import CHECKS, base_app
+from shared.app.idempotency import IdempotencyKeys
+from shared.app.routes import ServiceInfo
+from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
+from shared.auth.jwks import open_verifier
+from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
-from shared.database import Database, migrate, open_database
-from shared.http_client import ServiceClient, open_http_client
-from shared.idempotency import IdempotencyKeys
-from shared.images.formats import ImageFormat
-from shared.images.rules import ImageLimits
-from shared.images.workers import ImageWorkers, open_image_workers
-from shared.redis import open_redis
-from shared.routes import ServiceInfo
-from shared.tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
-from shared.verifier import open_verifier
+from shared.images.decode_pool import ImageWorkers, open_image_workers
+from shared.images.sniff import ImageFormat
+from shared.images.validation import ImageLimits
+from shared.objects import BlobStore, open_blob_store
+from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.redis import open_redis
 
 NAME = "planter-orders"
 INFO = ServiceInfo(NAME, "Upload pet images for custom planter generation", "Pet Planter Image Upload Service")

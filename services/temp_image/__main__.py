@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
-from shared.server import run
+from shared.app.server import run
 from shared.settings import load_settings
 
 if __name__ == "__main__":

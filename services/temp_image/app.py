@@ -14,10 +14,10 @@ from services.temp_image.handlers import IMAGE_FIELD, ROUTES, SERVICE
 from services.temp_image.ports import ImageStore
 from services.temp_image.service import TempImageService
 from services.temp_image.settings import TempImageSettings
-from shared.app import CHECKS, base_app
-from shared.images.rules import ImageLimits
-from shared.routes import ServiceInfo
-from shared.tokens import SERVICE_GUARD, ServiceGuard
+from shared.app.factory import CHECKS, base_app
+from shared.app.routes import ServiceInfo
+from shared.auth.access_tokens import SERVICE_GUARD, ServiceGuard
+from shared.images.validation import ImageLimits
 from shared.uploads import FileField
 
 INFO = ServiceInfo(

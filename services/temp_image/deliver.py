@@ -10,8 +10,8 @@ from aiohttp import web
 
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription
 from services.temp_image.service import TempImageService
-from shared.delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
 from shared.errors import KeepsakeError
+from shared.http.tcp_delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
 from shared.log import get_logger
 
 CLAIM_HEADER = "X-Keepsake-Claim"

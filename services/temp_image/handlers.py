@@ -17,10 +17,11 @@ from services.temp_image.deliver import (
 from services.temp_image.model import parse_claim, parse_holder, parse_image_id
 from services.temp_image.schemas import Held, HoldRequest, RetrieveQuery, Uploaded
 from services.temp_image.service import TempImageService
+from shared.app.routes import Answer, FormBody, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import SERVICE_GUARD
 from shared.errors import Forbidden, Unauthorized
-from shared.parsing import parse_json, parse_query
-from shared.routes import Access, Answer, FormBody, Route
-from shared.tokens import SERVICE_GUARD
+from shared.http.validation import parse_json, parse_query
 from shared.uploads import FileField, read_form
 
 SERVICE: Final = web.AppKey("SERVICE", TempImageService)

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from shared.errors import NotFound
-from shared.images.reading import Buffer
+from shared.images.formats.header import Buffer
 
 LEASE_S = 30.0
 """How long a claim stands after the last byte moved."""

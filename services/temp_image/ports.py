@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from services.temp_image.model import ImageContent, ImageDescription
-from shared.images.reading import Buffer
+from shared.images.formats.header import Buffer
 from shared.uploads import FileSink
 
 ContentT = TypeVar("ContentT")

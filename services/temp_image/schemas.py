@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from shared.parsing import QueryModel, WireModel
+from shared.http.validation import QueryModel, WireModel
 
 
 class RetrieveQuery(QueryModel):

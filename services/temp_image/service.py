@@ -12,7 +12,7 @@ from typing import Any
 from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, new_secret
 from services.temp_image.ports import ImageStore
 from shared.errors import DependencyDown, NotAllowedValue
-from shared.images.rules import ImageLimits, require_image
+from shared.images.validation import ImageLimits, require_image
 from shared.uploads import UploadedFile
 
 RELEASE_AGAIN_S = 0.5

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from shared.errors import BadRequest, TooLarge
-from shared.http_body import BODY, IDLE_S, continue_body, read_chunk, require_unencoded
+from shared.http.read_body import BODY, IDLE_S, continue_body, read_chunk, require_unencoded
 from shared.uploads.parts import (
     MAX_PART_HEADER_BYTES,
     MAX_TEXT_BYTES,

@@ -13,8 +13,8 @@ from urllib.parse import unquote
 from multipart import MultipartSegment
 
 from shared.errors import BadRequest, NotAllowedValue, TooLarge, UnsupportedMedia
-from shared.http_body import size_text
-from shared.images.rules import named
+from shared.http.read_body import size_text
+from shared.images.validation import named
 from shared.uploads.sinks import FileSink
 
 MAX_PART_HEADER_BYTES = 8 * 1024

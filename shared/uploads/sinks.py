@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from shared.concurrency.inline_io import promptly
 from shared.errors import DependencyDown, KeepsakeError, StorageFull
-from shared.images.reading import Buffer
-from shared.promptly import promptly
+from shared.images.formats.header import Buffer
 
 BUFFER_BYTES = 256 * 1024
 MOST_PIECES = 1024  # IOV_MAX

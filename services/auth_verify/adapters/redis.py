@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from services.auth_verify.adapters.memory import KEPT_S, MemoryFailedLogins
 from services.auth_verify.model import Failures
-from shared.redis import open_redis, redis_errors
+from shared.persistence.redis import open_redis, redis_errors
 
 ANSWER_TIMEOUT_S = 0.5
 REST_AFTER_FAILURE_S = 2.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from shared.addresses import network_of, parse_address, peer_of
-from shared.tokens import SERVICE_GUARD
+from shared.auth.access_tokens import SERVICE_GUARD
+from shared.http.client_address import network_of, parse_address, peer_of
 
 GATEWAY_HEADER = "X-Keepsake-Gateway"
 

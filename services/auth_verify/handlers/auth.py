@@ -21,11 +21,12 @@ from services.auth_verify.schemas import (
     UserAnswer,
 )
 from services.auth_verify.service import TokenPair, introspect
-from shared.answers import NO_STORE, json_answer
+from shared.app.responses import NO_STORE, json_answer
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import VERIFIER, principal_of
 from shared.errors import BadRequest
-from shared.parsing import parse_form, parse_json, parse_json_or_form
-from shared.routes import Access, Answer, Route
-from shared.tokens import VERIFIER, principal_of
+from shared.http.validation import parse_form, parse_json, parse_json_or_form
 
 KEYS_MAX_AGE_S = 60
 # All that is printable in ASCII but the percent sign, so that decoding gives the id back.

@@ -16,11 +16,12 @@ from services.auth_verify.schemas import (
     OrganizationsAnswer,
     RoleChange,
 )
-from shared.answers import NO_STORE, json_answer
+from shared.app.responses import NO_STORE, json_answer
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import principal_of
 from shared.errors import BadRequest
-from shared.parsing import parse_json
-from shared.routes import Access, Answer, Route
-from shared.tokens import principal_of
+from shared.http.validation import parse_json
 
 COLLECTION = "/api/v1/organizations"
 ONE = COLLECTION + "/{org_id}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.auth.access_tokens import TokenVerifier
 from shared.errors import Unauthorized
-from shared.tokens import TokenVerifier
 
 
 async def introspect(verifier: TokenVerifier, token: str) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from uuid import uuid4
 from services.auth_verify.model import RefreshToken, Use, User
 from services.auth_verify.ports import Sessions, Users
 from services.auth_verify.service.signing import TokenSigner
+from shared.auth.key_derivation import derive_key
+from shared.auth.revocations import Revocations
 from shared.clock import utc_now
 from shared.errors import Unauthorized
-from shared.key_derivation import derive_key
-from shared.revocations import Revocations
 from shared.settings import TokenSettings
 
 ACCESS_TOKEN_LIFE_S = 15 * 60

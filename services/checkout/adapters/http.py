@@ -8,9 +8,9 @@ from typing import Any
 
 from services.checkout.model.sessions import OrderMove
 from services.checkout.ports import HeldImage
+from shared.auth.service_client import ServiceAnswer, ServiceClient
 from shared.clock import rfc3339
 from shared.errors import DependencyDown
-from shared.http_client import ServiceAnswer, ServiceClient
 
 
 def _require(answer: ServiceAnswer, *expected: int, name: str) -> ServiceAnswer:

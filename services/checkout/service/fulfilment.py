@@ -19,7 +19,7 @@ from services.checkout.model.sessions import (
 from services.checkout.ports import Payments, Sessions, TempImages, Vault
 from services.checkout.service.single_flight import SingleFlight
 from shared.errors import KeepsakeError
-from shared.images.formats import HEAD_BYTES, sniff
+from shared.images.sniff import HEAD_BYTES, sniff
 from shared.log import get_logger
 
 LEASE_S = 10.0

@@ -6,8 +6,8 @@ import time
 from collections import OrderedDict
 from urllib.parse import quote
 
+from shared.auth.service_client import ServiceClient
 from shared.errors import DependencyDown
-from shared.http_client import ServiceClient
 
 REMEMBERED_S = 30.0
 REMEMBERED = 4096

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from services.media_store import schemas
-from services.media_store.handlers.images import (
-    delete_user_image,
-    list_user_images,
-    set_primary,
-    store_image,
-    upload_user_image,
-)
-from services.media_store.handlers.keys import (
+from services.media_store.handlers.admin import show_status, try_storage
+from services.media_store.handlers.app_keys import (
     ADDRESSES,
     BLOBS,
     IMAGES,
@@ -20,10 +14,17 @@ from services.media_store.handlers.keys import (
     SETTINGS,
     UPLOADS,
 )
+from services.media_store.handlers.images import (
+    delete_user_image,
+    list_user_images,
+    set_primary,
+    store_image,
+    upload_user_image,
+)
 from services.media_store.handlers.organizations import promote, receive_upload, sign_upload
-from services.media_store.handlers.showing import delete_object, serve_object, serve_user_image
-from services.media_store.handlers.storage import show_status, try_storage
-from shared.routes import Access, Answer, FormBody, Route
+from services.media_store.handlers.serving import delete_object, serve_object, serve_user_image
+from shared.app.routes import Answer, FormBody, Route
+from shared.auth.access import Access
 
 _IMAGE = "/api/user_image/{id}"
 _ORGANIZATION = "/api/v1/organizations/{org_id}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from services.media_store import schemas
-from services.media_store.handlers.keys import ADDRESSES, IMAGES, INTAKE, SETTINGS
+from services.media_store.handlers.app_keys import ADDRESSES, IMAGES, INTAKE, SETTINGS
 from services.media_store.model import (
     MAX_USERNAME,
     ImageNotFound,
@@ -22,11 +22,11 @@ from services.media_store.model import (
     require_owner,
 )
 from services.media_store.service.images import UserImage
-from shared.answers import NO_STORE, json_answer
-from shared.blobs import require_key
+from shared.app.responses import NO_STORE, json_answer
+from shared.auth.access_tokens import identify, principal_of
 from shared.errors import BadRequest, NotFound
-from shared.parsing import parse_mapping, parse_query
-from shared.tokens import identify, principal_of
+from shared.http.validation import parse_mapping, parse_query
+from shared.objects import require_key
 from shared.uploads import FileField, Form, read_form
 
 MISSING = "Missing required fields"

@@ -8,21 +8,21 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from services.media_store import schemas
-from services.media_store.handlers.keys import ADDRESSES, INTAKE, SETTINGS, UPLOADS
+from services.media_store.handlers.app_keys import ADDRESSES, INTAKE, SETTINGS, UPLOADS
 from services.media_store.model import (
     PRESIGNED_MAX_BYTES,
     TEMP_PREFIX,
     parse_filename,
     require_presigned_size,
 )
-from shared.answers import NO_STORE, json_answer
-from shared.app import REQUEST_ID
+from shared.app.factory import REQUEST_ID
+from shared.app.responses import NO_STORE, json_answer
+from shared.auth.access_tokens import principal_of
 from shared.clock import utc_now
 from shared.errors import BadRequest, KeepsakeError
-from shared.http_body import BODY, discard_body
-from shared.parsing import parse_json
+from shared.http.read_body import BODY, discard_body
+from shared.http.validation import parse_json
 from shared.presign import PostPolicyVerifier, S3Error, VerifiedPost, local_bucket, stored_answer
-from shared.tokens import principal_of
 from shared.uploads import FileField, read_form
 
 CONTENT_TYPES: Final = ("image/jpeg", "image/png", "image/webp")

@@ -23,11 +23,11 @@ from services.media_store.model import (
     user_key,
 )
 from services.media_store.ports import Images
-from services.media_store.service.intake import CheckedImage, Intake
-from services.media_store.service.recent import RecentImages
-from shared.blobs import BlobStore
+from services.media_store.service.ingest import CheckedImage, Intake
+from services.media_store.service.row_cache import RecentImages
+from shared.auth.access_tokens import Principal
 from shared.errors import StorageFull
-from shared.tokens import Principal
+from shared.objects import BlobStore
 from shared.uploads import UploadedFile
 
 KEYS_TRIED = 100

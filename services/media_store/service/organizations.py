@@ -23,11 +23,11 @@ from services.media_store.model import (
 )
 from services.media_store.ports import AlreadyPromoted, Images, Members
 from services.media_store.service.images import describe
-from services.media_store.service.intake import Intake
-from shared.blobs import BlobStore
+from services.media_store.service.ingest import Intake
 from shared.errors import Forbidden, TooLarge
-from shared.http_body import size_text
-from shared.images.rules import corrected_filename
+from shared.http.read_body import size_text
+from shared.images.validation import corrected_filename
+from shared.objects import BlobStore
 from shared.presign import PresignedUpload, VerifiedPost, presign_post, presign_put
 from shared.settings import Bucket
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from services.media_store.model import ImageNotFound, rendition_key
-from services.media_store.service.intake import hold_spool_file, require_header
-from shared.blobs import BlobStore, ObjectFacts
+from services.media_store.service.ingest import hold_spool_file, require_header
 from shared.errors import Unavailable
-from shared.images.rules import ImageLimits
-from shared.images.workers import ImageWorkers
+from shared.images.decode_pool import ImageWorkers
+from shared.images.validation import ImageLimits
+from shared.objects import BlobStore, ObjectFacts
 from shared.uploads import SpoolSink
 from shared.uploads.sinks import new_spool_path, storage_error
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import aiohttp
 
 from services.planter_orders.model.status import OrderPaid
+from shared.auth.service_client import ServiceClient
 from shared.errors import DependencyDown
-from shared.http_client import ServiceClient
 
 RECEIVER_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 

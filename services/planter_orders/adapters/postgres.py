@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.database import Database, database_errors
 from shared.errors import KeepsakeError
 from shared.log import get_logger
+from shared.persistence.engine import Database, database_errors
 
 CHANNEL = "planter_orders_changes"
 LOST = ""  # what is heard last when the connection ends

@@ -8,7 +8,7 @@ from redis import asyncio as aioredis
 from redis.exceptions import RedisError
 
 from shared.log import get_logger
-from shared.redis import redis_errors
+from shared.persistence.redis import redis_errors
 
 CHANNEL = "planter-orders:changes"
 POLL_S = 1.0

@@ -12,10 +12,11 @@ from services.planter_orders.handlers.listing import list_orders, place_of, stre
 from services.planter_orders.model.csv import csv_row
 from services.planter_orders.model.orders import Order, OrderFilter
 from services.planter_orders.schemas import AllOrdersQuery, OrderAnswer, OrdersAnswer, StatusChange
-from shared.answers import NO_STORE, json_answer
+from shared.app.responses import NO_STORE, json_answer
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
 from shared.clock import rfc3339
-from shared.parsing import parse_json, parse_query
-from shared.routes import Access, Answer, Route
+from shared.http.validation import parse_json, parse_query
 
 COLLECTION = "/api/admin/orders"
 COLUMNS = (

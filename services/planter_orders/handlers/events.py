@@ -11,10 +11,11 @@ from aiohttp import hdrs, web
 
 from services.planter_orders.handlers.keys import CHANGES, ORDERS
 from services.planter_orders.model.orders import OrderEvent
-from shared.app import LIFE
+from shared.app.factory import LIFE
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import principal_of
 from shared.clock import rfc3339
-from shared.routes import Access, Answer, Route
-from shared.tokens import principal_of
 
 COMMENT_S = 15.0
 MAX_EVENT_ID = 2**63 - 1

@@ -8,11 +8,12 @@ from services.planter_orders.handlers.keys import BLOBS, ORDERS
 from services.planter_orders.model.layout import photo_key, thumbnail_key
 from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.schemas import FileQuery
+from shared.app.object_response import Representation, send_object
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import principal_of
 from shared.errors import NotFound
-from shared.parsing import parse_query
-from shared.routes import Access, Answer, Route
-from shared.sending import Representation, send_object
-from shared.tokens import principal_of
+from shared.http.validation import parse_query
 
 THUMBNAIL_WAIT_S = "2"
 CACHE = "private, no-cache"

@@ -7,9 +7,10 @@ from aiohttp import web
 from services.planter_orders.handlers.keys import ORDERS
 from services.planter_orders.model.orders import Order
 from services.planter_orders.schemas import OrderFacts, ServiceStatusChange
-from shared.answers import NO_STORE, json_answer
-from shared.parsing import parse_json
-from shared.routes import Access, Answer, Route
+from shared.app.responses import NO_STORE, json_answer
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.http.validation import parse_json
 
 ONE = "/internal/orders/{order_id}"
 

@@ -9,8 +9,8 @@ from aiohttp import web
 from services.planter_orders.handlers.rendering import Links
 from services.planter_orders.service import Changes, OrderService, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.blobs import BlobStore
-from shared.idempotency import IdempotencyKeys
+from shared.app.idempotency import IdempotencyKeys
+from shared.objects import BlobStore
 
 SETTINGS: Final = web.AppKey("SETTINGS", PlanterOrdersSettings)
 ORDERS: Final = web.AppKey("ORDERS", OrderService)

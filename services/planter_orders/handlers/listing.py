@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from services.planter_orders.handlers.keys import LINKS, ORDERS
 from services.planter_orders.model.orders import OrderFilter, Place, parse_cursor
 from services.planter_orders.schemas import OrdersAnswer, OrdersQuery
-from shared.answers import NO_STORE, json_answer
+from shared.app.responses import NO_STORE, json_answer
 
 
 def place_of(query: OrdersQuery) -> Place | None:

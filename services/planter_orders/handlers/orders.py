@@ -8,10 +8,11 @@ from services.planter_orders.handlers.keys import LINKS, ORDERS
 from services.planter_orders.handlers.listing import list_orders
 from services.planter_orders.model.orders import OrderFilter
 from services.planter_orders.schemas import DeletedAnswer, OrderAnswer, OrdersAnswer, OrdersQuery
-from shared.answers import NO_STORE, json_answer
-from shared.parsing import parse_query
-from shared.routes import Access, Answer, Route
-from shared.tokens import principal_of
+from shared.app.responses import NO_STORE, json_answer
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import principal_of
+from shared.http.validation import parse_query
 
 COLLECTION = "/api/images/orders"
 ONE = COLLECTION + "/{order_id}"

@@ -12,11 +12,12 @@ from services.planter_orders.handlers.keys import BLOBS, KEYS, LINKS, SETTINGS, 
 from services.planter_orders.model.orders import Order
 from services.planter_orders.schemas import PetFields, UploadAnswer
 from services.planter_orders.service import IncomingPhoto, Pet
-from shared.answers import NO_STORE
-from shared.idempotency import Claim
-from shared.parsing import parse_mapping
-from shared.routes import Access, Answer, FormBody, Route
-from shared.tokens import principal_of
+from shared.app.idempotency import Claim
+from shared.app.responses import NO_STORE
+from shared.app.routes import Answer, FormBody, Route
+from shared.auth.access import Access
+from shared.auth.access_tokens import principal_of
+from shared.http.validation import parse_mapping
 from shared.uploads import FileField, SpoolSink, read_form
 
 FIELD = "files"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.planter_orders.model.orders import Quality
-from shared.images.quality import PhotoFacts
+from shared.images.photo_quality import PhotoFacts
 
 
 def judge(photos: Sequence[PhotoFacts | None]) -> list[Quality]:

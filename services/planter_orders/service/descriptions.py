@@ -11,9 +11,9 @@ from services.planter_orders.model.layout import metadata_key
 from services.planter_orders.model.orders import Order, OrderFilter, Place
 from services.planter_orders.ports import Chores, Orders
 from services.planter_orders.service.working import keep_working
-from shared.blobs import BlobStore, ObjectNotFound
 from shared.errors import KeepsakeError
 from shared.log import get_logger
+from shared.objects import BlobStore, ObjectNotFound
 
 INTERVAL_S = 2.0
 DUE_AT_ONCE = 50

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from services.planter_orders.model.layout import folders_of
 from services.planter_orders.ports import Leftover, Leftovers
 from services.planter_orders.service.working import keep_working
-from shared.blobs import BlobStore
 from shared.errors import KeepsakeError
 from shared.log import get_logger
+from shared.objects import BlobStore
 
 INTERVAL_S = 5.0
 AT_ONCE = 50

@@ -19,10 +19,10 @@ from services.planter_orders.ports import Leftover, Orders, Payments
 from services.planter_orders.service.changes import Changes
 from services.planter_orders.service.descriptions import Descriptions
 from services.planter_orders.service.leftovers import LEASE, Removing
-from shared.blobs import BlobStore
+from shared.auth.access_tokens import Principal
 from shared.errors import Conflict, KeepsakeError
 from shared.log import get_logger
-from shared.tokens import Principal
+from shared.objects import BlobStore
 
 PAGE = 200
 DELETE_ATTEMPTS = 3

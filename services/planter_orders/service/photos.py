@@ -14,11 +14,11 @@ from services.planter_orders.model.quality import judge
 from services.planter_orders.ports import Chores, PhotoWork
 from services.planter_orders.service.descriptions import Descriptions
 from services.planter_orders.service.working import keep_working
-from shared.blobs import BlobStore, ObjectNotFound
 from shared.errors import KeepsakeError, NotAllowedValue
-from shared.images.quality import PhotoFacts
-from shared.images.workers import ImageWorkers
+from shared.images.decode_pool import ImageWorkers
+from shared.images.photo_quality import PhotoFacts
 from shared.log import get_logger
+from shared.objects import BlobStore, ObjectNotFound
 from shared.uploads import SpoolSink
 
 INTERVAL_S = 2.0

@@ -16,11 +16,11 @@ from services.planter_orders.model.orders import Order, Photo, new_order_id
 from services.planter_orders.ports import Answered, Leftover, Leftovers, Orders
 from services.planter_orders.service.descriptions import Descriptions
 from services.planter_orders.service.leftovers import STALE_S, Removing
-from shared.blobs import BlobStore
 from shared.errors import KeepsakeError
-from shared.images.facts import ImageFacts
-from shared.images.rules import ImageLimits, named, require_image
-from shared.images.workers import ImageWorkers
+from shared.images.decode_pool import ImageWorkers
+from shared.images.header import ImageFacts
+from shared.images.validation import ImageLimits, named, require_image
+from shared.objects import BlobStore
 from shared.uploads import UploadedFile
 
 HEARTBEAT_S = 15.0

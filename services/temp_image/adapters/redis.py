@@ -20,9 +20,9 @@ from redis.exceptions import OutOfMemoryError
 
 from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone
 from shared.errors import DependencyDown, StorageFull
-from shared.images.formats import HEAD_BYTES, sniff
-from shared.images.reading import Buffer
-from shared.redis import open_redis, redis_errors
+from shared.images.formats.header import Buffer
+from shared.images.sniff import HEAD_BYTES, sniff
+from shared.persistence.redis import open_redis, redis_errors
 from shared.uploads import MemorySink
 
 LEASE_MS = int(LEASE_S * 1000)

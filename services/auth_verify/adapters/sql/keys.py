@@ -14,9 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from services.auth_verify.adapters.sql.tables import SIGNING_KEYS
 from services.auth_verify.model import SigningKey
-from shared.database import Database
+from shared.auth.key_derivation import derive_key
 from shared.errors import Conflict
-from shared.key_derivation import derive_key
+from shared.persistence.engine import Database
 
 NONCE_BYTES = 12  # NIST SP 800-38D section 8.2
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.auth_verify.adapters.sql.tables import MEMBERS, ORGANIZATIONS
 from services.auth_verify.model import Member, Members, Organization, Role
 from shared.clock import utc_now
-from shared.database import Database
+from shared.persistence.engine import Database
 
 
 def _row(organization_id: str, member: Member) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from services.auth_verify.adapters.sql.tables import REFRESH_TOKENS, SESSIONS
 from services.auth_verify.model import RefreshToken, Use
 from services.auth_verify.ports import Rotation
-from shared.database import Database
+from shared.persistence.engine import Database
 
 TOKEN = sa.select(REFRESH_TOKENS, SESSIONS.c.user_id).join(SESSIONS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from shared.database import UtcDateTime
+from shared.persistence.engine import UtcDateTime
 
 METADATA = sa.MetaData()
 

@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from services.auth_verify.adapters.sql.tables import LOGINS, USERS
 from services.auth_verify.model import User, login_key
-from shared.database import Database
 from shared.errors import Conflict
+from shared.persistence.engine import Database
 
 
 def _user(row: sa.Row[Any] | None) -> User | None:

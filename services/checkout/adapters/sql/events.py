@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from services.checkout.adapters.sql.tables import EVENTS
 from services.checkout.model.payments import WebhookEvent
-from shared.database import Database
+from shared.persistence.engine import Database
 
 T = EVENTS.c
 CLAIM_S = 15.0

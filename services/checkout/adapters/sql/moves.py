@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.checkout.adapters.sql.tables import MOVES
 from services.checkout.model.sessions import OrderMove
 from services.checkout.ports import QueuedMove
-from shared.database import Database
+from shared.persistence.engine import Database
 
 T = MOVES.c
 CLAIM_S = 10.0

@@ -21,7 +21,7 @@ from services.checkout.model.payments import (
 )
 from services.checkout.model.refusals import refund_too_large
 from services.checkout.model.sessions import CheckoutSession, move_for
-from shared.database import Database
+from shared.persistence.engine import Database
 
 T = REFUNDS.c
 COLUMNS = [T[field.name] for field in fields(Refund)]

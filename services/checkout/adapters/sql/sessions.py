@@ -23,7 +23,7 @@ from services.checkout.model.sessions import (
 )
 from services.checkout.ports import AlreadyLive
 from shared.clock import utc_now
-from shared.database import Database
+from shared.persistence.engine import Database
 
 T = SESSIONS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]

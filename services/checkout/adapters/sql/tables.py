@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.checkout.model.sessions import LIVE
-from shared.database import UtcDateTime
-from shared.idempotency import idempotency_table
+from shared.app.idempotency import idempotency_table
+from shared.persistence.engine import UtcDateTime
 
 METADATA = sa.MetaData()
 IS_LIVE = sa.text(f"state IN ({', '.join(sorted(repr(str(state)) for state in LIVE))})")

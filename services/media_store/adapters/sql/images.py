@@ -24,9 +24,9 @@ from services.media_store.model import (
     require_uploader,
 )
 from services.media_store.ports import AlreadyPromoted
-from shared.database import Database, is_unique_violation
+from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown
-from shared.tokens import Principal
+from shared.persistence.engine import Database, is_unique_violation
 
 WRITERS = 8
 TURN_S = 5.0

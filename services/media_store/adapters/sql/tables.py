@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.database import UtcDateTime
+from shared.persistence.engine import UtcDateTime
 
 METADATA = sa.MetaData()
 # Keys sort byte by byte, as the object stores list them; SQLite does so by itself.

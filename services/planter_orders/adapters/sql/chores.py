@@ -11,7 +11,7 @@ from services.planter_orders.adapters.sql.reading import order_by_id
 from services.planter_orders.adapters.sql.tables import FILES, ORDERS
 from services.planter_orders.model.orders import Order, Quality
 from services.planter_orders.ports import METADATA_LEASE, PhotoWork
-from shared.database import Database
+from shared.persistence.engine import Database
 
 T = ORDERS.c
 # Two at once would do the same work twice and come to the same: so the lease is shorter than the longest work.

@@ -17,8 +17,8 @@ from services.planter_orders.model.orders import Order, OrderEvent, OrderFilter,
 from services.planter_orders.model.status import Status, require_deletable, require_move
 from services.planter_orders.ports import METADATA_LEASE, Answered
 from shared.clock import rfc3339
-from shared.database import Database
 from shared.errors import Unavailable
+from shared.persistence.engine import Database
 
 IDS_AT_ONCE = 500
 

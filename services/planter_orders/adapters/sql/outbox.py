@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from services.planter_orders.adapters.sql.tables import OUTBOX
 from services.planter_orders.ports import OutgoingWebhook
-from shared.database import Database
+from shared.persistence.engine import Database
 
 T = OUTBOX.c
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from shared.database import UtcDateTime
-from shared.idempotency import idempotency_table
+from shared.app.idempotency import idempotency_table
+from shared.persistence.engine import UtcDateTime
 
 METADATA = sa.MetaData()
 # SQLite numbers only a column of type INTEGER by itself.

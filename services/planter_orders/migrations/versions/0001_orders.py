@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from shared.database import UtcDateTime
+from shared.persistence.engine import UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Self
 
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
-from shared.images.formats import HEAD_BYTES, sniff
-from shared.images.reading import Buffer
+from shared.images.formats.header import Buffer
+from shared.images.sniff import HEAD_BYTES, sniff
 from shared.uploads.sinks import open_new, write_whole
 
 RECORD_BYTES = 64

@@ -23,9 +23,9 @@ from services.temp_image.adapters.disk.image_file import (
 from services.temp_image.adapters.disk.sink import DiskSink
 from services.temp_image.adapters.disk.sweep import keep_sweeping
 from services.temp_image.model import ClaimLapsed, ImageContent, ImageDescription, ImageGone
+from shared.concurrency.inline_io import promptly
 from shared.errors import DependencyDown
-from shared.images.reading import Buffer
-from shared.promptly import promptly
+from shared.images.formats.header import Buffer
 from shared.uploads.sinks import NO_ROOM, new_spool_path, storage_error
 
 P = ParamSpec("P")

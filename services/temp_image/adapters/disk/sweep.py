@@ -12,9 +12,9 @@ from pathlib import Path
 
 from services.temp_image.adapters.disk.image_file import HOLDS_SUFFIX, ImageFile, remove_holds
 from services.temp_image.model import ImageGone
+from shared.concurrency.waiting import to_its_end
 from shared.log import get_logger
 from shared.uploads import clear_stale_spool
-from shared.waiting import to_its_end
 
 PAUSE_S = 5.0
 FILES_PER_PASS = 1000

@@ -1,0 +1,76 @@
+"""Who is asking: the checks before a request goes anywhere, and what a service is told of the client's address."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from gateway.rate_limits import Limits
+from gateway.route_table import Row
+from shared.auth.access_tokens import require_access, sign_service_token
+from shared.errors import TooLarge
+from shared.http.client_address import Address, client_address, is_in, network_of, peer_of
+from shared.http.read_body import BODY, size_text
+from shared.settings import Networks
+
+SIGNED_FOR_S = 20.0  # of the 60 s that a service token lives
+REMEMBERED_SIGNATURES = 4096
+LIMITS: Final = web.AppKey("LIMITS", Limits)
+
+
+class Clients:
+    """The addresses of clients, and the signed word about them that services trust."""
+
+    def __init__(self, trusted_proxies: Networks, internal_secret: str) -> None:
+        self._trusted_proxies = trusted_proxies
+        self._secret = internal_secret
+        self._signed: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
+
+    def address_of(self, request: web.Request) -> Address:
+        """Return the client's address."""
+        return client_address(request, self._trusted_proxies)
+
+    def scheme_of(self, request: web.Request) -> str:
+        """Return `http`, or what a trusted proxy before us says the client used."""
+        said = request.headers.get(hdrs.X_FORWARDED_PROTO, "")
+        trusted = said in {"http", "https"} and is_in(peer_of(request), self._trusted_proxies)
+        return said if trusted else "http"
+
+    def token(self, service: str, address: str) -> str:
+        """Return a service token that tells `service` the client's address."""
+        now = time.monotonic()
+        known = self._signed.get((service, address))
+        if known is not None and now < known[1]:
+            return known[0]
+        signed = sign_service_token(self._secret, caller="gateway", audience=service, addr=address)
+        self._signed[service, address] = (signed, now + SIGNED_FOR_S)
+        self._signed.move_to_end((service, address))
+        if len(self._signed) > REMEMBERED_SIGNATURES:
+            self._signed.popitem(last=False)
+        return signed
+
+
+CLIENTS: Final = web.AppKey("CLIENTS", Clients)
+
+
+def too_large(row: Row) -> TooLarge:
+    """Return the refusal that names the row's limit: the file's where files are what it takes."""
+    if row.file_bytes:
+        return TooLarge(f"The upload is too large: at most {size_text(row.file_bytes)} for each file.")
+    return TooLarge(f"The request body is too large: at most {size_text(row.max_bytes)}.")
+
+
+async def admit(request: web.Request, row: Row) -> Address:
+    """Let a request through by its row, before any of its body is read; return the client's address.
+
+    Raises TooManyRequests, Unauthorized, Forbidden or TooLarge.
+    """
+    address = request.app[CLIENTS].address_of(request)
+    await request.app[LIMITS].count(row.limit, network_of(address))
+    await require_access(request, row.access)
+    if (request[BODY].length or 0) > row.max_bytes:
+        raise too_large(row)
+    return address

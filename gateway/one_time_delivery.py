@@ -1,0 +1,153 @@
+"""One-time images: the service hands one out as a claim, and only the gateway can see whether the browser got it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gateway.admission import CLIENTS
+from gateway.metrics import CLAIMS_SETTLED
+from gateway.stalled_reader import ReaderWatch
+from gateway.upstream.errors import BadGateway
+from gateway.upstream.exchange import Exchange, Outgoing
+from gateway.upstream.pool import Address, Pool
+from shared.app.factory import REQUEST_ID
+from shared.errors import KeepsakeError
+from shared.http.client_address import UNKNOWN
+from shared.http.tcp_delivery import limit_send_buffer, wait_delivered
+from shared.log import get_logger
+
+CLAIM_HEADER = "x-keepsake-claim"
+PIECE_BYTES = 16 * 1024
+# While a claim stands (30 s), its service may be restarting; the browser's next request waits for a moment of that only.
+SETTLE_FOR_S = 25.0
+SETTLE_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 1.0
+WAITED_FOR_S = 1.0
+LAST_SETTLE_S = 3.0
+# An unacknowledged tail that moves no more for so long is a broken transfer; a reset is seen at once.
+STANDSTILL_S = 2.0
+
+
+class Settlements:
+    """Calls to a service that must be made whatever becomes of the request they belong to."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, call: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `call` to its end, also where the caller is cancelled."""
+        task = asyncio.create_task(call)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def finish(self) -> None:
+        """Wait for what is under way, for a few seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_SETTLE_S)
+
+
+SETTLEMENTS: Final = web.AppKey("SETTLEMENTS", Settlements)
+
+
+class Claim:
+    """The claim on one image, at the very address that gave it: another instance may not know of it yet."""
+
+    def __init__(self, request: web.Request, pool: Pool, address: Address, claim: str) -> None:
+        self._pool = pool
+        self._address = address
+        image_id = quote(request.query.get("imageId", ""), safe="")
+        self._path = f"/internal/claims/{image_id}/{quote(claim, safe='')}"
+        self._clients = request.app[CLIENTS]
+        self._request_id = request[REQUEST_ID]
+
+    async def _call(self, verb: str) -> int:
+        """Make one call and return its status; the token is signed anew, since a transfer may outlive one."""
+        token = self._clients.token(self._pool.service, str(UNKNOWN))
+        outgoing = Outgoing(
+            method="POST",
+            target=f"{self._path}/{verb}".encode(),
+            fields=f"Authorization: Bearer {token}\r\nX-Request-Id: {self._request_id}\r\nContent-Length: 0\r\n".encode(),
+        )
+        async with Exchange(self._pool, outgoing, only=self._address) as exchange:
+            while await exchange.read():
+                pass
+        if exchange.head.status >= 500:
+            raise BadGateway(f"{verb}: {exchange.head.status}")
+        return exchange.head.status
+
+    async def renew(self) -> None:
+        """Keep the claim from lapsing; one call that fails is made up for by the next."""
+        try:
+            await self._call("renew")
+        except KeepsakeError as error:
+            get_logger().warning("a claim was not renewed", exc_info=error)
+
+    async def settle(self, verb: str) -> None:
+        """Confirm or release; a claim that cannot be settled lapses by itself, and the image is available again."""
+        pause_s, ends_at = SETTLE_PAUSE_S, time.monotonic() + SETTLE_FOR_S
+        while time.monotonic() < ends_at:
+            try:
+                status = await self._call(verb)
+            except KeepsakeError as error:
+                get_logger().warning("a claim was not settled", verb=verb, exc_info=error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            else:
+                # A refusal says that the claim has lapsed already.
+                CLAIMS_SETTLED.labels(verb if status < 300 else "lapsed").inc()
+                return
+
+
+def claim_of(request: web.Request, exchange: Exchange, pool: Pool) -> Claim | None:
+    """Return the claim that the answer carries, if it is one that carries any."""
+    given = exchange.head.value(CLAIM_HEADER)
+    if given is None or exchange.head.status != 200:
+        return None
+    return Claim(request, pool, exchange.address, given)
+
+
+async def deliver(
+    request: web.Request, stream: web.StreamResponse, exchange: Exchange, claim: Claim
+) -> web.StreamResponse:
+    """Stream the image to the browser, and confirm the claim once its last byte has arrived; else release it."""
+    settlements = request.app[SETTLEMENTS]
+    delivered = False
+    try:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        limit_send_buffer(transport)
+        with ReaderWatch(transport, lambda: settlements.start(claim.renew())) as watch:
+            await stream.prepare(request)
+            while data := await exchange.read():
+                for start in range(0, len(data), PIECE_BYTES):
+                    watch.sent += len(data[start : start + PIECE_BYTES])
+                    await stream.write(data[start : start + PIECE_BYTES])
+            await stream.write_eof()
+            delivered = await wait_delivered(request.transport, STANDSTILL_S)
+        if not delivered:
+            # What was not delivered is offered again, so nobody may get the rest of it now.
+            transport.abort()
+            raise ConnectionResetError
+    finally:
+        settled = settlements.start(claim.settle("confirm" if delivered else "release"))
+    await asyncio.wait([settled], timeout=WAITED_FOR_S)
+    return stream
+
+
+@asynccontextmanager
+async def open_settlements() -> AsyncIterator[Settlements]:
+    """Open the place for calls that outlive their request; at the end they are waited for."""
+    settlements = Settlements()
+    try:
+        yield settlements
+    finally:
+        await settlements.finish()

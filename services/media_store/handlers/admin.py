@@ -1,0 +1,40 @@
+"""What an admin asks of the object store."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from services.media_store import schemas
+from services.media_store.handlers.app_keys import PROBE, SETTINGS
+from shared.app.responses import NO_STORE, json_answer
+
+
+async def show_status(request: web.Request) -> web.Response:
+    """Say which store is in use, and whether it answers; never with what it is opened."""
+    settings, asked = request.app[SETTINGS], await request.app[PROBE].ask()
+    in_bucket = settings.storage_backend != "local"
+    answer = schemas.StorageStatus(
+        backend=settings.storage_backend,
+        bucket=settings.bucket.name if in_bucket else None,
+        endpoint=settings.bucket.url if in_bucket else None,
+        public_domain=settings.public_base_url or None,
+        reachable=asked.success,
+        answered_in_ms=asked.duration_ms,
+    )
+    return json_answer(answer, headers=NO_STORE)
+
+
+async def try_storage(request: web.Request) -> web.Response:
+    """Write, read back, compare and delete an object."""
+    steps = await request.app[PROBE].run()
+    answer = schemas.Probe(
+        success=all(step.success for step in steps),
+        backend=request.app[SETTINGS].storage_backend,
+        steps=[
+            schemas.ProbeStep.model_validate(
+                {"step": step.name, "success": step.success, "duration_ms": step.duration_ms}
+            )
+            for step in steps
+        ],
+    )
+    return json_answer(answer, headers=NO_STORE)

@@ -1,0 +1,193 @@
+"""Taking an image in: checked, freed of its metadata, put in its place, and taken away again where the rest fails."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import mmap
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from io import FileIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shared.concurrency.waiting import to_its_end
+from shared.errors import DependencyDown, KeepsakeError
+from shared.images.decode_pool import ImageWorkers
+from shared.images.header import ImageFacts
+from shared.images.strip import stripped
+from shared.images.validation import ImageLimits, require_image
+from shared.log import get_logger
+from shared.objects import BlobStore, ObjectExists
+from shared.uploads import SpoolSink
+from shared.uploads.sinks import new_spool_path, storage_error
+
+READ_AT_ONCE = 4  # each maps a whole image into memory for a moment
+UNDO_WAIT_S = 5.0
+UNDO_WAIT_WHEN_DOWN_S = 0.3  # the answer is due within 3 s, and most of that may be gone
+WAIT_AT_STOP_S = 3.0
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """An image that may be stored: its facts, and the spool file to store, with its size in bytes and its sha256 in hex."""
+
+    facts: ImageFacts
+    path: Path
+    size: int
+    sha256: str
+
+
+class Intake:
+    """Checks images and puts them into the object store."""
+
+    def __init__(self, blobs: BlobStore, workers: ImageWorkers, limits: ImageLimits, *, strip: bool) -> None:
+        """With `strip`, what is stored carries no metadata."""
+        self._blobs = blobs
+        self._workers = workers
+        self._limits = limits
+        self._strip = strip
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    def open_sink(self) -> SpoolSink:
+        """Open a file for an upload on its way in."""
+        return SpoolSink(self._blobs.spool)
+
+    @asynccontextmanager
+    async def checked(self, source: Path, declared_type: str | None) -> AsyncIterator[CheckedImage]:
+        """Check the image in the spool file `source`: its header, then every pixel of what would be stored.
+
+        Raises what `require_image` does, `image_damaged`, Unavailable, StorageFull or DependencyDown.
+        """
+        target = new_spool_path(self._blobs.spool) if self._strip else None
+        with ExitStack() as made:
+            async with self._reading:
+                preparing = partial(_prepare, source, target, declared_type, self._limits, made)
+                # To its end, so that `made` clears away all that it makes.
+                checked = await to_its_end(asyncio.get_running_loop().run_in_executor(None, preparing))
+            await self._workers.check(checked.path, self._limits)
+            yield checked
+
+    async def keep(self, image: CheckedImage, keys: Iterator[str], add: Callable[[str], Awaitable[ResultT]]) -> ResultT:
+        """Store the image durably at the first of `keys` that is free, then `add` its row; return what that returns.
+
+        Where the row cannot be added, the object is taken away again. A commit goes on when the call is cancelled: it is
+        waited for, and then both are there or neither.
+        """
+        key = await self._place(image, keys)
+        return await to_its_end(self._begin(self._add(key, add)))
+
+    async def close(self) -> None:
+        """Wait a moment for rows that are still being added, and for what is still being undone."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=WAIT_AT_STOP_S)
+
+    async def _place(self, image: CheckedImage, keys: Iterator[str]) -> str:
+        content_type = image.facts.format.content_type
+        for key in keys:
+            try:
+                await self._blobs.put_file(
+                    key, image.path, content_type=content_type, sha256=image.sha256, if_absent=True
+                )
+            except ObjectExists:
+                continue
+            except DependencyDown:  # the store itself
+                await self._undo(key, 0.0)
+                raise
+            except BaseException:
+                await self._undo(key, UNDO_WAIT_S)
+                raise
+            return key
+        raise ObjectExists
+
+    async def _add(self, key: str, add: Callable[[str], Awaitable[ResultT]]) -> ResultT:
+        try:
+            return await add(key)
+        except DependencyDown:
+            await self._undo(key, UNDO_WAIT_WHEN_DOWN_S)
+            raise
+        except Exception:
+            # Not where the process ends: there may be a row then, and an object without one is the lesser loss.
+            await self._undo(key, UNDO_WAIT_S)
+            raise
+
+    async def _undo(self, key: str, wait_s: float) -> None:
+        """Delete what a failed call may have stored; after `wait_s`, or where the call is cancelled, it goes on by itself."""
+        await asyncio.wait([self._begin(self._delete(key))], timeout=wait_s)
+
+    def _begin(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+        """Begin what goes on when its call is cancelled."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _delete(self, key: str) -> None:
+        try:
+            await self._blobs.delete(key)
+        except KeepsakeError as error:  # `reconcile` finds it
+            get_logger().warning("an object without a row was left behind", code=error.code)
+
+
+def _prepare(
+    source: Path, target: Path | None, declared_type: str | None, limits: ImageLimits, made: ExitStack
+) -> CheckedImage:
+    """Check the header; write the image without metadata to `target`, which `made` is to clear away."""
+    try:
+        with _mapped(source) as data:
+            facts = require_image(data, declared_type=declared_type, limits=limits)
+            if target is None:
+                return CheckedImage(facts, source, len(data), hashlib.sha256(data).hexdigest())
+            pieces = stripped(data, facts)
+            try:
+                digest = hashlib.sha256()
+                for piece in pieces:
+                    digest.update(piece)
+                _write(target, pieces, made)
+                return CheckedImage(facts, target, sum(map(len, pieces)), digest.hexdigest())
+            finally:
+                for piece in pieces:
+                    if isinstance(piece, memoryview):
+                        piece.release()
+    except OSError as error:
+        raise storage_error(error) from error
+
+
+def _write(target: Path, pieces: list[bytes | memoryview], made: ExitStack) -> None:
+    file = hold_spool_file(target, made)
+    for piece in pieces:
+        written = 0
+        while written < len(piece):
+            written += file.write(piece[written:])
+
+
+def hold_spool_file(path: Path, made: ExitStack) -> FileIO:
+    """Make a spool file that stays open and locked until `made` clears it away: no sweep takes it for a dead process's."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    made.callback(partial(path.unlink, missing_ok=True))
+    file = made.enter_context(FileIO(descriptor, "wb"))
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def require_header(path: Path, limits: ImageLimits) -> ImageFacts:
+    """Return the facts of the image in a file. Blocking; raises what `require_image` does."""
+    with _mapped(path) as data:
+        return require_image(data, declared_type=None, limits=limits)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            yield b""  # nothing cannot be mapped
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data

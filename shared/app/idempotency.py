@@ -1,0 +1,249 @@
+"""`Idempotency-Key`: the same key and content from the same caller give the first answer again, for 24 hours."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import sqlalchemy as sa
+from aiohttp import web
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.app.factory import REQUEST_ID
+from shared.auth.access_tokens import SERVICE_GUARD, identify_if_any
+from shared.clock import utc_now
+from shared.errors import BadRequest, Conflict, KeepsakeError, NotAllowedValue
+from shared.http.problem import CONTENT_TYPE, problem_body
+from shared.log import get_logger
+from shared.persistence.engine import Database, UtcDateTime
+
+HEADER = "Idempotency-Key"
+GATEWAY_HEADER = "X-Keepsake-Gateway"
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEPT = timedelta(hours=24)
+LEASE = timedelta(seconds=20)
+RENEW_S = 6.0
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+# These say something about the caller or the moment, not about the content: the next try may well succeed.
+NOT_REMEMBERED = frozenset({401, 403, 408, 429})
+
+
+def idempotency_table(metadata: sa.MetaData, service: str) -> sa.Table:
+    """Return the table of one service; its migration creates it, and services may share a database."""
+    return sa.Table(
+        f"{service}_idempotency_keys",
+        metadata,
+        sa.Column("scope", sa.String(64), primary_key=True),
+        sa.Column("owner", sa.String(32), nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False, index=True),
+        sa.Column("leased_until", UtcDateTime, nullable=False),
+        sa.Column("fingerprint", sa.String(64)),
+        sa.Column("status", sa.Integer),  # NULL while the first request runs
+        sa.Column("content_type", sa.Text),
+        sa.Column("body", sa.LargeBinary),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The first answer to a key, and the content it answered."""
+
+    fingerprint: str
+    status: int
+    content_type: str
+    body: bytes
+
+
+class _Replay(Exception):
+    """No error: it carries the first answer past the work that made it."""
+
+    def __init__(self, answer: StoredAnswer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Claim:
+    """One request's hold on a key; one without a key lets everything pass."""
+
+    def __init__(self, keys: IdempotencyKeys | None = None, scope: str = "", known: StoredAnswer | None = None) -> None:
+        self._keys = keys
+        self._known = known
+        self.scope = scope
+        self.owner = uuid4().hex
+        self.fingerprint: str | None = None
+
+    def check(self, *content: bytes) -> None:
+        """Say what the request's content is, as soon as it is known and before anything is done.
+
+        Ends the work with the first answer where the key has one for this content; raises NotAllowedValue
+        (`idempotency_key_reused`) where it was for other content.
+        """
+        digest = hashlib.sha256()
+        for part in content:
+            digest.update(len(part).to_bytes(8, "big") + part)
+        self.fingerprint = digest.hexdigest()
+        if self._known is None:
+            return
+        if self._known.fingerprint != self.fingerprint:
+            raise NotAllowedValue.of(
+                HEADER,
+                "This Idempotency-Key was used for another request. Please take a new one.",
+                "idempotency_key_reused",
+            )
+        raise _Replay(self._known)
+
+    async def remember(self, connection: AsyncConnection, status: int, body: bytes, content_type: str) -> None:
+        """Keep the answer in the transaction that makes it true, so that no crash can come between the two."""
+        if self._keys is not None:
+            await self._keys.write(connection, self, status, body, content_type)
+
+
+class IdempotencyKeys:
+    """The keys of one service in its database."""
+
+    def __init__(self, database: Database, table: sa.Table, now: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._table = table
+        self._now = now
+
+    async def run(self, request: web.Request, work: Callable[[Claim], Awaitable[web.Response]]) -> web.Response:
+        """Answer `request` by `work`, or with what it answered the first time.
+
+        `work` calls `claim.check` once it has read the content. Answers under 500 are remembered, and failures are not.
+        Raises NotAllowedValue for a malformed key or other content, BadRequest for several keys, Conflict while the first
+        request runs.
+        """
+        key = _key_of(request)
+        if key is None:
+            return await work(Claim())
+        claim = await self._begin(await _scope_of(request, key))
+        renewal = asyncio.create_task(self._renew(claim))
+        try:
+            try:
+                response = await work(claim)
+            except _Replay as replay:
+                answer = replay.answer
+                return web.Response(
+                    status=answer.status,
+                    body=answer.body,
+                    headers={"Content-Type": answer.content_type, **PRIVATE},
+                )
+            except KeepsakeError as error:
+                body = problem_body(error, request[REQUEST_ID])
+                await self._end(claim, error.status, body, CONTENT_TYPE)
+                raise
+            assert isinstance(response.body, bytes)  # noqa: S101 - what is remembered is small JSON, never a stream
+            await self._end(claim, response.status, response.body, response.headers["Content-Type"])
+            return response
+        finally:
+            renewal.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewal
+            # One that has its answer is not touched: this only clears what failed, was cancelled or was never checked.
+            await asyncio.shield(self._release(claim))
+
+    async def forget_old(self) -> None:
+        """Remove the keys that count no more."""
+        async with self._database.begin() as connection:
+            await connection.execute(self._table.delete().where(self._table.c.created_at < self._now() - KEPT))
+
+    async def write(
+        self, connection: AsyncConnection, claim: Claim, status: int, body: bytes, content_type: str
+    ) -> None:
+        """Keep the answer of a claim whose content is known, if the claim has not lapsed to somebody else."""
+        await connection.execute(
+            self._table.update()
+            .where(*self._mine(claim))
+            .values(fingerprint=claim.fingerprint, status=status, body=body, content_type=content_type)
+        )
+
+    def _mine(self, claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+        columns = self._table.c
+        return columns.scope == claim.scope, columns.owner == claim.owner, columns.status.is_(None)
+
+    async def _begin(self, scope: str) -> Claim:
+        """Take the key, whose last holder may have died: then its lease is over."""
+        claim, now, columns = Claim(self, scope), self._now(), self._table.c
+        taken = {"owner": claim.owner, "created_at": now, "leased_until": now + LEASE}
+        try:
+            async with self._database.begin() as connection:
+                free = sa.or_(columns.created_at < now - KEPT, columns.status.is_(None) & (columns.leased_until < now))
+                await connection.execute(self._table.delete().where(columns.scope == scope, free))
+                await connection.execute(self._table.insert().values(scope=scope, **taken))
+        except IntegrityError:
+            return Claim(self, scope, await self._known(scope))
+        return claim
+
+    async def _known(self, scope: str) -> StoredAnswer:
+        columns = self._table.c
+        query = sa.select(columns.fingerprint, columns.status, columns.content_type, columns.body)
+        async with self._database.read() as connection:
+            found = (await connection.execute(query.where(columns.scope == scope))).one_or_none()
+        if found is None or found.status is None:
+            raise Conflict(
+                "The first request with this Idempotency-Key is still under way.",
+                "idempotency_in_progress",
+                {"Retry-After": "1"},
+            )
+        return StoredAnswer(*found)
+
+    async def _renew(self, claim: Claim) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            with suppress(KeepsakeError):
+                async with self._database.begin() as connection:
+                    until = self._now() + LEASE
+                    await connection.execute(self._table.update().where(*self._mine(claim)).values(leased_until=until))
+
+    async def _end(self, claim: Claim, status: int, body: bytes, content_type: str) -> None:
+        """Keep the answer if it is one to keep; the work is done, so a failure here is only logged."""
+        if claim.fingerprint is None or status >= 500 or status in NOT_REMEMBERED:
+            return
+        try:
+            async with self._database.begin() as connection:
+                await self.write(connection, claim, status, body, content_type)
+        except KeepsakeError as error:
+            get_logger().warning("an idempotent answer was not kept", code=error.code)
+
+    async def _release(self, claim: Claim) -> None:
+        with suppress(KeepsakeError):
+            async with self._database.begin() as connection:
+                await connection.execute(self._table.delete().where(*self._mine(claim)))
+
+
+def _key_of(request: web.Request) -> str | None:
+    given = request.headers.getall(HEADER, [])
+    if not given:
+        return None
+    if len(given) > 1:
+        raise BadRequest.of(HEADER, "Send one Idempotency-Key.", "idempotency_key_malformed")
+    if not KEY.fullmatch(given[0]):
+        raise NotAllowedValue.of(
+            HEADER, "Idempotency-Key must be 1 to 255 visible ASCII characters.", "idempotency_key_malformed"
+        )
+    return given[0]
+
+
+async def caller_of(request: web.Request) -> str:
+    """Return who asks: the token's `sub`, else the address that the gateway vouches for, else the peer's."""
+    principal = await identify_if_any(request)
+    if principal is not None:
+        return f"sub:{principal.user_id}"
+    if (token := request.headers.get(GATEWAY_HEADER)) is not None and SERVICE_GUARD in request.app:
+        claims = request.app[SERVICE_GUARD].claims(token)
+        if claims["iss"] == "gateway" and isinstance(claims.get("addr"), str):
+            return f"addr:{claims['addr']}"
+    return f"addr:{request.remote}"
+
+
+async def _scope_of(request: web.Request, key: str) -> str:
+    resource = request.match_info.route.resource
+    route = resource.canonical.rstrip("/") if resource is not None else request.path
+    return hashlib.sha256("\n".join((request.method, route, await caller_of(request), key)).encode()).hexdigest()

@@ -1,0 +1,223 @@
+"""What runs in a worker process: the one place where images are decoded, with nothing but their essentials in them."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from PIL import GifImagePlugin, Image, ImageCms, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from shared.errors import KeepsakeError
+from shared.images import sharpness
+from shared.images.formats.header import damaged
+from shared.images.header import ImageFacts
+from shared.images.photo_quality import PhotoFacts, Rendition
+from shared.images.strip import stripped
+from shared.images.validation import ImageLimits, require_image
+
+__all__ = ["check", "enter_worker", "inspect", "perform", "rendition", "thumbnail", "thumbnail_and_inspect"]
+
+_Result = TypeVar("_Result")
+
+# Imported so that Pillow need not look for plugins, which takes longer than most of the work here.
+_PLUGINS = (GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+_MAX_PROFILE_BYTES = 4 * 2**20
+_MAX_WEBP_SIDE = 16_383
+_NO_LIMITS = ImageLimits(max_pixels=2**62, max_frames=2**31)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def enter_worker(memory_bytes: int) -> None:
+    """Prepare a worker: bounded memory, no core dumps, and a group of its own so that Ctrl-C is the parent's affair."""
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ends a worker that hangs inside a decoder
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PROFILE_BYTES  # it bounds profiles too; text is gone before Pillow reads
+
+
+def perform(work: Callable[[], _Result]) -> _Result:
+    """Do one task of a worker; an error goes without the frames it came through, which would keep the pixels alive."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - it goes on at once
+        error.add_note(traceback.format_exc())
+        error.__cause__ = error.__context__ = None
+        raise error.with_traceback(None)  # noqa: B904 - it is the same error
+
+
+def check(source: Path, limits: ImageLimits) -> ImageFacts:
+    """Decode every frame. Raises what `require_image` does, and `image_damaged` where anything cannot be decoded."""
+    with _opened(source, limits) as (facts, picture):
+        for number in range(facts.frames):
+            if number:
+                picture.seek(number)
+            picture.load()
+    return facts
+
+
+def rendition(
+    source: Path, target: Path, *, max_width: int, image_format: Literal["webp", "jpeg"], quality: int
+) -> Rendition:
+    """Write an upright copy no wider than `max_width` pixels, and no larger than the original, without metadata."""
+    with _opened(source) as (facts, picture):
+        scale = min(1.0, max_width / facts.display_width, _MAX_WEBP_SIDE / facts.display_height)
+        upright = _upright(_drafted(picture, scale), facts, scale)
+        data = _encoded(upright, image_format, quality)
+    return _written(upright, data, target)
+
+
+def thumbnail(source: Path, target: Path, *, max_side: int = 400) -> Rendition:
+    """Write an upright WebP whose sides are at most `max_side` pixels, without metadata."""
+    with _opened(source) as (facts, picture):
+        scale = min(1.0, max_side / max(facts.width, facts.height))
+        upright = _upright(_drafted(picture, scale), facts, scale)
+        data = _encoded(upright, "webp", 80)
+    return _written(upright, data, target)
+
+
+def inspect(source: Path) -> PhotoFacts:
+    """Measure a photo: how large, how sharp, and its fingerprint."""
+    with _opened(source) as (facts, picture):
+        return _measured(facts, picture, 400)[0]
+
+
+def thumbnail_and_inspect(source: Path, target: Path, *, max_side: int = 400) -> tuple[Rendition, PhotoFacts]:
+    """Do both with one decode."""
+    with _opened(source) as (facts, picture):
+        measured, small = _measured(facts, picture, max_side)
+        data = _encoded(small, "webp", 80)
+    return _written(small, data, target), measured
+
+
+@contextmanager
+def _opened(source: Path, limits: ImageLimits = _NO_LIMITS) -> Iterator[tuple[ImageFacts, Image.Image]]:
+    """Open an image for decoding; whatever goes wrong with it inside the block is `image_damaged`.
+
+    Pillow gets the file without its metadata and may believe it no larger than our own reader does.
+    """
+    data = source.read_bytes()
+    facts = require_image(data, declared_type=None, limits=limits)
+    essentials = io.BytesIO(b"".join(stripped(data, facts)))
+    del data
+    Image.MAX_IMAGE_PIXELS = facts.width * facts.height
+    try:
+        with Image.open(essentials, formats=[facts.format.name]) as picture:
+            _require_as_announced(picture, facts)
+            yield facts, picture
+    except KeepsakeError:
+        raise
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, MemoryError, …
+        raise damaged() from error
+
+
+def _require_as_announced(picture: Image.Image, facts: ImageFacts) -> None:
+    """Refuse a file that the decoder reads otherwise than the header reader, whose limits it would escape."""
+    frames = getattr(picture, "n_frames", 1)
+    if frames > facts.frames or (frames == 1 and picture.size != (facts.width, facts.height)):
+        raise damaged()
+
+
+def _drafted(picture: Image.Image, scale: float) -> Image.Image:
+    """Let a JPEG decode at a fraction of its size, but twice the size that is wanted."""
+    picture.draft(None, (int(picture.width * scale * 2), int(picture.height * scale * 2)))
+    return picture
+
+
+def _upright(picture: Image.Image, facts: ImageFacts, scale: float) -> Image.Image:
+    """Return the picture upright, in sRGB, as RGB or RGBA, at `scale` of its stored size, with nothing attached."""
+    size = (max(1, round(facts.width * scale)), max(1, round(facts.height * scale)))
+    profile = picture.info.get("icc_profile")
+    small = _eight_bit(picture)
+    spare = min(small.width // size[0], small.height // size[1]) // 2
+    if spare > 1:  # a cheap mean of pixels first; resize would do the same, but not with transparency
+        small = small.reduce(spare)
+    if small.size != size:
+        small = small.resize(size, Image.Resampling.LANCZOS)
+    alpha = small.getchannel("A") if small.mode == "RGBA" else None
+    colour = _srgb(small.convert("RGB") if alpha else small, profile)
+    if alpha:
+        colour.putalpha(alpha)
+    if facts.orientation in _UPRIGHT:
+        colour = colour.transpose(_UPRIGHT[facts.orientation])
+    colour.info.clear()
+    return colour
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Convert to a mode that can be resized: RGBA where anything is transparent, else L, RGB or CMYK."""
+    picture.load()
+    if picture.has_transparency_data:
+        return picture if picture.mode == "RGBA" else picture.convert("RGBA")
+    if picture.mode.startswith("I"):  # 16 bits of grey
+        return picture.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+    return picture if picture.mode in {"L", "RGB", "CMYK"} else picture.convert("RGB")
+
+
+def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    if profile:
+        try:
+            converted = ImageCms.profileToProfile(
+                picture, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, OSError):  # a broken profile, or one for another kind of pixels: as browsers do
+            converted = None
+        if converted:
+            return converted
+    return picture.convert("RGB")
+
+
+def _measured(facts: ImageFacts, picture: Image.Image, max_side: int) -> tuple[PhotoFacts, Image.Image]:
+    factor = sharpness.reduction(facts.width, facts.height)
+    picture.draft(None, (facts.width // factor, facts.height // factor))
+    reduced = _eight_bit(picture)
+    remaining = max(1, round(factor * picture.width / facts.width))
+    grey = reduced.convert("L")
+    sharp = sharpness.sharpness(grey.reduce(remaining) if remaining > 1 else grey, factor)
+    del grey
+    small = _upright(picture, facts, min(1.0, max_side / max(facts.width, facts.height)))
+    print_of = sharpness.fingerprint(_flattened(small))
+    return PhotoFacts(min(facts.width, facts.height), round(sharp, 3), print_of), small
+
+
+def _flattened(picture: Image.Image) -> Image.Image:
+    if picture.mode != "RGBA":
+        return picture
+    white = Image.new("RGB", picture.size, "white")
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
+
+
+def _encoded(picture: Image.Image, image_format: Literal["webp", "jpeg"], quality: int) -> bytes:
+    sink = io.BytesIO()
+    if image_format == "jpeg":
+        _flattened(picture).save(sink, "JPEG", quality=quality, optimize=True, progressive=True)
+    else:
+        picture.save(sink, "WEBP", quality=quality)
+    return sink.getvalue()
+
+
+def _written(picture: Image.Image, data: bytes, target: Path) -> Rendition:
+    """Fill a file that the parent has made: one it has taken away again, after a cancellation, is not made anew."""
+    with target.open("r+b") as file:
+        file.write(data)
+        file.truncate()
+    return Rendition(picture.width, picture.height, len(data))

@@ -1,0 +1,1 @@
+"""What the database and Redis need: engines, migrations, connections."""

@@ -1,0 +1,95 @@
+"""`s3`: an empty bucket in a real S3 server that checks signatures and POST policies, for one test."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.ministack import ensure_ministack
+from tests.support.processes import server
+
+ACCESS_KEY = "AKIAKEEPSAKETESTS000"
+SECRET_KEY = "only-for-tests-on-the-loopback-address"
+REGION = "eu-central-1"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 server on the loopback address, and a bucket in it."""
+
+    endpoint_url: str
+    bucket: str
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
+    region: str = REGION
+
+
+@dataclass(frozen=True)
+class _Running:
+    endpoint_url: str
+    client: Any
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
+    """Run ministack once for the session: the service S3 alone, everything in memory."""
+    # Here, since it takes a third of a second, which only those tests pay that need it.
+    import botocore.session
+    from botocore.config import Config
+
+    python, folder = ensure_ministack(), tmp_path_factory.mktemp("s3")
+    with server(
+        lambda _port: [python, "-m", "ministack"],
+        environment=lambda port: {
+            "AUTH": "true",
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "SERVICES": "s3",
+            "MINISTACK_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "TMPDIR": str(folder),
+            "HOME": str(folder),
+            "LOG_LEVEL": "WARNING",
+            # It clears away containers of its own at start: there are none, and the tests touch nobody's.
+            "DOCKER_HOST": f"unix://{folder}/none",
+        },
+        log=folder / "ministack.log",
+        stop_signal=signal.SIGTERM,
+    ) as port:
+        endpoint_url = f"http://127.0.0.1:{port}"
+        client = botocore.session.Session().create_client(
+            "s3",
+            region_name=REGION,
+            endpoint_url=endpoint_url,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(s3={"addressing_style": "path"}, proxies={}),
+        )
+        yield _Running(endpoint_url, client)
+        client.close()
+
+
+@contextmanager
+def fresh_bucket(running: _Running) -> Iterator[S3Server]:
+    """Make a bucket in the server, and empty and remove it after the block."""
+    bucket, client = f"test-{uuid4().hex}", running.client
+    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    yield S3Server(running.endpoint_url, bucket)
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for found in page.get("Contents", ()):
+            client.delete_object(Bucket=bucket, Key=found["Key"])
+    client.delete_bucket(Bucket=bucket)
+
+
+@pytest.fixture
+def s3(s3_server: _Running) -> Iterator[S3Server]:
+    """Give a bucket that is made for this test and emptied and removed after it."""
+    with fresh_bucket(s3_server) as bucket:
+        yield bucket

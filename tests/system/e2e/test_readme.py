@@ -1,0 +1,48 @@
+"""The README's own lines, word for word but for the ports."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import ROOT, Stack
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _run(stack: Stack, script: str, folder: Path) -> str:
+    """Paste `script` into a shell that stands in a copy of what the README's reader has before them."""
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    script = script.replace("localhost:8080", stack.url("gateway").removeprefix("http://"))
+    script = script.replace("localhost:8009", stack.url("stripe-sandbox").removeprefix("http://"))
+    script = script.replace("/tmp/", f"{folder}/")
+    done = subprocess.run(  # the lines are our own README
+        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def blocks() -> list[str]:
+    return BLOCK.findall((ROOT / "README.md").read_text())
+
+
+def test_the_first_purchase_works_as_written(stack: Stack, blocks: list[str], tmp_path: Path) -> None:
+    said = _run(stack, blocks[0], tmp_path)
+    image_id = re.search(r"imageId: ([0-9a-f]{32})", said)
+    assert image_id
+    assert re.search(r"the browser goes to: http://localhost:3000/hero-me\?session_id=cs_test_", said)
+    assert re.search(r'"status": ?"complete"', said)
+    assert re.search(r'"payment_status": ?"paid"', said)
+    assert re.search(rf'"imageId": ?"{image_id[1]}"', said)
+    assert "the very bytes" in said
+    assert "Image not found or expired" in said
+
+
+def test_a_token_is_had_as_written(stack: Stack, blocks: list[str], tmp_path: Path) -> None:
+    assert re.search(r'"username": ?"sam"', _run(stack, blocks[1], tmp_path))

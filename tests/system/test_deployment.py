@@ -1,0 +1,90 @@
+"""The files that run Keepsake agree with the settings and processes there are."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import AliasChoices
+
+from shared.settings import ServerSettings
+from stack.checks import PROCESSES
+from stack.env import GENERATED, write_env
+from tests.support.stack import MODULES, ROOT
+
+EXAMPLE = ROOT / ".env.example"
+
+
+def _names(model: type[ServerSettings]) -> set[str]:
+    names = set()
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        names |= {str(choice) for choice in alias.choices} if isinstance(alias, AliasChoices) else {str(alias or name)}
+    return {name.upper() for name in names}
+
+
+KNOWN = set().union(*(_names(model) for model in PROCESSES.values()))
+# `<SERVICE>_WORKERS` and `<SERVICE>_DATABASE_URL` are explained once in the example, not listed.
+PER_SERVICE = re.compile(r"(GATEWAY|AUTH_VERIFY|TEMP_IMAGE|MEDIA_STORE|CHECKOUT|PLANTER_ORDERS)_(WORKERS|DATABASE_URL)")
+
+
+def _listed() -> set[str]:
+    return set(re.findall(r"^([A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE))
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    needed = {name for name in KNOWN if not PER_SERVICE.fullmatch(name) and name != "PORT"}
+    assert _listed() == needed
+
+
+@pytest.fixture
+def compose() -> dict:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+@pytest.mark.parametrize("process", MODULES)
+def test_compose_runs_every_process_with_a_health_check(compose: dict, process: str) -> None:
+    service = compose["services"][process]
+    assert service["command"] == [MODULES[process]]
+    assert service["healthcheck"]["test"]
+    assert service["read_only"] is True
+    assert service["user"] != "root"
+    assert set(service["environment"]) <= KNOWN
+
+
+@pytest.mark.parametrize("process", MODULES)
+def test_supervisord_starts_again_what_dies(process: str) -> None:
+    config = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    config.read(ROOT / "supervisord.conf")
+    program = config[f"program:{process}"]
+    assert program["command"].endswith(f"-m {MODULES[process]}")
+    assert program["autorestart"] == "true"
+    assert int(program["startretries"]) > 10**6
+
+
+def test_the_first_env_has_fresh_secrets_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert write_env(EXAMPLE, first)
+    assert write_env(EXAMPLE, second)
+    for name in GENERATED:
+        values = {re.search(rf"^{name}=(.*)$", path.read_text(), re.MULTILINE)[1] for path in (first, second)}
+        assert len(values) == 2
+        assert min(len(value) for value in values) >= 32
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600
+
+
+def test_an_env_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / ".env"
+    target.write_text("HOST=127.0.0.1\n")
+    assert not write_env(EXAMPLE, target)
+    assert target.read_text() == "HOST=127.0.0.1\n"
+
+
+def test_no_secret_is_in_the_repository() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    for name in GENERATED:
+        assert re.search(rf"^{name}=$", EXAMPLE.read_text(), re.MULTILINE)

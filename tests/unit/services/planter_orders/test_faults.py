@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from services.planter_orders.adapters.sql import SqlLeftovers, SqlOrders
+from services.planter_orders.app import MIGRATIONS, build_app
+from services.planter_orders.model.orders import Order, Photo
+from services.planter_orders.ports import Leftover
+from services.planter_orders.service import Removing
+from services.planter_orders.settings import PlanterOrdersSettings
+from shared.errors import Unavailable
+from shared.objects import BlobStore, open_blob_store
+from shared.persistence.engine import Database, migrate, open_database
+from tests.support.processes import free_port
+from tests.support.serving import ServeApp
+from tests.unit.services.planter_orders.api import Api, token
+from tests.unit.services.planter_orders.conftest import server_settings
+from tests.unit.services.planter_orders.test_orders import PHOTO, ordered
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@asynccontextmanager
+async def opened(settings: PlanterOrdersSettings) -> AsyncIterator[Database]:
+    async with open_database(settings.database_url, settings.data_dir, "planter-orders") as database:
+        await migrate(database, MIGRATIONS, "planter-orders", settings.data_dir)
+        yield database
+
+
+async def keys(store: BlobStore) -> list[str]:
+    return [facts.key async for facts in store.list("uploads/")]
+
+
+async def wait_until_empty(store: BlobStore) -> None:
+    async with asyncio.timeout(20):
+        while await keys(store) or list(store.spool.iterdir()):  # noqa: ASYNC110 - a sweep sets no event
+            await asyncio.sleep(0.05)
+
+
+class TestLeftovers:
+    @pytest.fixture
+    async def database(self, settings: PlanterOrdersSettings) -> AsyncIterator[Database]:
+        async with opened(settings) as database:
+            yield database
+
+    async def test_an_upload_taken_for_dead_becomes_no_order(self, database: Database) -> None:
+        leftovers, orders = SqlLeftovers(database), SqlOrders(database, with_webhooks=False)
+        photo = Photo("a.jpg", "a.jpg", "image/jpeg", 1, 1, 1, "0" * 64)
+        order = Order("0" * 32, "ann", None, None, None, NOW, (photo,))
+        await leftovers.open(order.id, order.user_id, NOW + MINUTE)
+        assert await leftovers.take_due(NOW, NOW + MINUTE, 10) == []
+        assert await leftovers.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == [Leftover(order.id, "ann")]
+
+        async def answered(_connection: Any) -> None:
+            """Keep nothing."""
+
+        with pytest.raises(Unavailable):
+            await orders.add(order, answered)
+        assert await orders.get(order.id) is None
+
+    async def test_an_upload_that_lives_is_left_alone(self, database: Database) -> None:
+        leftovers = SqlLeftovers(database)
+        await leftovers.open("0" * 32, "ann", NOW + MINUTE)
+        await leftovers.extend("0" * 32, NOW + 2 * MINUTE)
+        assert await leftovers.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == []
+
+    async def test_a_write_that_lands_late_is_removed_too(self, database: Database, blobs: BlobStore) -> None:
+        clock = [NOW]
+        leftovers = SqlLeftovers(database)
+        removing = Removing(leftovers=leftovers, blobs=blobs, now=lambda: clock[0])
+        key = f"uploads/pet_images/ann/{'0' * 32}/late.jpg"
+        await leftovers.open("0" * 32, "ann", NOW)
+        await removing.sweep()
+        await blobs.put_bytes(key, b"late", "image/jpeg")
+        await removing.sweep()
+        assert await keys(blobs) == [key]
+        clock[0] += MINUTE
+        await removing.sweep()
+        assert await keys(blobs) == []
+        assert await leftovers.take_due(NOW + 9 * MINUTE, NOW + 9 * MINUTE, 10) == []
+
+
+async def test_a_client_that_hangs_up_leaves_nothing(local: Api, embedded: PlanterOrdersSettings) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + PHOTO[1]
+    address = urlsplit(local.url)
+    for length in (40, 200, len(body)):
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(
+            b"POST /api/images/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            + f"Authorization: Bearer {local.bearer}\r\nContent-Length: {len(body) + 100}\r\n\r\n".encode()
+            + body[:length]
+        )
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+    async with open_blob_store(embedded) as store:
+        await wait_until_empty(store)
+    assert (await local.call("GET", "/api/images/orders")).body["orders"] == []
+
+
+async def test_a_client_that_does_not_wait_for_its_answer_gets_a_whole_order_or_none(local: Api) -> None:
+    for delay in (0.01, 0.05, 0.2):
+        try:
+            async with asyncio.timeout(delay):
+                await local.upload(PHOTO)
+        except TimeoutError:
+            continue
+    for order in (await local.call("GET", "/api/images/orders")).body["orders"]:
+        assert len((await local.looked_at(order["order_id"]))["files"]) == 1
+
+
+async def test_without_the_store_nothing_is_taken_and_nothing_deleted(
+    request: pytest.FixtureRequest,
+    embedded: PlanterOrdersSettings,
+    serve_app: ServeApp,
+    http: aiohttp.ClientSession,
+) -> None:
+    whole = embedded.model_copy(update=server_settings(request))
+    broken = whole.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{free_port()}"})
+    here = Api(http, await serve_app(build_app(whole, decoders=1)), token())
+    there = Api(http, await serve_app(build_app(broken, decoders=1)), token())
+    order_id = await ordered(here)
+    await here.looked_at(order_id)
+    refused = await there.upload(PHOTO, key="again")
+    assert (refused.status, refused.body["code"]) == (503, "storage_unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert (await there.call("DELETE", f"/api/images/orders/{order_id}")).status == 503
+    assert (await there.call("GET", "/ready")).status == 503
+    assert (await there.call("GET", "/api/images/orders")).body["count"] == 1
+    again = await here.upload(PHOTO, key="again")
+    assert again.status == 200
+    async with open_blob_store(whole) as store:
+        folders = {key.split("/")[3] for key in await keys(store)}
+    assert folders == {order_id, again.body["order_id"]}

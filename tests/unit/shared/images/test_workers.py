@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import multiprocessing
+import os
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from shared.errors import NotAllowedValue, TooLarge, Unavailable
+from shared.images.decode_pool import open_image_workers
+from shared.images.validation import ImageLimits
+from tests.support import pictures
+
+LIMITS = ImageLimits()
+
+
+@pytest.fixture
+async def workers():
+    async with open_image_workers(processes=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """Make an image of few bytes that takes a worker seconds: 49 megapixels with transparency."""
+    path = tmp_path_factory.mktemp("slow") / "slow.png"
+    Image.new("RGBA", (7000, 7000), (9, 99, 199, 99)).save(path, compress_level=1)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.jpg"
+    path.write_bytes(pictures.jpeg())
+    return path
+
+
+def stored(tmp_path, data):
+    path = tmp_path / "source"
+    path.write_bytes(data)
+    return path
+
+
+STILLS = [
+    pictures.jpeg(),
+    pictures.jpeg(progressive=True),
+    *(pictures.with_metadata(image_format) for image_format in ("JPEG", "PNG", "WEBP", "GIF")),
+]
+ANIMATIONS = [pictures.animated_gif(5), pictures.apng(5), pictures.animated_webp(5)]
+
+
+async def test_a_whole_image_passes_the_full_check(workers, tmp_path):
+    for data in STILLS:
+        assert (await workers.check(stored(tmp_path, data), LIMITS)).frames == 1
+    for data in ANIMATIONS:
+        assert (await workers.check(stored(tmp_path, data), LIMITS)).frames == 5
+
+
+async def test_a_truncated_image_is_damaged(workers, tmp_path):
+    for data in (pictures.saved(pictures.noise(300, 200), "JPEG"), *STILLS, *ANIMATIONS):
+        for keep in (0.5, 0.9):
+            with pytest.raises(NotAllowedValue) as refusal:
+                await workers.check(stored(tmp_path, pictures.truncated(data, keep)), LIMITS)
+            assert refusal.value.code == "image_damaged"
+
+
+async def test_pixels_that_cannot_be_decoded_are_damaged(workers, tmp_path):
+    broken = pictures.png_claiming(400, 400)
+    with pytest.raises(NotAllowedValue) as refusal:
+        await workers.check(stored(tmp_path, broken), LIMITS)
+    assert refusal.value.code == "image_damaged"
+
+
+async def test_a_broken_later_frame_is_damaged(workers, tmp_path):
+    data = pictures.apng(4, 64, 64)
+    at = data.rindex(b"fdAT")
+    size = struct.unpack_from(">I", data, at - 4)[0]
+    chunk = pictures.png_chunk(b"fdAT", data[at + 4 : at + 8] + zlib.compress(b"short"))
+    with pytest.raises(NotAllowedValue):
+        await workers.check(stored(tmp_path, data[: at - 4] + chunk + data[at + 8 + size :]), LIMITS)
+
+
+async def test_the_limits_hold_in_the_workers_too(workers, tmp_path):
+    with pytest.raises(TooLarge) as refusal:
+        await workers.check(stored(tmp_path, pictures.png_claiming(60_000, 60_000)), LIMITS)
+    assert refusal.value.code == "image_too_large"
+
+
+async def test_a_text_that_unpacks_to_megabytes_costs_nothing(workers, tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "x" * 50_000_000, zip=True)
+    facts = await workers.check(stored(tmp_path, pictures.png(pnginfo=text)), LIMITS)
+    assert facts.width == 64
+
+
+def opened(path):
+    with Image.open(path) as picture:
+        picture.load()
+        return picture
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+async def test_a_rendition_stands_upright_and_carries_nothing(workers, tmp_path, orientation):
+    upright = Image.new("RGB", (400, 200), "white")
+    upright.paste("red", (0, 0, 200, 100))  # top left
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transpositions that undo each orientation
+    lying = upright.transpose(Image.Transpose(back[orientation])) if orientation in back else upright
+    source = stored(tmp_path, pictures.with_metadata("JPEG", orientation, lying))
+    for image_format in ("webp", "jpeg"):
+        made = await workers.rendition(source, tmp_path / "out", max_width=160, image_format=image_format)
+        picture = opened(tmp_path / "out")
+        assert (made.width, made.height, made.size) == (160, 80, (tmp_path / "out").stat().st_size)
+        assert picture.size == (160, 80)
+        assert picture.format == image_format.upper()
+        assert picture.getpixel((20, 20))[1] < 60
+        assert picture.getpixel((140, 60))[1] > 200
+        assert not picture.getexif()
+        assert not {"icc_profile", "exif", "xmp", "comment"} & set(picture.info)
+
+
+async def test_nothing_is_made_larger_than_its_original(workers, tmp_path, small):
+    made = await workers.rendition(small, tmp_path / "out", max_width=1920, image_format="webp", quality=50)
+    assert (made.width, made.height) == (64, 48)
+    made = await workers.thumbnail(small, tmp_path / "out")
+    assert (made.width, made.height) == (64, 48)
+
+
+async def test_transparency_stays_in_webp_and_becomes_white_in_jpeg(workers, tmp_path):
+    clear = Image.new("RGBA", (50, 50), (255, 0, 0, 0))
+    for data in (
+        pictures.saved(clear, "PNG"),
+        pictures.saved(clear.quantize(4), "GIF", transparency=0),
+        pictures.saved(clear, "WEBP"),
+    ):
+        source = stored(tmp_path, data)
+        await workers.rendition(source, tmp_path / "out", max_width=20, image_format="jpeg")
+        assert min(opened(tmp_path / "out").getpixel((10, 10))) > 250
+        await workers.rendition(source, tmp_path / "out", max_width=20, image_format="webp")
+        assert opened(tmp_path / "out").getpixel((10, 10))[3] == 0
+
+
+async def test_an_animation_gives_its_first_frame(workers, tmp_path):
+    first, second = Image.new("RGB", (50, 50), "red"), Image.new("RGB", (50, 50), "blue")
+    for image_format in ("GIF", "PNG", "WEBP"):
+        source = stored(tmp_path, pictures.saved(first, image_format, save_all=True, append_images=[second]))
+        await workers.thumbnail(source, tmp_path / "out", max_side=20)
+        picture = opened(tmp_path / "out")
+        assert getattr(picture, "n_frames", 1) == 1
+        red, _, blue = picture.convert("RGB").getpixel((10, 10))
+        assert red > 200
+        assert blue < 60
+
+
+async def test_colours_are_those_of_the_profile(workers, tmp_path):
+    profile = bytearray(pictures.icc_profile())
+    red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"  # red light in the blue channel
+    data = pictures.saved(Image.new("RGB", (50, 50), "red"), "PNG", icc_profile=bytes(profile))
+    await workers.rendition(stored(tmp_path, data), tmp_path / "out", max_width=50, image_format="jpeg")
+    red, _, blue = opened(tmp_path / "out").getpixel((10, 10))
+    assert blue > 200
+    assert red < 60
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+async def test_every_kind_of_pixel_gives_a_thumbnail(workers, tmp_path, mode):
+    picture = pictures.gradient(900, 600)
+    if mode == "I;16":
+        picture = picture.convert("L").convert("I").point(lambda level: level * 257).convert("I;16")
+    else:
+        picture = picture.convert(mode)
+    data = pictures.saved(picture, "JPEG" if mode == "CMYK" else "PNG")
+    made, facts = await workers.thumbnail_and_inspect(stored(tmp_path, data), tmp_path / "out")
+    assert (made.width, made.height, facts.short_side) == (400, 267, 600)
+    grey = opened(tmp_path / "out").convert("L")
+    assert grey.getpixel((10, 10)) != grey.getpixel((390, 250)) or mode == "1"
+    assert 40 < sum(grey.tobytes()) / len(grey.tobytes()) < 215
+
+
+@pytest.mark.parametrize("profile", [b"nonsense", b""])
+async def test_a_profile_that_cannot_be_read_is_left_out(workers, tmp_path, profile):
+    source = stored(tmp_path, pictures.jpeg(icc_profile=profile))
+    assert (await workers.thumbnail(source, tmp_path / "out")).width == 64
+
+
+async def test_very_long_images_have_renditions_too(workers, tmp_path):
+    source = stored(tmp_path, pictures.saved(Image.new("RGB", (3, 40_000)), "PNG"))
+    made = await workers.rendition(source, tmp_path / "out", max_width=1920, image_format="webp")
+    assert (made.width, made.height) == (1, 16_383)
+    made = await workers.thumbnail(source, tmp_path / "out")
+    assert (made.width, made.height) == (1, 400)
+
+
+async def test_a_photo_is_measured_as_it_is_displayed_and_its_copies_are_near(workers, tmp_path):
+    photo = pictures.photo(1200, 900)
+    sharp = await workers.inspect(stored(tmp_path, pictures.saved(photo, "JPEG")))
+    assert sharp.short_side == 900
+    assert not sharp.is_small
+    assert not sharp.is_blurred
+    lying = pictures.saved(photo.rotate(90, expand=True), "JPEG", exif=pictures.exif(6), quality=60)
+    made, copy = await workers.thumbnail_and_inspect(stored(tmp_path, lying), tmp_path / "thumb")
+    assert (made.width, made.height) == (400, 300)
+    assert copy.fingerprint.is_near(sharp.fingerprint)
+    blurred = await workers.inspect(stored(tmp_path, pictures.saved(pictures.blurred(photo), "JPEG")))
+    assert blurred.is_blurred
+    large = await workers.inspect(stored(tmp_path, pictures.saved(photo.resize((4800, 3600)), "JPEG")))
+    assert large.fingerprint.is_near(sharp.fingerprint)
+    other = await workers.inspect(stored(tmp_path, pictures.saved(pictures.photo(1200, 900, 1), "JPEG")))
+    assert not other.fingerprint.is_near(sharp.fingerprint)
+
+
+async def test_what_cannot_be_made_leaves_no_file(workers, tmp_path):
+    source = stored(tmp_path, pictures.png_claiming(400, 400))
+    with pytest.raises(NotAllowedValue):
+        await workers.thumbnail(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+async def test_a_file_that_was_there_is_replaced_whole(workers, tmp_path, small):
+    (tmp_path / "out").write_bytes(bytes(100_000))
+    made = await workers.thumbnail(small, tmp_path / "out")
+    assert (tmp_path / "out").stat().st_size == made.size
+
+
+async def test_a_task_that_takes_too_long_is_damaged_and_the_next_one_works(tmp_path, slow, small):
+    async with open_image_workers(processes=1, timeout_s=0.5) as workers:
+        with pytest.raises(NotAllowedValue) as refusal:
+            await workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp")
+        assert refusal.value.code == "image_damaged"
+        assert not (tmp_path / "out").exists()
+    async with open_image_workers(processes=1, timeout_s=20) as workers:
+        assert (await workers.check(small, LIMITS)).width == 64
+
+
+async def test_a_task_that_needs_too_much_memory_is_damaged_and_the_next_one_works(slow, small):
+    async with open_image_workers(processes=1, memory_bytes=200 * 2**20) as workers:
+        with pytest.raises(NotAllowedValue):
+            await workers.check(slow, LIMITS)
+        assert (await workers.check(small, LIMITS)).width == 64
+
+
+def worker_pids():
+    return [child.pid for child in multiprocessing.active_children()]
+
+
+async def test_a_worker_that_dies_fails_its_task_alone(workers, tmp_path, slow, small):
+    await workers.check(small, LIMITS)
+    task = asyncio.create_task(workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp"))
+    await asyncio.sleep(0.3)  # until it decodes
+    os.kill(worker_pids()[0], signal.SIGSEGV)
+    with pytest.raises(NotAllowedValue) as refusal:
+        await task
+    assert refusal.value.code == "image_damaged"
+    assert (await workers.check(small, LIMITS)).width == 64
+
+
+async def test_a_worker_that_dies_between_two_tasks_is_replaced(workers, small):
+    await workers.check(small, LIMITS)
+    os.kill(worker_pids()[0], signal.SIGKILL)
+    await asyncio.sleep(0.5)
+    assert (await workers.check(small, LIMITS)).width == 64
+
+
+async def test_a_full_queue_asks_to_come_again(slow, small, tmp_path):
+    async with open_image_workers(processes=1, queue_limit=1) as workers:
+        tasks = [asyncio.create_task(workers.check(slow, LIMITS)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable) as refusal:
+            await workers.thumbnail(small, tmp_path / "out")
+        assert refusal.value.code == "image_workers_busy"
+        assert refusal.value.headers["Retry-After"] == "1"
+        assert not (tmp_path / "out").exists()
+        assert [facts.width for facts in await asyncio.gather(*tasks)] == [7000, 7000]
+        assert (await workers.check(small, LIMITS)).width == 64
+
+
+async def test_cancelling_ends_the_work_and_leaves_no_file(workers, tmp_path, slow, small):
+    await workers.check(small, LIMITS)
+    (before,) = worker_pids()
+    task = asyncio.create_task(workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp"))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not (tmp_path / "out").exists()
+    assert (await workers.check(small, LIMITS)).width == 64
+    assert before not in worker_pids()
+    assert not (tmp_path / "out").exists()
+
+
+async def test_closing_leaves_no_process_and_nobody_waiting(slow):
+    async with open_image_workers(processes=2) as workers:
+        tasks = [asyncio.create_task(workers.check(slow, LIMITS)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        assert worker_pids()
+    assert not worker_pids()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sorted(type(end).__name__ for end in ends) == ["CancelledError", "CancelledError", "Unavailable"]
+
+
+SCRIPT = """
+    import asyncio, multiprocessing, pathlib, sys
+    from shared.images.validation import ImageLimits
+    from shared.images.decode_pool import open_image_workers
+
+    async def main():
+        context = open_image_workers(processes=2)
+        workers = await context.__aenter__()
+        await workers.check(pathlib.Path(sys.argv[1]), ImageLimits())
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+        if sys.argv[2] == "stay":
+            await asyncio.sleep(60)
+
+    if __name__ == "__main__":
+        asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("end", ["leave", "stay"])
+def test_a_process_that_ends_in_any_way_leaves_no_worker_behind(small, tmp_path, end):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    root = Path(__file__).parents[4]
+    with subprocess.Popen(
+        [sys.executable, script, small, end], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root)}
+    ) as process:
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(pids) == 2
+        if end == "stay":
+            process.kill()
+        process.wait(20)
+    deadline = time.monotonic() + 20
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(pid) for pid in pids)
+
+
+def is_running(pid):
+    try:
+        return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+
+
+def test_what_a_worker_loads_is_little(tmp_path):
+    code = "import sys, shared.images.decode_worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
+    assert not {"aiohttp", "asyncio", "pydantic", "sqlalchemy"} & set(loaded)
+
+
+def test_the_factories_make_the_size_that_is_asked():
+    for size in (5_000, 200_000, 5 * 2**20):
+        for image_format in ("JPEG", "PNG"):
+            data = pictures.of_bytes(size, image_format)
+            assert len(data) == size
+            assert Image.open(io.BytesIO(data)).size == (32, 32)

@@ -1,0 +1,145 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from shared.errors import KeepsakeError
+from shared.http.read_body import continue_body, discard_body, read_bytes, size_text
+from tests.support.serving import serving as serving_app
+
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def leave_expectation(_request: web.Request) -> None:
+    pass
+
+
+@asynccontextmanager
+async def serving(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Serve `handler` and connect to it."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except KeepsakeError as error:
+            return web.Response(status=error.status, text=error.sentence)
+
+    app = web.Application()
+    app.router.add_route("POST", "/", handle, expect_handler=leave_expectation)
+    async with serving_app(app) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+def head(*headers: str, version: str = "1.1") -> bytes:
+    return "\r\n".join((f"POST / HTTP/{version}", "Host: shop", *headers, "", "")).encode()
+
+
+async def echo(request: web.Request) -> web.Response:
+    return web.Response(body=await read_bytes(request, max_bytes=1000))
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(5 * 2**20, "5 MiB"), (64 * 1024, "64 KiB"), (1500, "1500 bytes"), (3 * 2**19, "1536 KiB")]
+)
+def test_a_limit_reads_as_a_person_would_say_it(size, said):
+    assert size_text(size) == said
+
+
+async def test_a_waiting_client_is_told_to_go_on_once():
+    async def twice(request: web.Request) -> web.Response:
+        await continue_body(request)
+        await continue_body(request)
+        assert request.writer.output_size == 0
+        return await echo(request)
+
+    async with serving(twice) as (reader, writer):
+        writer.write(head("Content-Length: 5", "Expect: 100-continue"))
+        assert await reader.readexactly(len(GO_ON)) == GO_ON
+        writer.write(b"hello")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await reader.readexactly(5) == b"hello"
+
+
+async def test_a_client_whose_body_is_refused_is_not_told_to_go_on():
+    async with serving(echo) as (reader, writer):
+        writer.write(head("Content-Length: 5000", "Expect: 100-continue"))
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [head("Content-Length: 5", "Expect: 100-continue", version="1.0"), head("Content-Length: 5")],
+)
+async def test_a_client_that_does_not_wait_gets_no_interim_answer(request_head):
+    async with serving(echo) as (reader, writer):
+        writer.write(request_head)
+        await asyncio.sleep(0.02)
+        writer.write(b"hello")
+        assert b" 200 " in await reader.readuntil(b"\r\n")
+
+
+async def test_a_body_of_the_limit_is_read_and_a_longer_one_is_refused_with_the_limit():
+    async with serving(echo) as (reader, writer):
+        writer.write(head("Content-Length: 1000") + b"x" * 1000)
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(1000) == b"x" * 1000
+        writer.write(head("Content-Length: 1001"))
+        assert b" 413 " in await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readuntil(b"1000 bytes.")
+
+
+async def test_a_body_of_unknown_length_is_refused_as_soon_as_it_is_too_long():
+    async with serving(echo) as (reader, writer):
+        writer.write(head("Transfer-Encoding: chunked") + b"3e9\r\n" + b"x" * 1001 + b"\r\n")
+        assert b" 413 " in await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_a_refused_client_can_send_on_and_then_read_its_answer():
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        response = web.Response(status=413)
+        response.force_close()
+        await response.prepare(request)
+        await response.write_eof()
+        await discard_body(request)
+        return response
+
+    async with serving(refuse) as (reader, writer):
+        writer.write(head("Content-Length: 3000000"))
+        for _ in range(30):
+            writer.write(bytes(100_000))
+            await writer.drain()
+        assert b" 413 " in await reader.readuntil(b"\r\n")
+
+
+async def test_discarding_ends_at_its_bounds_and_never_raises():
+    ended: list[str] = []
+
+    async def discard(request: web.Request) -> web.Response:
+        await discard_body(request, max_bytes=1000)
+        ended.append("bytes")
+        await discard_body(request, max_s=0.05)
+        ended.append("time")
+        return web.Response()
+
+    async with serving(discard) as (reader, writer):
+        writer.write(head("Content-Length: 100000") + bytes(50_000))
+        assert b" 200 " in await reader.readuntil(b"\r\n")
+    assert ended == ["bytes", "time"]
+
+
+async def test_a_client_that_waits_to_be_told_is_not_waited_for():
+    async def discard(request: web.Request) -> web.Response:
+        await discard_body(request, max_s=100)
+        return web.Response(status=400)
+
+    async with serving(discard) as (reader, writer):
+        writer.write(head("Content-Length: 100000", "Expect: 100-continue"))
+        assert b" 400 " in await reader.readuntil(b"\r\n")
