@@ -1,0 +1,43 @@
+/** Camel case to snake case: `sessionId` is `session_id`, S3's `EntityTooLarge` is `entity_too_large`. */
+export const snake = (name) => name.replace(/(?<=[a-z0-9])[A-Z]/g, "_$&").toLowerCase();
+
+export class KeepsakeError extends Error {
+  constructor(detail, { code, status = 0, requestId = null, retryAfter = null, errors = [], cause } = {}) {
+    super(detail, { cause });
+    this.name = "KeepsakeError";
+    Object.assign(this, { code, status, detail, requestId, retryAfter, errors });
+  }
+}
+
+/** The connection broke, or none came about: nobody knows what the server did. */
+export const connectionFailed = (cause) =>
+  new KeepsakeError("The connection to the server broke. Please try again.", { code: "connection_failed", cause });
+
+/** A refusal as an error: RFC 9457's JSON, S3's XML, or whatever a proxy on the way may have said. */
+export function refusal(status, headers, text) {
+  let said = {};
+  try {
+    said = JSON.parse(text) ?? {};
+  } catch {
+    const element = (name) => text.match(`<${name}>([^<]*)</${name}>`)?.[1];
+    said = { code: element("Code") && snake(element("Code")), detail: element("Message") };
+  }
+  const detail = said.detail || said.error || `The server answered with status ${status}.`;
+  const retryAfter = Number.parseInt(headers.get("Retry-After"), 10);
+  return new KeepsakeError(String(detail), {
+    code: said.code || "http_error",
+    status,
+    requestId: said.request_id ?? headers.get("X-Request-Id"),
+    retryAfter: Number.isNaN(retryAfter) ? null : retryAfter,
+    errors: said.errors,
+  });
+}
+
+const OVERLOADED = [502, 503, 504];
+const LONGEST_WAIT_S = 20;
+
+/** Whether the same request may succeed in a moment. A full disk, or a limit that holds for long, is for people. */
+export function isPassing(error) {
+  if (!(error instanceof KeepsakeError) || error.code === "storage_full" || error.retryAfter > LONGEST_WAIT_S) return false;
+  return error.code === "connection_failed" || error.code === "idempotency_in_progress" || OVERLOADED.includes(error.status);
+}

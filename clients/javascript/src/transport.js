@@ -1,0 +1,138 @@
+import { connectionFailed, isPassing, refusal } from "./errors.js";
+
+const STALLED_MS = 60_000; // no byte went out, and no answer came
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 8_000;
+
+/** Resolves after `ms`; rejects with the signal's reason as soon as it is aborted. */
+export function sleep(ms, signal) {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** How long to wait after the failure number `failures` (from 0): exponential, half of it at random. */
+export function backoffMs(failures, retryAfter = 0) {
+  const most = Math.min(FIRST_WAIT_MS * 2 ** failures, LONGEST_WAIT_MS);
+  return Math.max((most * (1 + Math.random())) / 2, (retryAfter ?? 0) * 1000);
+}
+
+/** Calls `attempt(failures)` until it succeeds, is refused for good, or has failed `retries` times more than once. */
+export async function withRetries(attempt, { signal, retries = 5, passing = isPassing }) {
+  for (let failures = 0; ; failures++) {
+    try {
+      return await attempt(failures);
+    } catch (error) {
+      if (signal?.aborted || failures >= retries || !passing(error, failures)) throw error;
+      await sleep(backoffMs(failures, error.retryAfter), signal);
+    }
+  }
+}
+
+/** A signal that follows `outer`, and that breaks the connection once `alive()` was not called for `ms`. */
+export function watchdog(ms, outer) {
+  const control = new AbortController();
+  const abort = () => control.abort(outer?.reason);
+  let timer;
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => control.abort(connectionFailed()), ms);
+  };
+  const end = () => {
+    clearTimeout(timer);
+    outer?.removeEventListener("abort", abort);
+  };
+  outer?.throwIfAborted();
+  outer?.addEventListener("abort", abort, { once: true });
+  alive();
+  return { signal: control.signal, alive, end, abort };
+}
+
+/** One request with `fetch`; its answer as a Response, a refusal as a KeepsakeError. */
+export async function fetchOnce(url, init) {
+  let response;
+  try {
+    response = await fetch(url, { credentials: "omit", redirect: "follow", ...init });
+  } catch (error) {
+    init.signal?.throwIfAborted();
+    throw connectionFailed(error);
+  }
+  if (!response.ok) throw refusal(response.status, response.headers, await response.text().catch(() => ""));
+  return response;
+}
+
+/** What the answer carries, read to its end: a break in the middle is a broken connection as well. */
+export async function readBody(response, kind, signal) {
+  try {
+    if (kind === "json") {
+      const text = await response.text();
+      return text ? JSON.parse(text) : undefined;
+    }
+    return await response[kind]();
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw connectionFailed(error);
+  }
+}
+
+/** Browsers tell the progress of an upload to an XMLHttpRequest alone. */
+function uploadByXhr(url, { method, headers, body, onProgress, signal, alive }) {
+  return new Promise((resolve, reject) => {
+    const xhr = new XMLHttpRequest();
+    xhr.open(method, url);
+    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+    signal.addEventListener("abort", () => xhr.abort(), { once: true });
+    xhr.upload.onprogress = ({ loaded, total }) => {
+      alive();
+      onProgress?.({ loaded, total });
+    };
+    xhr.onloadend = () => {
+      if (signal.aborted) return reject(signal.reason);
+      if (!xhr.status) return reject(connectionFailed());
+      // Asking for one header that CORS hides is an error in the console; asking for all that are shown is none.
+      const lines = xhr.getAllResponseHeaders().trim().split(/\r?\n/).filter(Boolean);
+      const shown = new Headers(lines.map((line) => line.split(/:\s*(.*)/s).slice(0, 2)));
+      if (xhr.status >= 300) return reject(refusal(xhr.status, shown, xhr.responseText));
+      resolve(new Response(xhr.responseText || null, { headers: shown, status: xhr.status }));
+    };
+    xhr.send(body);
+  });
+}
+
+/** Node has no XMLHttpRequest, but sends streams: what was taken from the stream is on its way. */
+async function uploadByStream(url, { method, headers, body, onProgress, signal, alive }) {
+  const form = new Response(body);
+  const type = form.headers.get("Content-Type");
+  const bytes = await form.blob();
+  let loaded = 0;
+  const counted = new TransformStream({
+    transform(chunk, controller) {
+      alive();
+      controller.enqueue(chunk);
+      onProgress?.({ loaded: (loaded += chunk.byteLength), total: bytes.size });
+    },
+  });
+  // With its length said, S3 takes it too, which refuses bodies that come in chunks.
+  const described = { ...headers, "Content-Type": type, "Content-Length": String(bytes.size) };
+  return fetchOnce(url, { method, headers: described, body: bytes.stream().pipeThrough(counted), duplex: "half", signal });
+}
+
+/** Sends a FormData, once; its answer as a Response. */
+export async function upload(url, request) {
+  const watch = watchdog(STALLED_MS, request.signal);
+  const send = typeof XMLHttpRequest === "function" ? uploadByXhr : globalThis.process?.versions?.node ? uploadByStream : fetchOnce;
+  try {
+    return await send(url, { ...request, signal: watch.signal, alive: watch.alive });
+  } finally {
+    watch.end();
+  }
+}

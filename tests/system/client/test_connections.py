@@ -1,0 +1,193 @@
+"""The JavaScript client where connections break, tokens end and streams are cut."""
+
+from __future__ import annotations
+
+import time
+
+import jwt
+
+from tests.support import pictures
+from tests.support.stack import Stack
+from tests.system.client.conftest import Script
+
+
+def admin_token(stack: Stack) -> str:
+    claims = {"sub": "boss", "iss": "keepsake", "aud": "keepsake", "roles": ["admin"], "exp": int(time.time()) + 600}
+    return jwt.encode(claims, stack.settings["JWT_SECRET_KEY"], "HS256")
+
+
+async def test_an_order_whose_answer_was_lost_is_asked_for_again_and_placed_once(script: Script) -> None:
+    said = await script(
+        """
+        await newcomer();
+        const line = await wire(given.url);
+        const shop = createKeepsake({ baseUrl: line.url, getToken: keepsake.auth.token });
+        const seen = listen("/api/images/upload");
+        line.answers = 1;
+        const placed = await shop.orders.create([photo], { petName: "Max" }, { onProgress: () => {} });
+        const { orders } = await keepsake.orders.list();
+        const keys = seen.map(({ headers }) => headers["Idempotency-Key"]);
+        return { placed: placed.order_id, orders: orders.map((order) => order.order_id), keys };
+        """
+    )
+    assert said["orders"] == [said["placed"]]
+    assert len(said["keys"]) == 2
+    assert len(set(said["keys"])) == 1
+
+
+async def test_an_upload_goes_on_when_the_server_can_be_reached_again(script: Script) -> None:
+    said = await script(
+        """
+        const line = await wire(given.url);
+        const shop = createKeepsake({ baseUrl: line.url });
+        line.answers = 2;
+        const { imageId } = await shop.tempImages.upload(photo, { onProgress: () => {} });
+        return { imageId, connections: line.connections };
+        """
+    )
+    assert len(said["imageId"]) == 32
+    assert said["connections"] == 3
+
+
+async def test_a_server_that_is_nowhere_is_a_failed_connection(script: Script) -> None:
+    said = await script(
+        """
+        const nowhere = createKeepsake({ baseUrl: "http://127.0.0.1:9" });
+        return refused(nowhere.auth.login({ username: "sam", password: "correct horse battery" }));
+        """
+    )
+    assert (said["code"], said["status"]) == ("connection_failed", 0)
+
+
+async def test_an_image_whose_transfer_broke_is_retrieved_after_all(script: Script) -> None:
+    said = await script(
+        """
+        const { imageId } = await keepsake.tempImages.upload(photo);
+        const line = await wire(given.url);
+        const shop = createKeepsake({ baseUrl: line.url });
+        line.answers = 1;
+        return { size: (await shop.tempImages.retrieve(imageId)).size, sent: photo.size };
+        """,
+        image=pictures.of_bytes(3_000_000),
+    )
+    assert said["size"] == said["sent"]
+
+
+async def test_a_token_is_renewed_once_for_all_who_wait(script: Script) -> None:
+    said = await script(
+        """
+        const storage = memory();
+        const before = createKeepsake({ baseUrl: given.url, storage });
+        const username = await newcomer(before);
+        const seen = listen("/api/auth/refresh");
+        const after = createKeepsake({ baseUrl: given.url, storage });
+        const changes = [];
+        after.auth.onChange((signedIn) => changes.push(signedIn));
+        const asked = await Promise.all(Array.from({ length: 10 }, () => after.auth.me()));
+        const renewals = seen.length;
+        await after.auth.logout();
+        return { username, names: asked.map((user) => user.username), renewals, changes, signedIn: after.auth.signedIn,
+                 left: await refused(after.auth.me()), stored: storage.getItem("keepsake.refresh_token") };
+        """
+    )
+    assert said["names"] == [said["username"]] * 10
+    assert said["renewals"] == 1
+    assert said["left"]["status"] == 401
+    assert (said["signedIn"], said["stored"], said["changes"]) == (False, None, [False])
+
+
+async def test_a_token_that_is_refused_is_renewed_once_and_the_calls_go_through(script: Script) -> None:
+    said = await script(
+        """
+        await newcomer();
+        const spoil = (init, count) => count <= 5 && (init.headers = { ...init.headers, Authorization: "Bearer x.y.z" });
+        const asked = listen("/api/images/orders", spoil);
+        const seen = listen("/api/auth/refresh");
+        const lists = await Promise.all(Array.from({ length: 5 }, () => keepsake.orders.list()));
+        return { renewals: seen.length, asked: asked.length, counts: lists.map((list) => list.count) };
+        """
+    )
+    assert said == {"renewals": 1, "asked": 10, "counts": [0] * 5}
+
+
+async def test_a_lost_answer_to_a_renewal_ends_no_session(script: Script) -> None:
+    said = await script(
+        """
+        const storage = memory();
+        const username = await newcomer(createKeepsake({ baseUrl: given.url, storage }));
+        const line = await wire(given.url);
+        const shop = createKeepsake({ baseUrl: line.url, storage });
+        line.answers = 1;
+        return { username, me: (await shop.auth.me()).username, again: (await shop.auth.me()).username };
+        """
+    )
+    assert said["me"] == said["again"] == said["username"]
+
+
+async def test_somebody_elses_tokens_are_asked_for_again_when_one_is_refused(script: Script, stack: Stack) -> None:
+    said = await script(
+        """
+        const asked = [];
+        const getToken = (why) => { asked.push(why?.refused ?? null); return why?.refused ? given.token : "x.y.z"; };
+        const shop = createKeepsake({ baseUrl: given.url, getToken });
+        return { orders: await shop.orders.list(), asked };
+        """,
+        token=jwt.encode({"sub": "theirs", "exp": int(time.time()) + 600}, stack.settings["JWT_SECRET_KEY"], "HS256"),
+    )
+    assert said["orders"]["count"] == 0
+    assert said["asked"] == [None, "x.y.z"]
+
+
+async def test_events_go_on_where_the_stream_was_cut(script: Script, stack: Stack) -> None:
+    said = await script(
+        """
+        await newcomer();
+        const { order_id: id } = await keepsake.orders.create([photo]);
+        const boss = createAdmin(createKeepsake({ baseUrl: given.url, getToken: () => given.token }));
+        const line = await wire(given.url);
+        const shop = createKeepsake({ baseUrl: line.url, getToken: keepsake.auth.token });
+        const statuses = [], connection = [], ids = [];
+        const seen = listen("/events");
+        for await (const event of shop.orders.events(id, { onConnection: (state) => connection.push(state) })) {
+          if (event.type !== "status") continue;
+          statuses.push(event.status);
+          ids.push(Number(event.id));
+          if (statuses.length === 1) {
+            line.cut();
+            await boss.orders.move(id, "paid");
+          }
+          if (event.status === "paid") {
+            line.cut();
+            await boss.orders.move(id, "in_production", { note: "On the printer" });
+          }
+          if (event.status === "in_production") break;
+        }
+        return { statuses, ids, connection, last: seen.map(({ headers }) => headers["Last-Event-ID"] ?? null) };
+        """,
+        token=admin_token(stack),
+    )
+    assert said["statuses"] == ["pending", "paid", "in_production"]
+    assert said["ids"] == sorted(said["ids"])
+    assert said["connection"][:3] == ["open", "lost", "open"]
+    assert said["last"][0] is None
+    assert all(said["last"][1:])
+
+
+async def test_events_end_when_asked_to_and_a_strangers_order_has_none(script: Script) -> None:
+    said = await script(
+        """
+        await newcomer();
+        const { order_id: id } = await keepsake.orders.create([photo]);
+        const control = new AbortController();
+        let count = 0;
+        for await (const event of keepsake.orders.events(id, { signal: control.signal })) {
+          count++;
+          control.abort();
+        }
+        const stranger = createKeepsake({ baseUrl: given.url });
+        await newcomer(stranger);
+        return { count, stranger: await refused(stranger.orders.events(id).next()) };
+        """
+    )
+    assert said["count"] >= 1
+    assert said["stranger"]["status"] == 404
