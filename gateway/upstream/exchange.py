@@ -13,7 +13,7 @@ from gateway.upstream.errors import LostConnection
 from gateway.upstream.pool import Address, Pool
 from gateway.upstream.response_head import Head
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+REPEATABLE = frozenset({"GET", "HEAD"})  # a DELETE that was done already would be answered 404
 FIRST_BYTE_S = 10.0
 
 
@@ -43,8 +43,8 @@ class Outgoing:
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether sending it a second time changes nothing (RFC 9110 section 9.2.2)."""
-        return self.method in IDEMPOTENT and self.more is None and not self.body
+        """Whether sending it a second time gives the same answer (safe methods, RFC 9110 section 9.2.1)."""
+        return self.method in REPEATABLE and self.more is None and not self.body
 
 
 class Exchange:

@@ -27,6 +27,8 @@ from shared.uploads import FileField, read_form
 SERVICE: Final = web.AppKey("SERVICE", TempImageService)
 IMAGE_FIELD: Final = web.AppKey("IMAGE_FIELD", FileField)
 GATEWAY_HEADER = "X-Keepsake-Gateway"
+PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+GUESSES = frozenset({"prefetch", "prerender", "preview"})
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
@@ -53,10 +55,10 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
 
 
 def _is_prefetch(request: web.Request) -> bool:
-    """Tell whether a browser only guesses that it will need the image (Fetch, `Sec-Purpose`; `Purpose` came before it)."""
-    purposes = [*request.headers.getall("Sec-Purpose", []), *request.headers.getall("Purpose", [])]
+    """Tell whether a browser only guesses that it will need the image (Fetch, `Sec-Purpose`; the others came before it)."""
+    purposes = (purpose for name in PURPOSE_HEADERS for purpose in request.headers.getall(name, ()))
     items = (item for purpose in purposes for item in purpose.replace(";", ",").split(","))
-    return any(item.strip().lower() == "prefetch" for item in items)
+    return any(item.strip().lower() in GUESSES for item in items)
 
 
 def _is_from_gateway(request: web.Request) -> bool:

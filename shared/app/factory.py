@@ -17,7 +17,7 @@ from shared.app.lifecycle import CHECKS, LIFE, Life
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.auth.access import Access
 from shared.auth.access_tokens import require_access
-from shared.errors import KeepsakeError, Unavailable
+from shared.errors import Forbidden, KeepsakeError, Unavailable
 from shared.http.connection import Connection
 from shared.http.problem import as_keepsake_error, problem_response
 from shared.http.read_body import BODY, discard_body, require_unencoded
@@ -28,10 +28,13 @@ from shared.settings import ServerSettings
 __all__ = ["CHECKS", "LIFE", "REQUEST_ID", "Life", "add_routes", "base_app", "request_id_of"]
 
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 SLOW_S = 5.0
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ALLOWED_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id", "Range", "If-None-Match", "Last-Event-ID",
+    "Cache-Control",  # every polyfill of EventSource sends it
+    "If-Range", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "traceparent", "tracestate",
 )  # fmt: skip
 EXPOSED_HEADERS = ("ETag", "Location", "X-Request-Id", "Retry-After", "RateLimit", "RateLimit-Policy")
 ALWAYS_OPEN = frozenset({"/", "/health", "/ready", "/metrics"})
@@ -71,7 +74,22 @@ def _router_refusal(request: web.Request, error: web.HTTPException) -> KeepsakeE
         resource = request.match_info.route.resource
         if isinstance(resource, web.Resource):
             error = web.HTTPMethodNotAllowed(hdrs.METH_OPTIONS, {route.method for route in resource})
+    if isinstance(error, web.HTTPForbidden) and _may_call(request.headers.get(hdrs.ORIGIN), request.app[ORIGINS]):
+        return Forbidden(_header_refusal(request), "header_not_allowed")
     return as_keepsake_error(error)
+
+
+def _may_call(origin: str | None, origins: frozenset[str]) -> bool:
+    return origin is not None and (origin in origins or "*" in origins)
+
+
+def _header_refusal(request: web.Request) -> str:
+    """Name the first header of a preflight that is not allowed, where it is a header's name at all (RFC 9110)."""
+    asked = ",".join(request.headers.getall(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, [])).split(",")
+    allowed = {name.lower() for name in ALLOWED_HEADERS}
+    name = next((name for name in map(str.strip, asked) if name.lower() not in allowed), "")
+    what = f"The request header {name}" if HEADER_NAME.fullmatch(name) else "One of the request's headers"
+    return f"{what} may not be sent from another origin."
 
 
 async def _refuse(request: web.Request, error: KeepsakeError) -> web.StreamResponse:
@@ -165,10 +183,9 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
     elif "origin" not in vary.lower():
         headers[hdrs.VARY] = f"{vary}, Origin"
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None or hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in headers:
+    if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in headers:
         return
-    origins = request.app[ORIGINS]
-    if origin in origins or "*" in origins:
+    if origin is not None and _may_call(origin, request.app[ORIGINS]):
         headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
         headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ",".join(EXPOSED_HEADERS)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from aiohttp import ETag, hdrs, web
 
 from shared.errors import DependencyDown
-from shared.http.conditional_requests import is_not_modified, wanted_range
+from shared.http.conditional_requests import is_not_modified, require_match, wanted_range
 from shared.objects import BlobStore, ObjectNotFound
 from shared.uploads.sinks import storage_error
 
@@ -44,7 +44,8 @@ class Representation:
 
 
 async def send_object(request: web.Request, blobs: BlobStore, what: Representation) -> web.StreamResponse:
-    """Answer GET or HEAD with the object, a part of it, or 304. Raises ObjectNotFound where the bytes are gone."""
+    """Answer GET or HEAD with the object, a part of it, or 304. Raises PreconditionFailed, or ObjectNotFound."""
+    require_match(request, what.etag, what.last_modified)
     headers = _headers(what)
     if is_not_modified(request, what.etag, what.last_modified):
         return _dated(web.Response(status=304, headers=headers), what)

@@ -23,6 +23,28 @@ class RangeNotSatisfiable(KeepsakeError):
         super().__init__("The range is outside the file.", headers={"Content-Range": f"bytes */{size}"})
 
 
+class PreconditionFailed(KeepsakeError):
+    """The representation is not the one that `If-Match` or `If-Unmodified-Since` asks for."""
+
+    status = 412
+    default_code = "precondition_failed"
+
+    def __init__(self) -> None:
+        """Use one sentence for both."""
+        super().__init__("The file has changed since you last saw it.")
+
+
+def require_match(request: web.Request, etag: str, last_modified: datetime) -> None:
+    """Raise PreconditionFailed unless the client's preconditions hold; `etag` is unquoted, compared strongly (section 13.1.1)."""
+    if hdrs.IF_MATCH in request.headers:
+        holds = any(wanted.value in {etag, "*"} and not wanted.is_weak for wanted in request.if_match or ())
+    else:
+        since = request.if_unmodified_since
+        holds = since is None or last_modified.replace(microsecond=0) <= since
+    if not holds:
+        raise PreconditionFailed
+
+
 def is_not_modified(request: web.Request, etag: str, last_modified: datetime) -> bool:
     """Tell whether the client has the representation; `etag` is unquoted and strong, compared weakly (section 13.1.2)."""
     if hdrs.IF_NONE_MATCH in request.headers:

@@ -9,12 +9,15 @@ from shared.errors import BadRequest, ExpectationFailed, KeepsakeError, MethodNo
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 HEAD = re.compile(
-    rb"(" + TOKEN + rb") [^\x00-\x20\x7f]+ HTTP/1\.([01])\r\n(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+    rb"(" + TOKEN + rb") ([^\x00-\x20\x7f]+) HTTP/1\.([01])\r\n(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
 )
 OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/(?!1\.[01]\r)[0-9.]+\r\n")
+# RFC 9112 section 3.2.2: what a client sends to a proxy, and a server must take as well.
+ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 # In the lower-cased head; that each line is `name:value` is known by then.
 HOST = re.compile(rb"\r\nhost:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 HOST_VALUE = re.compile(rb"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+HOST_LINE = re.compile(rb"^host:[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*(?=\r)")
 LENGTH_VALUE = re.compile(rb"[0-9]{1,18}")
 # More space around it is legal, and how bodies are hidden.
@@ -64,7 +67,7 @@ def read_head(data: bytes) -> RequestHead:
     lowered = data.lower()
     hosts = HOST.findall(lowered)
     # RFC 9112 section 3.2: exactly one Host; HTTP/1.0 may do without.
-    if len(hosts) != 1 and (hosts or match[2] == b"1"):
+    if len(hosts) != 1 and (hosts or match[3] == b"1"):
         raise malformed()
     if hosts and HOST_VALUE.fullmatch(hosts[0]) is None:
         raise malformed()
@@ -72,11 +75,30 @@ def read_head(data: bytes) -> RequestHead:
     codings = TRANSFER_ENCODING.findall(lowered)
     if len(lengths) + len(codings) > 1 or (lengths and LENGTH_VALUE.fullmatch(lengths[0]) is None):
         raise malformed()
-    if codings and (codings[0] != b"chunked" or match[2] == b"0"):
+    if codings and (codings[0] != b"chunked" or match[3] == b"0"):
         raise malformed()
     if any(expected != b"100-continue" for expected in EXPECT.findall(lowered)):
         raise ExpectationFailed("Only Expect: 100-continue is understood.")
+    if not match[2].startswith(b"/"):
+        data = _in_origin_form(data, match[2])
     upgrade = b"\r\nupgrade:" in lowered
     if upgrade or lengths or codings:
         data = OURS.sub(b"", data)
     return RequestHead(data, int(lengths[0]) if lengths else 0, bool(codings), upgrade)
+
+
+def _in_origin_form(data: bytes, target: bytes) -> bytes:
+    """Return the head with a target in absolute form cut to its path, and its authority as the `Host`, which counts then.
+
+    Raises BadRequest for an authority that is none.
+    """
+    absolute = ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        return data
+    authority, path = absolute.groups()
+    if HOST_VALUE.fullmatch(authority.lower()) is None:
+        raise malformed()
+    if not path.startswith(b"/"):
+        path = b"/" + path
+    line, end, fields = data.partition(b"\r\n")
+    return line.replace(target, path, 1) + end + b"Host: " + authority + end + HOST_LINE.sub(b"", fields)

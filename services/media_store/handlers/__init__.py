@@ -91,7 +91,7 @@ ROUTES = (
         summary="A user's image, or a rendition of it",
         query=schemas.WidthQuery,
         answers=_SHOWN,
-        refusals=(401, 403, 416),
+        refusals=(401, 403, 412, 416),
     ),
     Route(
         method="GET",
@@ -100,7 +100,7 @@ ROUTES = (
         summary="A public object, or a rendition of it",
         query=schemas.WidthQuery,
         answers={**_SHOWN, 307: Answer("It was promoted", content_type="")},
-        refusals=(401, 403, 416),
+        refusals=(401, 403, 412, 416),
     ),
     Route(
         method="DELETE",

@@ -249,9 +249,29 @@ FORMS: dict[str, Attack] = {
     "http/1.1": refused(get(line=b"GET /media/pet-images/attack-{id} http/1.1")),
     "HTTPS/1.1": refused(get(line=b"GET /media/pet-images/attack-{id} HTTPS/1.1")),
     "TLS": refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n"),
-    "absolute form": refused(get(line=b"GET http://shop/media/pet-images/attack-{id} HTTP/1.1")),
-    "absolute form of another host": refused(get(line=b"GET http://evil.example/media/attack-{id} HTTP/1.1")),
+    "absolute form": taken(get(line=b"GET http://shop/media/pet-images/attack-{id} HTTP/1.1"), GET_TARGET),
+    "absolute form of another host": taken(
+        get(line=b"GET HTTPS://evil.example:8/media/pet-images/attack-{id} HTTP/1.1"), GET_TARGET
+    ),
+    "absolute form with a query": taken(
+        get(line=b"GET http://shop/media/pet-images/attack-{id}?w=160&u=http://x/ HTTP/1.1"),
+        GET_TARGET + "?w=160&u=http://x/",
+    ),
+    "absolute form without a Host in HTTP/1.0": taken(
+        get(host=b"", line=b"GET http://shop/media/pet-images/attack-{id} HTTP/1.0"), GET_TARGET
+    ),
     "absolute form of the inside": refused(get(line=b"GET http://127.0.0.1:8001/internal/attack-{id} HTTP/1.1")),
+    "absolute form without a Host": refused(
+        get(host=b"", line=b"GET http://shop/media/pet-images/attack-{id} HTTP/1.1")
+    ),
+    "absolute form with a bad Host": refused(
+        get(host=b"Host: a/b", line=b"GET http://shop/media/pet-images/attack-{id} HTTP/1.1")
+    ),
+    "absolute form with a user": refused(get(line=b"GET http://me@shop/media/pet-images/attack-{id} HTTP/1.1")),
+    "absolute form without an authority": refused(get(line=b"GET http:///media/pet-images/attack-{id} HTTP/1.1")),
+    "absolute form with two slashes": refused(get(line=b"GET http://shop//media/attack-{id} HTTP/1.1")),
+    "an escape that is not UTF-8": refused(get(line=b"GET /media/pet-images/attack-{id}%ff HTTP/1.1")),
+    "an escape cut within a character": refused(get(line=b"GET /media/pet-images/attack-{id}?q=%e2%82 HTTP/1.1")),
     "absolute form of a file": refused(get(line=b"GET file:///media/pet-images/attack-{id} HTTP/1.1")),
     "authority form": refused(get(line=b"GET shop:80 HTTP/1.1")),
     "asterisk form": refused(get(line=b"GET * HTTP/1.1")),

@@ -133,7 +133,10 @@ class TestCorsInTheBrowser:
     async def test_the_preflight_allows_what_the_contract_lists(
         self, door, http: aiohttp.ClientSession, service: str, method: str, path: str
     ) -> None:
-        wanted = "authorization,content-type,idempotency-key,x-request-id,range,if-none-match,last-event-id"
+        wanted = (
+            "authorization,content-type,idempotency-key,x-request-id,range,if-none-match,last-event-id,cache-control,"
+            "if-range,if-match,if-modified-since,if-unmodified-since,traceparent,tracestate"
+        )
         headers = {
             "Origin": SHOP,
             "Access-Control-Request-Method": method,
@@ -145,6 +148,20 @@ class TestCorsInTheBrowser:
             assert method in answer.headers["Access-Control-Allow-Methods"]
             allowed = {word.strip().lower() for word in answer.headers["Access-Control-Allow-Headers"].split(",")}
             assert set(wanted.split(",")) <= allowed
+
+    async def test_a_preflight_for_another_header_is_refused_by_its_name(
+        self, door, http: aiohttp.ClientSession, service: str, method: str, path: str
+    ) -> None:
+        headers = {
+            "Origin": SHOP,
+            "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": "authorization,x-shop-version",
+        }
+        async with http.options(door(service) + path, headers=headers) as answer:
+            problem = await assert_problem(answer, 403)
+            assert answer.headers.getall("Access-Control-Allow-Origin") == [SHOP]
+        assert problem["code"] == "header_not_allowed"
+        assert "x-shop-version" in problem["detail"].lower()
 
     async def test_the_answer_exposes_what_the_contract_lists(
         self, door, http: aiohttp.ClientSession, service: str, method: str, path: str

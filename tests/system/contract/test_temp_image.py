@@ -252,6 +252,8 @@ class TestRetrieving:
             ("Sec-Purpose", "prefetch;prerender"),
             ("Sec-Purpose", "prefetch;anonymous-client-ip"),
             ("Purpose", "prefetch"),
+            ("X-Purpose", "preview"),
+            ("X-Moz", "prefetch"),
         ],
     )
     async def test_a_prefetch_is_refused_and_does_not_consume(

@@ -10,7 +10,7 @@ from gateway.upstream.errors import UpstreamTimeout
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
 from tests.support.raw_http import ask, connect
-from tests.unit.gateway.conftest import OpenGateway
+from tests.unit.gateway.conftest import OpenGateway, bearer
 from tests.unit.gateway.wire_server import ok, saying, wire_server
 
 GET = b"GET /media/a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -182,6 +182,23 @@ async def test_a_get_is_sent_again_where_a_kept_connection_closes_unanswered(ope
         assert len(wire.heads) == 3
         assert (await ask(url, b"POST /store-image HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")).status == 502
         assert len(wire.heads) == 4
+
+
+@pytest.mark.parametrize("line", ["DELETE /api/user_image/1/delete", "PUT /api/user_image/1/set_primary"])
+async def test_what_changes_something_is_never_sent_again(open_gateway: OpenGateway, line: str) -> None:
+    request = f"{line} HTTP/1.1\r\nHost: a\r\nAuthorization: {bearer()['Authorization']}\r\n\r\n".encode()
+    answers = [ok()]
+
+    async def one_answer(_head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not answers:
+            raise ConnectionResetError
+        writer.write(answers.pop())
+
+    async with wire_server(one_answer) as wire:
+        url = await open_gateway(media_store_url=wire.url)
+        assert (await ask(url, request)).status == 200
+        assert (await ask(url, request)).status == 502
+        assert len(wire.heads) == 2
 
 
 async def test_bytes_nobody_asked_for_are_nobodys_answer(open_gateway: OpenGateway) -> None:

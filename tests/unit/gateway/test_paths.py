@@ -45,8 +45,12 @@ AMBIGUOUS = [
     "/no/such/path/../x",
     "/no%2fsuch",
     "*",
-    "http://evil.example/media/a",
-    "http://evil.example",
+    "http://shop//media/a",
+    "http://shop/media/%2e%2e/x",
+    "http://me@shop/media/a",
+    "ftp://shop/media/a",
+    "/media/%ff",
+    "/media/a?b=%e2%82",
     "https://evil.example:443/../a",
     "evil.example:443",
     "media/a",
@@ -61,6 +65,14 @@ async def test_a_target_with_two_readings_is_refused(gateway: str, target: str) 
     assert answer.status == 400
     assert answer.headers["content-type"] == ["application/problem+json"]
     assert json.loads(answer.body)["code"] in {"path_not_allowed", "malformed_request"}
+
+
+@pytest.mark.parametrize("target", ["http://shop.example:81/media/a?w=160", "HTTPS://shop.example:81/media/a?w=160"])
+async def test_a_target_in_absolute_form_is_taken_and_names_the_host(gateway: str, target: str) -> None:
+    answer = await ask(gateway, f"GET {target} HTTP/1.1\r\nHost: other\r\n\r\n".encode())
+    told = json.loads(answer.body)
+    assert told["target"] == "/media/a?w=160"
+    assert ["X-Forwarded-Host", "shop.example:81"] in told["headers"]
 
 
 async def test_bytes_that_are_no_utf_8_are_refused(gateway: str) -> None:

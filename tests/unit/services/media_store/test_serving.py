@@ -69,6 +69,30 @@ async def test_who_has_it_gets_304(store: Store) -> None:
             assert answer.headers["Cache-Control"] == got.headers["Cache-Control"]
 
 
+async def test_who_wants_it_unchanged_gets_412_where_it_is_not(store: Store) -> None:
+    url, got = await _large(store)
+    etag, modified = got.headers["ETag"], got.headers["Last-Modified"]
+    earlier = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
+    for headers, status in (
+        ({"If-Match": etag}, 200),
+        ({"If-Match": f'"other", {etag}'}, 200),
+        ({"If-Match": "*"}, 200),
+        ({"If-Match": '"other"'}, 412),
+        ({"If-Match": f"W/{etag}"}, 412),
+        ({"If-Match": "garbage"}, 412),
+        ({"If-Match": '"other"', "If-None-Match": etag}, 412),
+        ({"If-Match": etag, "If-None-Match": etag}, 304),
+        ({"If-Match": etag, "If-Unmodified-Since": earlier}, 200),
+        ({"If-Match": '"other"', "Range": "bytes=0-3"}, 412),
+        ({"If-Unmodified-Since": modified}, 200),
+        ({"If-Unmodified-Since": earlier}, 412),
+        ({"If-Unmodified-Since": "garbage"}, 200),
+    ):
+        for method in ("GET", "HEAD"):
+            answer = await store.call(method, url, headers=headers)
+            assert answer.status == (206 if "Range" in headers and status == 200 else status), headers
+
+
 async def test_a_range_is_sent_alone(store: Store) -> None:
     url, got = await _large(store)
     size = len(got.body)
