@@ -69,7 +69,7 @@ ROUTES = (
         summary="A photo as it was sent, or its thumbnail",
         access=Access.TOKEN,
         query=FileQuery,
-        refusals=(416,),
+        refusals=(412, 416),
         answers={200: Answer("The photo", content_type="image/*")},
     ),
 )
