@@ -13,31 +13,25 @@ from pathlib import Path
 from aiohttp import web
 
 from services.checkout.adapters.http import HttpOrders, HttpTempImages
-from services.checkout.adapters.sql import SqlEvents, SqlMoves, SqlRefunds, SqlSessions
+from services.checkout.adapters.sql.events import SqlEvents
+from services.checkout.adapters.sql.order_updates import SqlOrderUpdates
+from services.checkout.adapters.sql.refunds import SqlRefunds
+from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.adapters.sql.tables import IDEMPOTENCY_KEYS
-from services.checkout.adapters.stripe import open_payments, verify_event
+from services.checkout.adapters.stripe import StripePayments, open_payments
 from services.checkout.adapters.toml import read_catalogue
-from services.checkout.handlers import (
-    CATALOGUE,
-    KEYS,
-    PUBLIC_URL,
-    PUBLISHABLE_KEY,
-    ROUTES,
-    SERVICE,
-    VAULT,
-    VERIFY_EVENT,
-)
-from services.checkout.ports import Events, Moves, Orders, Payments, Refunds, Sessions, TempImages, Vault
+from services.checkout.handlers import ROUTES
+from services.checkout.handlers.app_keys import CATALOGUE, KEYS, OBJECTS, SERVICE, SETTINGS
 from services.checkout.schemas import SessionRequest, request_of
 from services.checkout.service import (
     CheckoutService,
-    Opening,
+    CreateSession,
+    Fulfilment,
     Outbox,
+    Queries,
     Reconciliation,
-    Refunding,
-    Settlement,
+    Refunds,
     Sweeper,
-    Viewing,
     Webhooks,
 )
 from services.checkout.settings import CheckoutSettings
@@ -49,7 +43,7 @@ from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
 from shared.log import get_logger
-from shared.objects import open_blob_store
+from shared.objects import BlobStore, open_blob_store
 from shared.persistence.engine import migrate, open_database
 
 NAME = "checkout"
@@ -60,29 +54,31 @@ INFO = ServiceInfo(NAME, "Stripe embedded checkout that never loses a paid photo
 def build_service(
     settings: CheckoutSettings,
     *,
-    sessions: Sessions,
-    moves: Moves,
-    events: Events,
-    refunds: Refunds,
-    payments: Payments,
-    images: TempImages,
-    orders: Orders,
-    vault: Vault,
+    sessions: SqlSessions,
+    order_updates: SqlOrderUpdates,
+    events: SqlEvents,
+    refunds: SqlRefunds,
+    payments: StripePayments,
+    images: HttpTempImages,
+    orders: HttpOrders,
+    objects: BlobStore,
     keys: IdempotencyKeys,
     now: Callable[[], datetime] = utc_now,
 ) -> CheckoutService:
     """Wire the use cases to what they need."""
     wake = asyncio.Event()
-    settlement = Settlement(
-        sessions=sessions, payments=payments, images=images, vault=vault, now=now, on_change=wake.set
+    fulfilment = Fulfilment(
+        sessions=sessions, payments=payments, images=images, objects=objects, now=now, on_change=wake.set
     )
-    outbox = Outbox(sessions=sessions, moves=moves, orders=orders, payments=payments, settlement=settlement, now=now)
-    opening = Opening(
+    outbox = Outbox(
+        sessions=sessions, order_updates=order_updates, orders=orders, payments=payments, fulfilment=fulfilment, now=now
+    )
+    create_session = CreateSession(
         sessions=sessions,
         payments=payments,
         images=images,
         orders=orders,
-        settlement=settlement,
+        fulfilment=fulfilment,
         outbox=outbox,
         image_ttl_s=settings.checkout_session_ttl_s,
         now=now,
@@ -93,8 +89,8 @@ def build_service(
         events=events,
         refunds=refunds,
         payments=payments,
-        settlement=settlement,
-        opening=opening,
+        fulfilment=fulfilment,
+        create_session=create_session,
         site=settings.public_url,
         now=now,
     )
@@ -102,7 +98,7 @@ def build_service(
         sessions=sessions,
         events=events,
         images=images,
-        settlement=settlement,
+        fulfilment=fulfilment,
         outbox=outbox,
         webhooks=webhooks,
         forget_keys=keys.forget_old,
@@ -110,13 +106,13 @@ def build_service(
         now=now,
     )
     return CheckoutService(
-        opening=opening,
-        viewing=Viewing(sessions=sessions, settlement=settlement, now=now),
+        create_session=create_session,
+        queries=Queries(sessions=sessions, fulfilment=fulfilment, now=now),
         webhooks=webhooks,
-        refunding=Refunding(
-            sessions=sessions, refunds=refunds, payments=payments, settlement=settlement, now=now, on_change=wake.set
+        refunds=Refunds(
+            sessions=sessions, refunds=refunds, payments=payments, fulfilment=fulfilment, now=now, on_change=wake.set
         ),
-        settlement=settlement,
+        fulfilment=fulfilment,
         sweeper=sweeper,
     )
 
@@ -131,8 +127,8 @@ async def _working(service: CheckoutService) -> AsyncIterator[None]:
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
-        await service.opening.close()
-        await service.settlement.close()
+        await service.create_session.close()
+        await service.fulfilment.close()
 
 
 async def reconcile(settings: CheckoutSettings, tell: Callable[[str], None]) -> int:
@@ -140,12 +136,12 @@ async def reconcile(settings: CheckoutSettings, tell: Callable[[str], None]) -> 
     count = 0
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
-        open_blob_store(settings) as vault,
+        open_blob_store(settings) as objects,
         open_payments(settings) as payments,
     ):
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         sessions = SqlSessions(database)
-        found = Reconciliation(sessions=sessions, payments=payments, vault=vault, site=settings.public_url)
+        found = Reconciliation(sessions=sessions, payments=payments, objects=objects, site=settings.public_url)
         async for finding in found.findings(utc_now()):
             tell(finding)
             count += 1
@@ -160,33 +156,31 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
     app = base_app(INFO, settings, routes)
     app[CATALOGUE] = catalogue
     app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
-    app[PUBLISHABLE_KEY] = settings.stripe_publishable_key
-    app[PUBLIC_URL] = settings.public_url
-    app[VERIFY_EVENT] = partial(verify_event, secrets=settings.stripe_webhook_secret)
+    app[SETTINGS] = settings
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(open_database(settings.database_url, settings.data_dir, NAME))
             await migrate(database, MIGRATIONS, NAME, settings.data_dir)
             app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
-            app[VAULT] = vault = await stack.enter_async_context(open_blob_store(settings))
+            app[OBJECTS] = objects = await stack.enter_async_context(open_blob_store(settings))
             http = await stack.enter_async_context(open_http_client())
             client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
             app[KEYS] = keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
             app[SERVICE] = service = build_service(
                 settings,
                 sessions=SqlSessions(database),
-                moves=SqlMoves(database),
+                order_updates=SqlOrderUpdates(database),
                 events=SqlEvents(database),
                 refunds=SqlRefunds(database),
                 payments=await stack.enter_async_context(open_payments(settings)),
                 images=HttpTempImages(client(settings.temp_image_url, name="temp-image")),
                 orders=HttpOrders(client(settings.planter_orders_url, name="planter-orders")),
-                vault=vault,
+                objects=objects,
                 keys=keys,
                 now=now,
             )
-            app[CHECKS].update(database=database.check, storage=vault.check)
+            app[CHECKS].update(database=database.check, storage=objects.check)
             if settings.uses_sandbox:
                 get_logger().warning("the Stripe sandbox is used: no real money moves")
             await stack.enter_async_context(_working(service))

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.app.factory import REQUEST_ID
+from shared.app.responses import PRIVATE
 from shared.auth.access_tokens import SERVICE_GUARD, identify_if_any
 from shared.clock import utc_now
 from shared.errors import BadRequest, Conflict, KeepsakeError, NotAllowedValue
@@ -30,7 +31,6 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=20)
 RENEW_S = 6.0
-PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 # These say something about the caller or the moment, not about the content: the next try may well succeed.
 NOT_REMEMBERED = frozenset({401, 403, 408, 429})
 

@@ -9,6 +9,8 @@ from aiohttp import web
 from pydantic import BaseModel
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
+# For answers that carry a capability, such as a session's id: no cache keeps it, no other page is told of it.
+PRIVATE: Final = {**NO_STORE, "Referrer-Policy": "no-referrer"}
 
 
 def json_answer(body: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.checkout.model.sessions import OrderMove
-from services.checkout.ports import HeldImage
+from services.checkout.model.sessions import OrderUpdate
 from shared.auth.service_client import ServiceAnswer, ServiceClient
 from shared.clock import rfc3339
 from shared.errors import DependencyDown
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage:
+    """What temp-image says of an image that it holds."""
+
+    content_type: str
+    size: int
 
 
 def _require(answer: ServiceAnswer, *expected: int, name: str) -> ServiceAnswer:
@@ -21,24 +29,24 @@ def _require(answer: ServiceAnswer, *expected: int, name: str) -> ServiceAnswer:
 
 
 class HttpTempImages:
-    """`TempImages` over temp-image's internal paths."""
+    """temp-image's holds; DependencyDown("temp-image") where it does not answer."""
 
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
     async def hold(self, image_id: str, holder: str, until: datetime) -> HeldImage | None:
-        """Place or lengthen the hold."""
+        """Keep the image for `holder` until then, again and again; None where it is gone."""
         answer = await self._client.call("PUT", _hold(image_id, holder), json={"until": rfc3339(until)})
         if _require(answer, 200, 404, name="temp-image").status == 404:
             return None
         return HeldImage(answer.body["content_type"], answer.body["size"])
 
     async def release(self, image_id: str, holder: str) -> None:
-        """End it."""
+        """End the hold; it is no error that there was none."""
         _require(await self._client.call("DELETE", _hold(image_id, holder)), 204, 404, name="temp-image")
 
     async def read(self, image_id: str, holder: str) -> tuple[bytes, str] | None:
-        """Fetch the bytes."""
+        """Return the held bytes and their content type; None where they are gone."""
         answer = await self._client.call("GET", f"{_hold(image_id, holder)}/bytes")
         if _require(answer, 200, 404, name="temp-image").status == 404:
             return None
@@ -50,19 +58,19 @@ def _hold(image_id: str, holder: str) -> str:
 
 
 class HttpOrders:
-    """`Orders` over planter-orders' internal paths."""
+    """The order service; DependencyDown("planter-orders") where it does not answer."""
 
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
     async def find(self, order_id: str) -> Mapping[str, Any] | None:
-        """Ask for the order."""
+        """Return `order_id`, `user_id` and `status`; None where there is no such order."""
         answer = await self._client.call("GET", f"/internal/orders/{order_id}")
         found: Mapping[str, Any] = _require(answer, 200, 404, name="planter-orders").body
         return None if answer.status == 404 else found
 
-    async def move(self, move: OrderMove) -> bool:
-        """Tell the new status."""
-        body = {"status": move.status, "note": move.note, "event_id": move.event_id}
-        answer = await self._client.call("POST", f"/internal/orders/{move.order_id}/status", json=body)
+    async def update(self, update: OrderUpdate) -> bool:
+        """Give the order its new status, once per event id; False where that is no legal move, or there is no such order."""
+        body = {"status": update.status, "note": update.note, "event_id": update.event_id}
+        answer = await self._client.call("POST", f"/internal/orders/{update.order_id}/status", json=body)
         return _require(answer, 200, 404, 409, name="planter-orders").status == 200

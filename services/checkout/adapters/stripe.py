@@ -82,7 +82,7 @@ def _refund(found: Mapping[str, Any]) -> ProviderRefund:
 
 
 class StripePayments:
-    """`Payments` over Stripe's SDK."""
+    """Stripe. Raises PaymentProviderUnavailable or PaymentProviderRefused; amounts are minor units."""
 
     def __init__(self, client: stripe.StripeClient, *, return_url: str, site: str) -> None:
         self._client = client
@@ -90,7 +90,7 @@ class StripePayments:
         self._site = site
 
     async def create(self, row: CheckoutSession) -> ProviderSession:
-        """Ask with the row's attempt as idempotency key; everything sent comes from the row, so that a retry is equal."""
+        """Create the session of a row; the same row and attempt give the same session, however often."""
         metadata = {ROW_MARK: row.id, SITE_MARK: self._site}
         if row.image_id is not None:
             metadata["imageId"] = row.image_id
@@ -114,13 +114,13 @@ class StripePayments:
         )
 
     async def retrieve(self, session_id: str) -> ProviderSession | None:
-        """Ask for the session with its payment intent, which alone says that a delayed payment failed."""
+        """Return the session as it is now; None where this account has none with the id."""
         sessions = self._client.v1.checkout.sessions
         found = await self._find(lambda: sessions.retrieve_async(session_id, {"expand": ["payment_intent"]}))
         return None if found is None else _session(found)
 
     async def expire(self, session_id: str) -> bool:
-        """Ask; Stripe refuses it where the session is not open."""
+        """Expire an open session; False where it is not open any more."""
         try:
             await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(session_id))
         except PaymentProviderRefused:
@@ -139,13 +139,13 @@ class StripePayments:
             params["starting_after"] = page["data"][-1]["id"]
 
     async def marks_of(self, payment_intent: str) -> tuple[str | None, str | None]:
-        """Read them from the payment intent's metadata."""
+        """Return the row id and the site that a payment intent is marked with."""
         found = await self._find(lambda: self._client.v1.payment_intents.retrieve_async(payment_intent))
         metadata = (found or {}).get("metadata")
         return _mark(metadata, ROW_MARK), _mark(metadata, SITE_MARK)
 
     async def refund(self, row: CheckoutSession, refund: Refund) -> ProviderRefund:
-        """Ask with the refund row's attempt as idempotency key."""
+        """Give money back; the same refund and attempt give the same refund, however often."""
         metadata = {REFUND_MARK: refund.id, ROW_MARK: row.id}
         params: Any = {"payment_intent": row.payment_intent, "amount": refund.amount, "metadata": metadata}
         if refund.reason in REASONS:
@@ -156,13 +156,13 @@ class StripePayments:
         return _refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, {"idempotency_key": key})))
 
     async def refunds_of(self, payment_intent: str) -> Sequence[ProviderRefund]:
-        """Ask for the list; more than a hundred refunds of one payment there are not."""
+        """Return all refunds of a payment."""
         params: Any = {"payment_intent": payment_intent, "limit": SESSION_PAGE}
         page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
         return [_refund(found) for found in page["data"]]
 
     async def dispute(self, dispute_id: str) -> Dispute | None:
-        """Ask for the dispute."""
+        """Return the dispute as it is now."""
         found = await self._find(lambda: self._client.v1.disputes.retrieve_async(dispute_id))
         if found is None:
             return None

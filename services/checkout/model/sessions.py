@@ -150,7 +150,7 @@ class Changes(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class OrderMove:
+class OrderUpdate:
     """A status that an order is to take because of a session; `event_id` makes it happen once."""
 
     event_id: str
@@ -169,11 +169,11 @@ def reuse_key_of(cart: Cart, image_id: str | None, order_id: str | None) -> str 
     return f"image:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
-def move_for(row: CheckoutSession, status: str, note: str) -> OrderMove | None:
-    """Return the move of the row's order, if it sells one."""
+def order_update_for(row: CheckoutSession, status: str, note: str) -> OrderUpdate | None:
+    """Return the update of the row's order, if it sells one."""
     if row.order_id is None:
         return None
-    return OrderMove(f"{row.id}:{row.attempt}:{status}", row.order_id, status, note)
+    return OrderUpdate(f"{row.id}:{row.attempt}:{status}", row.order_id, status, note)
 
 
 def _outcome(row: CheckoutSession, seen: ProviderSession) -> State:
@@ -188,7 +188,7 @@ def _outcome(row: CheckoutSession, seen: ProviderSession) -> State:
     return State.NEEDS_REVIEW
 
 
-def judge(row: CheckoutSession, seen: ProviderSession, now: datetime) -> tuple[Changes, OrderMove | None] | None:
+def judge(row: CheckoutSession, seen: ProviderSession, now: datetime) -> tuple[Changes, OrderUpdate | None] | None:
     """Decide how the row moves after what Stripe said of its session; None where it stays (it never moves back)."""
     state = _outcome(row, seen)
     if RANK[state] <= RANK[row.state]:
@@ -203,5 +203,5 @@ def judge(row: CheckoutSession, seen: ProviderSession, now: datetime) -> tuple[C
         changes["client_secret"] = None
     notes = {State.PAID: ("paid", "Paid at checkout."), State.EXPIRED: ("pending", "The payment session expired.")}
     notes[State.FAILED] = ("pending", "The payment failed.")
-    move = move_for(row, *notes[state]) if state in notes else None
-    return changes, move
+    update = order_update_for(row, *notes[state]) if state in notes else None
+    return changes, update

@@ -2,24 +2,24 @@
 
 from dataclasses import dataclass
 
-from services.checkout.service.create_session import Opening
-from services.checkout.service.fulfilment import Settlement
+from services.checkout.service.create_session import CreateSession
+from services.checkout.service.fulfilment import Fulfilment
 from services.checkout.service.outbox import Outbox
-from services.checkout.service.queries import Viewing
+from services.checkout.service.queries import Queries
 from services.checkout.service.reconcile import Reconciliation
-from services.checkout.service.refunds import Refunding
+from services.checkout.service.refunds import Refunds
 from services.checkout.service.sweeper import Sweeper
 from services.checkout.service.webhooks import Webhooks
 
 __all__ = [
     "CheckoutService",
-    "Opening",
+    "CreateSession",
+    "Fulfilment",
     "Outbox",
+    "Queries",
     "Reconciliation",
-    "Refunding",
-    "Settlement",
+    "Refunds",
     "Sweeper",
-    "Viewing",
     "Webhooks",
 ]
 
@@ -28,9 +28,9 @@ __all__ = [
 class CheckoutService:
     """All of them together."""
 
-    opening: Opening
-    viewing: Viewing
+    create_session: CreateSession
+    queries: Queries
     webhooks: Webhooks
-    refunding: Refunding
-    settlement: Settlement
+    refunds: Refunds
+    fulfilment: Fulfilment
     sweeper: Sweeper

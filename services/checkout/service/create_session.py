@@ -1,14 +1,16 @@
-"""Opening sessions: our row first, then the hold, then Stripe; a retry goes on where the last one stopped."""
+"""CreateSession sessions: our row first, then the hold, then Stripe; a retry goes on where the last one stopped."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
+from services.checkout.adapters.http import HttpOrders, HttpTempImages
+from services.checkout.adapters.sql.sessions import AlreadyLive, SqlSessions
+from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.catalogue import Cart
 from services.checkout.model.payments import ProviderSession
 from services.checkout.model.refusals import (
@@ -28,16 +30,14 @@ from services.checkout.model.sessions import (
     CheckoutSession,
     ImageState,
     State,
-    move_for,
+    order_update_for,
     reuse_key_of,
 )
-from services.checkout.ports import AlreadyLive, Orders, Payments, Sessions, TempImages
-from services.checkout.service.fulfilment import Settlement
+from services.checkout.service.fulfilment import Fulfilment, provider_deadline
 from services.checkout.service.outbox import Outbox
-from services.checkout.service.single_flight import SingleFlight
+from shared.concurrency.single_flight import SingleFlight
 from shared.errors import Conflict, Unavailable
 
-DEADLINE_S = 8.5
 TTL = timedelta(hours=23)  # of a session without image: Stripe's most is 24 h, by its own clock
 STRIPE_SHORTEST = timedelta(minutes=30)
 STRIPE_LONGEST = timedelta(hours=24)
@@ -47,42 +47,20 @@ LOOK_AFTER_EXPIRY = timedelta(seconds=10)
 TRIES = 4
 
 
-@asynccontextmanager
-async def provider_deadline() -> AsyncIterator[None]:
-    """Bound all that one request asks Stripe for, so that the answer comes within ten seconds."""
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            yield
-    except TimeoutError as error:
-        raise PaymentProviderUnavailable from error
-
-
-class Opening:
+@dataclass(slots=True, kw_only=True)
+class CreateSession:
     """Opens sessions, and closes those of orders that are to be deleted."""
 
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        payments: Payments,
-        images: TempImages,
-        orders: Orders,
-        settlement: Settlement,
-        outbox: Outbox,
-        image_ttl_s: int,
-        now: Callable[[], datetime],
-        on_change: Callable[[], None],
-    ) -> None:
-        self._sessions = sessions
-        self._payments = payments
-        self._images = images
-        self._orders = orders
-        self._settlement = settlement
-        self._outbox = outbox
-        self._image_ttl = min(timedelta(seconds=image_ttl_s), STRIPE_LONGEST - CLOCK_SLACK)
-        self._now = now
-        self._on_change = on_change
-        self._flights = SingleFlight[CheckoutSession]()
+    sessions: SqlSessions
+    payments: StripePayments
+    images: HttpTempImages
+    orders: HttpOrders
+    fulfilment: Fulfilment
+    outbox: Outbox
+    image_ttl_s: int
+    now: Callable[[], datetime]
+    on_change: Callable[[], None]
+    _flights: SingleFlight[CheckoutSession] = field(default_factory=SingleFlight, init=False)
 
     async def close(self) -> None:
         """Wait for what is under way."""
@@ -116,14 +94,14 @@ class Opening:
         """Give the session of an order out only once the order waits for its payment: then deleting it closes the session."""
         if row.order_id is None:
             return row
-        await self._outbox.drain(row.order_id)
-        return self._require_open(await self._settlement.require(row.id))
+        await self.outbox.drain(row.order_id)
+        return self._require_open(await self.fulfilment.require(row.id))
 
     async def _require_payable(self, order_id: str, user_id: str | None) -> None:
-        order = await self._orders.find(order_id) if ORDER_ID.fullmatch(order_id) else None
+        order = await self.orders.find(order_id) if ORDER_ID.fullmatch(order_id) else None
         if order is None or order["user_id"] != user_id:
             raise unknown_order()
-        for row in await self._sessions.of_order(order_id):
+        for row in await self.sessions.of_order(order_id):
             if row.state in CHARGED and not row.is_given_back:
                 raise order_paid()
         if order["status"] in PAYABLE_ORDERS:
@@ -134,10 +112,10 @@ class Opening:
 
     async def _live(self, key: str | None) -> CheckoutSession | None:
         """Return the row to go on with: open at Stripe too, or not created yet."""
-        row = await self._sessions.find_live(key) if key is not None else None
+        row = await self.sessions.find_live(key) if key is not None else None
         if row is None or row.state is State.CREATING:
             return row
-        row = await self._settlement.settle(row)
+        row = await self.fulfilment.settle(row)
         if row.state is State.PROCESSING:
             raise Conflict("The payment is under way. Please wait for its end.", "payment_processing")
         if row.state in CHARGED and row.order_id is not None:
@@ -148,7 +126,7 @@ class Opening:
         self, cart: Cart, key: str | None, image_id: str | None, order_id: str | None, user_id: str | None
     ) -> CheckoutSession | None:
         """Write the row; None where somebody else wrote one for the same purchase in between."""
-        now = self._now()
+        now = self.now()
         expires_at = self._expiry(now, has_image=image_id is not None)
         row = CheckoutSession(
             id=uuid4().hex,
@@ -170,16 +148,17 @@ class Opening:
             next_check_at=now + GIVEN_UP_AFTER,
         )
         try:
-            await self._sessions.insert(row)
+            await self.sessions.insert(row)
         except AlreadyLive:
             return None
         return row
 
     def _expiry(self, now: datetime, *, has_image: bool) -> datetime:
-        return now.replace(microsecond=0) + (self._image_ttl if has_image else TTL)
+        image_ttl = min(timedelta(seconds=self.image_ttl_s), STRIPE_LONGEST - CLOCK_SLACK)
+        return now.replace(microsecond=0) + (image_ttl if has_image else TTL)
 
     async def _create(self, row: CheckoutSession) -> CheckoutSession:
-        if row.expires_at < self._now() + STRIPE_SHORTEST + CLOCK_SLACK:
+        if row.expires_at < self.now() + STRIPE_SHORTEST + CLOCK_SLACK:
             row = await self._next_attempt(row)
         await self._hold(row)
         try:
@@ -194,24 +173,24 @@ class Opening:
     async def _hold(self, row: CheckoutSession) -> None:
         if row.image_id is None:
             return
-        if await self._images.hold(row.image_id, row.id, row.expires_at + HOLD_AFTER_EXPIRY) is None:
-            await self._sessions.discard(row.id)
+        if await self.images.hold(row.image_id, row.id, row.expires_at + HOLD_AFTER_EXPIRY) is None:
+            await self.sessions.discard(row.id)
             raise image_unavailable()
 
     async def _next_attempt(self, row: CheckoutSession) -> CheckoutSession:
-        expires_at = self._expiry(self._now(), has_image=row.image_id is not None)
+        expires_at = self._expiry(self.now(), has_image=row.image_id is not None)
         changes = Changes(attempt=row.attempt + 1, expires_at=expires_at)
         if row.image_id is not None:
             changes["hold_until"] = expires_at + HOLD_AFTER_EXPIRY
-        return await self._sessions.update(row, changes) or await self._settlement.require(row.id)
+        return await self.sessions.update(row, changes) or await self.fulfilment.require(row.id)
 
     async def _ask(self, row: CheckoutSession) -> CheckoutSession:
         if row.state is not State.CREATING:
             return self._require_open(row)
         try:
-            seen = await self._payments.create(row)
+            seen = await self.payments.create(row)
         except PaymentProviderRefused:
-            await self._sessions.update(row, Changes(state=State.ABANDONED, next_check_at=self._now()))
+            await self.sessions.update(row, Changes(state=State.ABANDONED, next_check_at=self.now()))
             raise
         return await self.adopt(row, seen)
 
@@ -225,15 +204,15 @@ class Opening:
             next_check_at=seen.expires_at + LOOK_AFTER_EXPIRY,
             checks=0,
         )
-        opened = await self._sessions.update(
-            row, changes, move=move_for(row, "awaiting_payment", "A payment session was opened.")
+        opened = await self.sessions.update(
+            row, changes, order_update=order_update_for(row, "awaiting_payment", "A payment session was opened.")
         )
         if opened is not None:
-            self._on_change()
+            self.on_change()
             return opened
-        current = await self._settlement.require(row.id)
+        current = await self.fulfilment.require(row.id)
         if current.state is State.ABANDONED:
-            await self._payments.expire(seen.id)
+            await self.payments.expire(seen.id)
         return self._require_open(current)
 
     @staticmethod
@@ -246,7 +225,7 @@ class Opening:
         """Close the order's open session, for good; raise Conflict where it is paid or being paid."""
         async with provider_deadline():
             for _ in range(TRIES):
-                rows = await self._sessions.of_order(order_id)
+                rows = await self.sessions.of_order(order_id)
                 if all([await self._is_closed(row) for row in rows]):
                     return
         raise Unavailable
@@ -254,10 +233,10 @@ class Opening:
     async def _is_closed(self, row: CheckoutSession) -> bool:
         if row.state is State.CREATING:
             changes = Changes(state=State.ABANDONED, next_check_at=None)
-            return await self._sessions.update(row, changes) is not None
+            return await self.sessions.update(row, changes) is not None
         if row.state is State.OPEN and row.session_id is not None:
-            await self._payments.expire(row.session_id)
-            row = await self._settlement.settle(row)
+            await self.payments.expire(row.session_id)
+            row = await self.fulfilment.settle(row)
         if row.state is State.PROCESSING or (row.state in CHARGED and not row.is_given_back):
             raise order_paid()
         return row.is_settled

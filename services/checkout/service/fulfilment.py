@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from services.checkout.adapters.http import HttpTempImages
+from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.payments import ProviderSession
-from services.checkout.model.refusals import unknown_session
+from services.checkout.model.refusals import PaymentProviderUnavailable, unknown_session
 from services.checkout.model.sessions import (
     Changes,
     CheckoutSession,
@@ -16,12 +20,13 @@ from services.checkout.model.sessions import (
     State,
     judge,
 )
-from services.checkout.ports import Payments, Sessions, TempImages, Vault
-from services.checkout.service.single_flight import SingleFlight
+from shared.concurrency.single_flight import SingleFlight
 from shared.errors import KeepsakeError
 from shared.images.sniff import HEAD_BYTES, sniff
 from shared.log import get_logger
+from shared.objects import BlobStore
 
+DEADLINE_S = 8.5
 LEASE_S = 10.0
 OTHERS_WAIT_S = 2.0
 LOOK_S = 0.05
@@ -29,34 +34,35 @@ FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 900.0
 
 
+@asynccontextmanager
+async def provider_deadline() -> AsyncIterator[None]:
+    """Bound all that one request asks Stripe for, so that the answer comes within ten seconds."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield
+    except TimeoutError as error:
+        raise PaymentProviderUnavailable from error
+
+
 def backoff(tries: int) -> timedelta:
     """Return the pause after that many failures."""
     return timedelta(seconds=min(FIRST_RETRY_S * 2 ** min(tries, 16), LONGEST_RETRY_S))
 
 
-class Settlement:
+@dataclass(slots=True, kw_only=True)
+class Fulfilment:
     """The one idempotent way from a paid session to its image in durable storage, and from a dead one to no hold.
 
     A crash at any point leaves a row that is due again; every step can be repeated.
     """
 
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        payments: Payments,
-        images: TempImages,
-        vault: Vault,
-        now: Callable[[], datetime],
-        on_change: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._sessions = sessions
-        self._payments = payments
-        self._images = images
-        self._vault = vault
-        self._now = now
-        self._on_change = on_change
-        self._flights = SingleFlight[CheckoutSession]()
+    sessions: SqlSessions
+    payments: StripePayments
+    images: HttpTempImages
+    objects: BlobStore
+    now: Callable[[], datetime]
+    on_change: Callable[[], None] = lambda: None
+    _flights: SingleFlight[CheckoutSession] = field(default_factory=SingleFlight, init=False)
 
     async def settle(self, row: CheckoutSession) -> CheckoutSession:
         """Return the row as it stands after asking Stripe, where it has more to say, and fulfilling what is due.
@@ -72,24 +78,24 @@ class Settlement:
 
     async def _settle(self, row: CheckoutSession) -> CheckoutSession:
         if not row.is_settled and row.session_id is not None:
-            seen = await self._payments.retrieve(row.session_id)
+            seen = await self.payments.retrieve(row.session_id)
             if seen is not None:
                 row = await self.record(row, seen)
             else:
                 get_logger().error("Stripe does not know a session of ours", row=row.id)
                 # Whoever buys the same gets another one; this row stays as it is: the keys may be the wrong ones.
-                row = await self._sessions.update(row, Changes(reuse_key=None)) or row
+                row = await self.sessions.update(row, Changes(reuse_key=None)) or row
         if row.needs_fulfilment:
             row = await self._try_to_fulfil(row)
         return row
 
     async def record(self, row: CheckoutSession, seen: ProviderSession) -> CheckoutSession:
         """Move the row to what Stripe says, forward only; who is slower finds the row moved and decides again."""
-        while (verdict := judge(row, seen, self._now())) is not None:
-            changes, move = verdict
-            changed = await self._sessions.update(row, changes, move=move)
+        while (verdict := judge(row, seen, self.now())) is not None:
+            changes, update = verdict
+            changed = await self.sessions.update(row, changes, order_update=update)
             if changed is not None:
-                self._on_change()
+                self.on_change()
                 if changed.state is State.NEEDS_REVIEW:
                     get_logger().error("a payment needs review", row=row.id, reason=changed.review_reason)
                 return changed
@@ -97,8 +103,8 @@ class Settlement:
         return row
 
     async def require(self, row_id: str) -> CheckoutSession:
-        """Return the row as it is now."""
-        row = await self._sessions.get(row_id)
+        """Return the row as it is now; raise NotFound where there is none."""
+        row = await self.sessions.get(row_id)
         if row is None:
             raise unknown_session()
         return row
@@ -110,20 +116,20 @@ class Settlement:
             get_logger().warning("fulfilment waits", row=row.id, code=error.code)
             with suppress(KeepsakeError):
                 row = await self.require(row.id)
-                await self._sessions.update(row, Changes(next_check_at=self._now() + backoff(row.checks)))
+                await self.sessions.update(row, Changes(next_check_at=self.now() + backoff(row.checks)))
             return row
 
     async def _fulfil(self, row: CheckoutSession) -> CheckoutSession:
         # The lease only saves work: two who promote the same image write the same bytes under the same key.
-        if not await self._sessions.lease(row.id, self._now(), LEASE_S):
+        if not await self.sessions.lease(row.id, self.now(), LEASE_S):
             return await self._wait_for_other(row)
         try:
             row = await self.require(row.id)
             if row.needs_fulfilment and row.state is State.PAID and row.image_state is not ImageState.PROMOTED:
                 row = await self._promote(row)
-            return await self._let_go(row)
+            return await self._release_hold(row)
         finally:
-            await self._sessions.release_lease(row.id)
+            await self.sessions.release_lease(row.id)
 
     async def _wait_for_other(self, row: CheckoutSession) -> CheckoutSession:
         with suppress(TimeoutError):
@@ -135,28 +141,28 @@ class Settlement:
 
     async def _promote(self, row: CheckoutSession) -> CheckoutSession:
         assert row.image_id is not None  # noqa: S101 - a row without image has no hold
-        found = await self._images.read(row.image_id, row.id)
+        found = await self.images.read(row.image_id, row.id)
         if found is None:
             get_logger().error("the image of a paid session is not there", row=row.id)
             changes = Changes(image_state=ImageState.LOST, review_reason="The image of this payment is not there.")
-            return await self._sessions.update(row, changes) or row
+            return await self.sessions.update(row, changes) or row
         data, declared = found
         known = sniff(data[:HEAD_BYTES])
         extension, content_type = (known.extension, known.content_type) if known else ("bin", declared)
         key = f"checkouts/{row.session_id}/{row.image_id}.{extension}"
-        await self._vault.put_bytes(key, data, content_type)
+        await self.objects.put_bytes(key, data, content_type)
         changes = Changes(image_state=ImageState.PROMOTED, image_key=key, image_type=content_type, review_reason=None)
-        return await self._sessions.update(row, changes) or row
+        return await self.sessions.update(row, changes) or row
 
-    async def _let_go(self, row: CheckoutSession) -> CheckoutSession:
+    async def _release_hold(self, row: CheckoutSession) -> CheckoutSession:
         """End the hold once nothing is left to be saved; an image that was not found is looked for until the hold's end."""
         if not row.needs_fulfilment or row.image_id is None or row.hold_until is None:
             return row
-        if row.image_state is ImageState.LOST and self._now() < row.hold_until:
-            changes = Changes(next_check_at=self._now() + backoff(row.checks))
-            return await self._sessions.update(row, changes) or row
-        await self._images.release(row.image_id, row.id)
+        if row.image_state is ImageState.LOST and self.now() < row.hold_until:
+            changes = Changes(next_check_at=self.now() + backoff(row.checks))
+            return await self.sessions.update(row, changes) or row
+        await self.images.release(row.image_id, row.id)
         changes = Changes(hold_until=None, next_check_at=None)
         if row.image_state is ImageState.HELD:
             changes["image_state"] = ImageState.RELEASED
-        return await self._sessions.update(row, changes) or row
+        return await self.sessions.update(row, changes) or row

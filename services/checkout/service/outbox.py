@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 
+from services.checkout.adapters.http import HttpOrders
+from services.checkout.adapters.sql.order_updates import QueuedUpdate, SqlOrderUpdates
+from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.sessions import Changes
-from services.checkout.ports import Moves, Orders, Payments, QueuedMove, Sessions
-from services.checkout.service.fulfilment import Settlement, backoff
+from services.checkout.service.fulfilment import Fulfilment, backoff
 from shared.errors import DependencyDown, KeepsakeError
 from shared.log import get_logger
 
@@ -18,62 +22,53 @@ DRAIN_S = 2.5
 LOOK_S = 0.05
 
 
+@dataclass(slots=True, kw_only=True)
 class Outbox:
-    """Sends queued moves; each is claimed first, so that any number of processes share the work."""
+    """Sends queued updates of orders; each is claimed first, so that any number of processes share the work."""
 
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        moves: Moves,
-        orders: Orders,
-        payments: Payments,
-        settlement: Settlement,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._sessions = sessions
-        self._moves = moves
-        self._orders = orders
-        self._payments = payments
-        self._settlement = settlement
-        self._now = now
+    sessions: SqlSessions
+    order_updates: SqlOrderUpdates
+    orders: HttpOrders
+    payments: StripePayments
+    fulfilment: Fulfilment
+    now: Callable[[], datetime]
 
     async def send_due(self) -> bool:
         """Send what is due, in a bounded batch; return whether more may be."""
-        due = await self._moves.claim_due(self._now(), BATCH)
+        due = await self.order_updates.claim_due(self.now(), BATCH)
         for queued in due:
             try:
                 await self._send(queued)
             except KeepsakeError as error:
-                get_logger().warning("a move waits", row=queued.row_id, code=error.code)
+                get_logger().warning("order_update_deferred", row=queued.row_id, code=error.code)
         return len(due) == BATCH
 
     async def drain(self, order_id: str) -> None:
         """Send all that is queued for one order, now; raise DependencyDown where that does not succeed in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
-                while await self._moves.are_queued(order_id):
-                    for queued in await self._moves.claim_due(self._now(), BATCH, order_id=order_id):
+                while await self.order_updates.are_queued(order_id):
+                    for queued in await self.order_updates.claim_due(self.now(), BATCH, order_id=order_id):
                         await self._send(queued)
-                    await asyncio.sleep(LOOK_S if await self._moves.are_queued(order_id) else 0)
+                    await asyncio.sleep(LOOK_S if await self.order_updates.are_queued(order_id) else 0)
                 return
         raise DependencyDown("planter-orders")
 
-    async def _send(self, queued: QueuedMove) -> None:
+    async def _send(self, queued: QueuedUpdate) -> None:
         try:
-            if not await self._orders.move(queued.move):
+            if not await self.orders.update(queued.update):
                 await self._refused(queued)
         except KeepsakeError:
-            await self._moves.put_off(queued.move.event_id, self._now() + backoff(queued.attempts))
+            await self.order_updates.put_off(queued.update.event_id, self.now() + backoff(queued.attempts))
             raise
-        await self._moves.put_off(queued.move.event_id, None)
+        await self.order_updates.put_off(queued.update.event_id, None)
 
-    async def _refused(self, queued: QueuedMove) -> None:
+    async def _refused(self, queued: QueuedUpdate) -> None:
         """Close the session of an order that cannot wait for its payment; have a person look at one that was paid."""
-        row = await self._settlement.require(queued.row_id)
-        if queued.move.status == "awaiting_payment" and row.session_id is not None and not row.is_settled:
-            await self._payments.expire(row.session_id)
-            await self._settlement.settle(row)
-        elif queued.move.status == "paid":
+        row = await self.fulfilment.require(queued.row_id)
+        if queued.update.status == "awaiting_payment" and row.session_id is not None and not row.is_settled:
+            await self.payments.expire(row.session_id)
+            await self.fulfilment.settle(row)
+        elif queued.update.status == "paid":
             get_logger().error("a paid order cannot be moved", row=row.id)
-            await self._sessions.update(row, Changes(review_reason="Paid, but the order does not take the payment."))
+            await self.sessions.update(row, Changes(review_reason="Paid, but the order does not take the payment."))

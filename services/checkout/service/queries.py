@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
+from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.model.refusals import unknown_session
 from services.checkout.model.sessions import (
     CHARGED,
@@ -14,19 +16,17 @@ from services.checkout.model.sessions import (
     ImageState,
     State,
 )
-from services.checkout.ports import Sessions
-from services.checkout.service.create_session import provider_deadline
-from services.checkout.service.fulfilment import Settlement
+from services.checkout.service.fulfilment import Fulfilment, provider_deadline
 from shared.errors import BadRequest, Conflict, NotFound, Unavailable
 
 
-class Viewing:
+@dataclass(slots=True, kw_only=True)
+class Queries:
     """Shows sessions to those who hold their id, and those of orders to their owners alone."""
 
-    def __init__(self, *, sessions: Sessions, settlement: Settlement, now: Callable[[], datetime]) -> None:
-        self._sessions = sessions
-        self._settlement = settlement
-        self._now = now
+    sessions: SqlSessions
+    fulfilment: Fulfilment
+    now: Callable[[], datetime]
 
     async def status(self, session_id: str, user_id: str | None) -> CheckoutSession:
         """Return the session after asking Stripe; where Stripe has nothing to add any more, it is not asked.
@@ -43,7 +43,7 @@ class Viewing:
         if row.is_settled and not row.needs_fulfilment:
             return row
         async with provider_deadline():
-            return await self._settlement.settle(row)
+            return await self.fulfilment.settle(row)
 
     async def image(self, session_id: str) -> CheckoutSession:
         """Return the paid session whose image is promoted, until 24 hours after the payment."""
@@ -52,7 +52,7 @@ class Viewing:
             raise NotFound("This session has no image.", "image_not_found")
         if row.image_state is not ImageState.PROMOTED and row.state is not State.NEEDS_REVIEW:
             async with provider_deadline():
-                row = await self._settlement.settle(row)
+                row = await self.fulfilment.settle(row)
         if row.state not in CHARGED or row.paid_at is None:
             raise Conflict("This session is not paid.", "not_paid")
         if row.state is State.NEEDS_REVIEW:
@@ -67,10 +67,10 @@ class Viewing:
 
     def is_shown(self, row: CheckoutSession) -> bool:
         """Tell whether the time in which the payer may fetch the image is not over."""
-        return row.paid_at is not None and self._now() < row.paid_at + IMAGE_SHOWN_FOR
+        return row.paid_at is not None and self.now() < row.paid_at + IMAGE_SHOWN_FOR
 
     async def _require(self, session_id: str) -> CheckoutSession:
-        row = await self._sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
+        row = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
         if row is None:
             raise unknown_session()
         return row

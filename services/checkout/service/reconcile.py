@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.sessions import CHARGED, CheckoutSession, ImageState, State
-from services.checkout.ports import Payments, Sessions, Vault
+from shared.objects import BlobStore
 
 CHECKOUTS = "checkouts/"
 STRIPE_SINCE = timedelta(days=7)
 
 
+@dataclass(slots=True, kw_only=True)
 class Reconciliation:
     """Compares our rows with the objects in storage and with Stripe; changes nothing."""
 
-    def __init__(self, *, sessions: Sessions, payments: Payments, vault: Vault, site: str) -> None:
-        self._sessions = sessions
-        self._payments = payments
-        self._vault = vault
-        self._site = site
+    sessions: SqlSessions
+    payments: StripePayments
+    objects: BlobStore
+    site: str
 
     async def findings(self, now: datetime) -> AsyncIterator[str]:
         """Iterate over one sentence for each thing that does not fit."""
-        async for row in self._sessions.charged():
+        async for row in self.sessions.charged():
             if (finding := await self._look_at(row)) is not None:
                 yield finding
-        async for facts in self._vault.list(CHECKOUTS):
+        async for facts in self.objects.list(CHECKOUTS):
             session_id = facts.key.removeprefix(CHECKOUTS).partition("/")[0]
-            owner = await self._sessions.find(session_id=session_id)
+            owner = await self.sessions.find(session_id=session_id)
             if owner is None or owner.state is not State.PAID or owner.image_key != facts.key:
                 yield f"image without payment: the object {facts.key}"
-        async for seen in self._payments.sessions_since(now - STRIPE_SINCE):
-            if seen.site != self._site or seen.payment_status != "paid":
+        async for seen in self.payments.sessions_since(now - STRIPE_SINCE):
+            if seen.site != self.site or seen.payment_status != "paid":
                 continue
-            known = await self._sessions.get(seen.row_id or "")
+            known = await self.sessions.get(seen.row_id or "")
             if known is None or known.state not in CHARGED or known.session_id != seen.id:
                 yield f"paid at Stripe, not recorded here: the session with client_reference_id {seen.row_id}"
 
@@ -45,6 +48,6 @@ class Reconciliation:
             return None
         if row.image_state is not ImageState.PROMOTED:
             return f"paid without image: session row {row.id}, its image is {row.image_state}"
-        if await self._vault.stat(row.image_key or "") is None:
+        if await self.objects.stat(row.image_key or "") is None:
             return f"paid without image: session row {row.id}, its object is not in storage"
         return None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.checkout.adapters.sql.refunds import SqlRefunds
+from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.catalogue import STEPS
 from services.checkout.model.payments import ProviderRefund, Refund
 from services.checkout.model.refusals import (
@@ -22,31 +25,20 @@ from services.checkout.model.sessions import (
     CheckoutSession,
     State,
 )
-from services.checkout.ports import Payments, Refunds, Sessions
-from services.checkout.service.create_session import provider_deadline
-from services.checkout.service.fulfilment import Settlement
+from services.checkout.service.fulfilment import Fulfilment, provider_deadline
 from shared.errors import Conflict, NotAllowedValue
 
 
-class Refunding:
+@dataclass(slots=True, kw_only=True)
+class Refunds:
     """Refunds sessions, whole or in parts."""
 
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        refunds: Refunds,
-        payments: Payments,
-        settlement: Settlement,
-        now: Callable[[], datetime],
-        on_change: Callable[[], None],
-    ) -> None:
-        self._sessions = sessions
-        self._refunds = refunds
-        self._payments = payments
-        self._settlement = settlement
-        self._now = now
-        self._on_change = on_change
+    sessions: SqlSessions
+    refunds: SqlRefunds
+    payments: StripePayments
+    fulfilment: Fulfilment
+    now: Callable[[], datetime]
+    on_change: Callable[[], None]
 
     async def refund(
         self, *, session_id: str | None, order_id: str | None, amount: int | None, reason: str | None
@@ -63,58 +55,58 @@ class Refunding:
                 raise NotAllowedValue.of(
                     "amount", "amount: the currency is not paid in such small steps.", "amount_not_allowed"
                 )
-            refund = await self._refunds.reserve(row, amount, reason, self._now())
+            refund = await self.refunds.reserve(row, amount, reason, self.now())
             if refund.status == "asking" or refund.refund_id is None:
                 seen = await self._ask(row, refund)
-                row = await self._refunds.sync(row, [seen], self._now())
-                self._on_change()
+                row = await self.refunds.sync(row, [seen], self.now())
+                self.on_change()
                 refund = replace(refund, refund_id=seen.id, status=seen.status)
         return row, refund
 
     async def acknowledge(self, refund: Refund) -> None:
         """Take note that who asked has the answer: the next like it is another refund."""
-        await self._refunds.answered(refund.id)
+        await self.refunds.answered(refund.id)
 
     async def _charged(self, session_id: str | None, order_id: str | None) -> CheckoutSession:
         if order_id is not None:
-            rows = await self._sessions.of_order(order_id) if ORDER_ID.fullmatch(order_id) else ()
+            rows = await self.sessions.of_order(order_id) if ORDER_ID.fullmatch(order_id) else ()
             if not rows:
                 raise unknown_order()
             row = next((row for row in rows if row.state in CHARGED), rows[0])
         else:
-            found = await self._sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id or "") else None
+            found = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id or "") else None
             if found is None:
                 raise unknown_session()
             row = found
         if row.state in {State.OPEN, State.PROCESSING}:
-            row = await self._settlement.settle(row)
+            row = await self.fulfilment.settle(row)
         if row.state not in CHARGED:
             raise Conflict("This session is not paid.", "not_paid")
         return row
 
     async def _ask(self, row: CheckoutSession, refund: Refund) -> ProviderRefund:
         try:
-            return await self._payments.refund(row, refund)
+            return await self.payments.refund(row, refund)
         except PaymentProviderUnavailable as error:
             if not error.replayed:
                 raise
         except PaymentProviderRefused as error:
             await self._give_up(row, refund, error)
         # Stripe repeats a remembered failure for a day, and cannot say whether the money moved: its list of refunds can.
-        for seen in await self._payments.refunds_of(row.payment_intent or ""):
+        for seen in await self.payments.refunds_of(row.payment_intent or ""):
             if seen.our_id == refund.id:
                 return seen
-        refund = await self._refunds.next_attempt(refund)
+        refund = await self.refunds.next_attempt(refund)
         try:
-            return await self._payments.refund(row, refund)
+            return await self.payments.refund(row, refund)
         except PaymentProviderRefused as error:
             await self._give_up(row, refund, error)
             raise
 
     async def _give_up(self, row: CheckoutSession, refund: Refund, error: PaymentProviderRefused) -> None:
         """Find out why Stripe refuses, which may know of refunds and disputes that we do not know of yet, and say so."""
-        await self._refunds.finish(refund.id, "refused")
-        row = await self._refunds.sync(row, await self._payments.refunds_of(row.payment_intent or ""), self._now())
+        await self.refunds.finish(refund.id, "refused")
+        row = await self.refunds.sync(row, await self.payments.refunds_of(row.payment_intent or ""), self.now())
         if refund.amount > (row.charged_amount or 0) - row.refunded_amount:
             raise refund_too_large() from error
         if error.refusal == "charge_disputed":

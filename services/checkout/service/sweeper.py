@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from services.checkout.adapters.http import HttpTempImages
+from services.checkout.adapters.sql.events import SqlEvents
+from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.model.sessions import CHARGED, HOLD_AHEAD, Changes, CheckoutSession, State
-from services.checkout.ports import Events, Sessions, TempImages
-from services.checkout.service.fulfilment import Settlement, backoff
+from services.checkout.service.fulfilment import Fulfilment, backoff
 from services.checkout.service.outbox import Outbox
 from services.checkout.service.webhooks import Webhooks
 from shared.errors import KeepsakeError
@@ -28,38 +31,29 @@ HOUSEKEEPING = timedelta(hours=1)
 ItemT = TypeVar("ItemT")
 
 
+@dataclass(slots=True, kw_only=True)
 class Sweeper:
     """Works in the background of every process; rows are claimed, so that any number of them share the work."""
 
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        events: Events,
-        images: TempImages,
-        settlement: Settlement,
-        outbox: Outbox,
-        webhooks: Webhooks,
-        forget_keys: Callable[[], Awaitable[None]],
-        wake: asyncio.Event,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._sessions = sessions
-        self._events = events
-        self._images = images
-        self._settlement = settlement
-        self._outbox = outbox
-        self._webhooks = webhooks
-        self._forget_keys = forget_keys
-        self._wake = wake
-        self._now = now
-        self._housekeeping_at = now()
-        self._one_at_a_time = asyncio.Lock()
+    sessions: SqlSessions
+    events: SqlEvents
+    images: HttpTempImages
+    fulfilment: Fulfilment
+    outbox: Outbox
+    webhooks: Webhooks
+    forget_keys: Callable[[], Awaitable[None]]
+    wake: asyncio.Event
+    now: Callable[[], datetime]
+    _housekeeping_at: datetime = field(init=False)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self._housekeeping_at = self.now()
 
     async def run(self) -> None:
         """Work until cancelled; a dependency that is down is waited for."""
         while True:
-            self._wake.clear()
+            self.wake.clear()
             try:
                 if await self.sweep():
                     continue
@@ -69,7 +63,7 @@ class Sweeper:
                 get_logger().exception("the sweeper failed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S):
-                    await self._wake.wait()
+                    await self.wake.wait()
 
     async def sweep(self) -> bool:
         """Do once what is due now, in bounded batches; return whether a batch was full, so that more may be due.
@@ -80,15 +74,15 @@ class Sweeper:
             return await self._sweep()
 
     async def _sweep(self) -> bool:
-        more = await self._outbox.send_due()
-        rows = await self._sessions.claim_due(self._now(), BATCH)
+        more = await self.outbox.send_due()
+        rows = await self.sessions.claim_due(self.now(), BATCH)
         await self._each(rows, self._look_at)
-        events = await self._events.claim_due(self._now(), BATCH)
-        await self._each(events, self._webhooks.act)
-        if self._now() >= self._housekeeping_at:
-            self._housekeeping_at = self._now() + HOUSEKEEPING
-            await self._events.forget(self._now() - EVENTS_KEPT)
-            await self._forget_keys()
+        events = await self.events.claim_due(self.now(), BATCH)
+        await self._each(events, self.webhooks.act)
+        if self.now() >= self._housekeeping_at:
+            self._housekeeping_at = self.now() + HOUSEKEEPING
+            await self.events.forget(self.now() - EVENTS_KEPT)
+            await self.forget_keys()
         return more or BATCH in {len(rows), len(events)}
 
     async def _each(self, items: Iterable[ItemT], work: Callable[[ItemT], Awaitable[None]]) -> None:
@@ -108,38 +102,38 @@ class Sweeper:
     async def _look_at(self, row: CheckoutSession) -> None:
         """Ask Stripe about a live session; where Stripe is silent, wait, and keep the image meanwhile."""
         if row.state is State.CREATING:
-            changes = Changes(state=State.ABANDONED, next_check_at=self._now() if row.hold_until else None)
-            row = await self._sessions.update(row, changes) or row
+            changes = Changes(state=State.ABANDONED, next_check_at=self.now() if row.hold_until else None)
+            row = await self.sessions.update(row, changes) or row
         try:
-            row = await self._settlement.settle(row)
+            row = await self.fulfilment.settle(row)
         except KeepsakeError:
             row = await self._keep_image(row)
-            await self._sessions.update(row, Changes(next_check_at=self._now() + backoff(row.checks)))
+            await self.sessions.update(row, Changes(next_check_at=self.now() + backoff(row.checks)))
             raise
         row = await self._keep_image(row)
         if row.needs_fulfilment:
             return  # its own retry is set
         if row.is_settled:
-            again = self._now() + LOOK_AGAIN if row.state is State.NEEDS_REVIEW and row.hold_until else None
-        elif row.state is State.OPEN and self._now() > row.expires_at + UNKNOWN_FOR:
-            await self._sessions.update(row, Changes(state=State.EXPIRED, next_check_at=self._now()))
+            again = self.now() + LOOK_AGAIN if row.state is State.NEEDS_REVIEW and row.hold_until else None
+        elif row.state is State.OPEN and self.now() > row.expires_at + UNKNOWN_FOR:
+            await self.sessions.update(row, Changes(state=State.EXPIRED, next_check_at=self.now()))
             return
         else:
-            again = max(row.expires_at, self._now() + min(backoff(row.checks), LOOK_AGAIN))
-        await self._sessions.update(row, Changes(next_check_at=again))
+            again = max(row.expires_at, self.now() + min(backoff(row.checks), LOOK_AGAIN))
+        await self.sessions.update(row, Changes(next_check_at=again))
 
     async def _keep_image(self, row: CheckoutSession) -> CheckoutSession:
         """Lengthen a hold that would end before it is known whether the image is paid, or saved."""
-        if row.image_id is None or row.hold_until is None or row.hold_until - self._now() > HOLD_MARGIN:
+        if row.image_id is None or row.hold_until is None or row.hold_until - self.now() > HOLD_MARGIN:
             return row
         if row.is_settled and row.state not in CHARGED:
             return row
-        until = self._now() + HOLD_AHEAD
+        until = self.now() + HOLD_AHEAD
         try:
-            if await self._images.hold(row.image_id, row.id, until) is None:
+            if await self.images.hold(row.image_id, row.id, until) is None:
                 get_logger().error("the image of a live session is not there", row=row.id)
                 return row
         except KeepsakeError as error:
             get_logger().warning("a hold could not be lengthened", row=row.id, code=error.code)
             return row
-        return await self._sessions.update(row, Changes(hold_until=until)) or row
+        return await self.sessions.update(row, Changes(hold_until=until)) or row

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.checkout.adapters.sql.events import SqlEvents
+from services.checkout.adapters.sql.refunds import SqlRefunds
+from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.payments import WebhookEvent
 from services.checkout.model.refusals import PaymentProviderUnavailable
 from services.checkout.model.sessions import (
@@ -13,9 +18,8 @@ from services.checkout.model.sessions import (
     CheckoutSession,
     State,
 )
-from services.checkout.ports import Events, Payments, Refunds, Sessions
-from services.checkout.service.create_session import Opening, provider_deadline
-from services.checkout.service.fulfilment import Settlement
+from services.checkout.service.create_session import CreateSession
+from services.checkout.service.fulfilment import Fulfilment, provider_deadline
 from shared.errors import KeepsakeError, Unavailable
 from shared.log import get_logger
 
@@ -35,29 +39,18 @@ class UnknownRow(Unavailable):
     """A session that carries our mark, and no row of ours: Stripe is to tell us again."""
 
 
+@dataclass(slots=True, kw_only=True)
 class Webhooks:
     """Takes events that are verified."""
 
-    def __init__(
-        self,
-        *,
-        sessions: Sessions,
-        events: Events,
-        refunds: Refunds,
-        payments: Payments,
-        settlement: Settlement,
-        opening: Opening,
-        site: str,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._sessions = sessions
-        self._events = events
-        self._refunds = refunds
-        self._payments = payments
-        self._settlement = settlement
-        self._opening = opening
-        self._site = site
-        self._now = now
+    sessions: SqlSessions
+    events: SqlEvents
+    refunds: SqlRefunds
+    payments: StripePayments
+    fulfilment: Fulfilment
+    create_session: CreateSession
+    site: str
+    now: Callable[[], datetime]
 
     async def take(self, event: WebhookEvent) -> None:
         """Store the event and act on it; where that fails, the sweeper tries again. Raises Unavailable for an unknown row.
@@ -66,7 +59,7 @@ class Webhooks:
         """
         if event.account or not self._concerns_us(event):
             return
-        if not await self._events.take(event, self._now()):
+        if not await self.events.take(event, self.now()):
             return
         try:
             await self.act(event)
@@ -77,7 +70,7 @@ class Webhooks:
 
     def _concerns_us(self, event: WebhookEvent) -> bool:
         if event.type in SESSION_EVENTS:
-            return event.row_id is not None and event.site == self._site
+            return event.row_id is not None and event.site == self.site
         # Refunds and disputes made in the dashboard carry no mark of ours: the payment says whose they are.
         return event.type in REFUND_EVENTS | DISPUTE_EVENTS and event.payment_intent is not None
 
@@ -87,9 +80,9 @@ class Webhooks:
             async with provider_deadline():
                 await self._act(event)
         except KeepsakeError:
-            await self._events.put_off(event.id, self._now() + TRY_AGAIN)
+            await self.events.put_off(event.id, self.now() + TRY_AGAIN)
             raise
-        await self._events.put_off(event.id, None)
+        await self.events.put_off(event.id, None)
 
     async def _act(self, event: WebhookEvent) -> None:
         if event.type in SESSION_EVENTS:
@@ -99,42 +92,42 @@ class Webhooks:
         if row is None:
             return
         if event.type in REFUND_EVENTS:
-            await self._refunds.sync(row, await self._payments.refunds_of(event.payment_intent or ""), self._now())
-        elif (dispute := await self._payments.dispute(event.object_id)) is not None:
-            await self._refunds.record_dispute(row, dispute, self._now())
+            await self.refunds.sync(row, await self.payments.refunds_of(event.payment_intent or ""), self.now())
+        elif (dispute := await self.payments.dispute(event.object_id)) is not None:
+            await self.refunds.record_dispute(row, dispute, self.now())
             get_logger().warning("a payment is disputed", row=row.id, status=dispute.status)
 
     async def _settle(self, event: WebhookEvent) -> None:
-        row = await self._sessions.get(event.row_id or "")
+        row = await self.sessions.get(event.row_id or "")
         if row is None:
             raise UnknownRow
         if row.session_id != event.object_id:
-            seen = await self._payments.retrieve(event.object_id)
+            seen = await self.payments.retrieve(event.object_id)
             if seen is None or seen.row_id != row.id:
                 return
             if row.session_id is not None or row.state is not State.CREATING:
                 await self._set_aside(row, paid=seen.payment_status == "paid")
                 return
-            row = await self._opening.adopt(row, seen)
-        await self._settlement.settle(row)
+            row = await self.create_session.adopt(row, seen)
+        await self.fulfilment.settle(row)
 
     async def _set_aside(self, row: CheckoutSession, *, paid: bool) -> None:
         """Note a payment of a session that no customer was given; without payment there is nothing to note."""
         if paid:
             get_logger().error("a session that was never given out is paid", row=row.id)
-            await self._sessions.update(row, Changes(review_reason="Another session of this purchase was paid."))
+            await self.sessions.update(row, Changes(review_reason="Another session of this purchase was paid."))
 
     async def _row_of(self, payment_intent: str) -> CheckoutSession | None:
         """Return the charged row of a payment; None where the payment is not ours."""
-        row = await self._sessions.find(payment_intent=payment_intent)
+        row = await self.sessions.find(payment_intent=payment_intent)
         if row is None:
-            row_id, site = await self._payments.marks_of(payment_intent)
-            if row_id is None or site != self._site:
+            row_id, site = await self.payments.marks_of(payment_intent)
+            if row_id is None or site != self.site:
                 return None
-            row = await self._sessions.get(row_id)
+            row = await self.sessions.get(row_id)
             if row is None:
                 raise UnknownRow
-            row = await self._settlement.settle(row)
+            row = await self.fulfilment.settle(row)
         if row.state not in CHARGED:
             raise PaymentProviderUnavailable  # the event came before its payment: look again
         return row

@@ -18,13 +18,13 @@ CLAIM_S = 15.0
 
 
 class SqlEvents:
-    """`Events` over SQLite or PostgreSQL."""
+    """Webhook events, stored before they are acted on."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def take(self, event: WebhookEvent, now: datetime) -> bool:
-        """Insert it, claimed; the primary key finds the duplicate, which is claimed if nobody has it."""
+        """Keep the event; True where it is the caller's to act on, False where another acts on it or it is done."""
         values = {"id": event.id, "type": event.type, "hint": asdict(event), "received_at": now, "attempts": 1}
         try:
             async with self._database.begin() as connection:
@@ -37,7 +37,7 @@ class SqlEvents:
         return True
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
-        """Take those whose first try failed or was cut off."""
+        """Return events that were stored and not done, claimed."""
         due = (
             sa.select(T.id)
             .where(T.next_try_at <= now)
@@ -53,12 +53,12 @@ class SqlEvents:
             return [WebhookEvent(**hint) for hint in taken]
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
-        """Write when it is due again."""
+        """Have the event acted on again then; None where it is done."""
         async with self._database.begin() as connection:
             await connection.execute(EVENTS.update().where(T.id == event_id).values(next_try_at=until))
 
     async def forget(self, before: datetime) -> None:
-        """Delete old ones: Stripe repeats an event for three days."""
+        """Remove events that were done and received before then."""
         async with self._database.begin() as connection:
             await connection.execute(EVENTS.delete().where(T.next_try_at.is_(None), T.received_at < before))
 

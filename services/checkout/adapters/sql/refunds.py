@@ -11,7 +11,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.checkout.adapters.sql.moves import queue_move
+from services.checkout.adapters.sql.order_updates import queue_order_update
 from services.checkout.adapters.sql.tables import DISPUTES, REFUNDS, SESSIONS
 from services.checkout.model.payments import (
     NOT_GIVEN_BACK,
@@ -20,7 +20,7 @@ from services.checkout.model.payments import (
     Refund,
 )
 from services.checkout.model.refusals import refund_too_large
-from services.checkout.model.sessions import CheckoutSession, move_for
+from services.checkout.model.sessions import CheckoutSession, order_update_for
 from shared.persistence.engine import Database
 
 T = REFUNDS.c
@@ -46,13 +46,16 @@ async def _newest(connection: AsyncConnection, *where: Any) -> Refund | None:
 
 
 class SqlRefunds:
-    """`Refunds` over SQLite or PostgreSQL."""
+    """Our rows of refunds, and of disputes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def reserve(self, row: CheckoutSession, amount: int | None, reason: str | None, now: datetime) -> Refund:
-        """Decide under the session's lock, so that two at once never give back more than was paid."""
+        """Return the refund to ask Stripe for: a new one, or the same that was asked for and never answered.
+
+        `amount` None is all that is left; where nothing is, the latest refund. Raises NotAllowedValue for more than is left.
+        """
         counts = (T.row_id == row.id, T.status.not_in(NOT_GIVEN_BACK))
         async with self._database.begin() as connection:
             await _lock(connection, row)
@@ -78,7 +81,7 @@ class SqlRefunds:
             return refund
 
     async def next_attempt(self, refund: Refund) -> Refund:
-        """Raise the attempt unless somebody did."""
+        """Give the refund another key, once for all who ask."""
         async with self._database.begin() as connection:
             await connection.execute(
                 REFUNDS.update().where(T.id == refund.id, T.attempt == refund.attempt).values(attempt=T.attempt + 1)
@@ -86,19 +89,19 @@ class SqlRefunds:
             return await _newest(connection, T.id == refund.id) or refund
 
     async def finish(self, refund_id: str, status: str) -> None:
-        """Write the status of one that Stripe never made."""
+        """Take our refund row out of what counts (`refused`)."""
         async with self._database.begin() as connection:
             await connection.execute(
                 REFUNDS.update().where(T.id == refund_id, T.refund_id.is_(None)).values(status=status)
             )
 
     async def answered(self, refund_id: str) -> None:
-        """Set the flag."""
+        """Remember that who asked has the answer."""
         async with self._database.begin() as connection:
             await connection.execute(REFUNDS.update().where(T.id == refund_id).values(answered=True))
 
     async def sync(self, row: CheckoutSession, seen: Sequence[ProviderRefund], now: datetime) -> CheckoutSession:
-        """Write each refund, the sum, and the order's move, in one transaction."""
+        """Write what Stripe says of all refunds of a session, and queue the order's update once all is given back."""
         async with self._database.begin() as connection:
             await _lock(connection, row)
             for refund in seen:
@@ -106,9 +109,9 @@ class SqlRefunds:
             total = await _given_back(connection, row.id)
             await connection.execute(SESSIONS.update().where(SESSIONS.c.id == row.id).values(refunded_amount=total))
             asking = await _newest(connection, T.row_id == row.id, T.status == "asking")
-            move = move_for(row, "refunded", "Refunded.")
-            if move is not None and asking is None and total >= (row.charged_amount or 1):
-                await queue_move(connection, row.id, move, now)
+            update = order_update_for(row, "refunded", "Refunded.")
+            if update is not None and asking is None and total >= (row.charged_amount or 1):
+                await queue_order_update(connection, row.id, update, now)
         return replace(row, refunded_amount=total)
 
     @staticmethod
@@ -122,7 +125,7 @@ class SqlRefunds:
         await connection.execute(REFUNDS.insert().values(**facts, **own))
 
     async def record_dispute(self, row: CheckoutSession, dispute: Dispute, now: datetime) -> None:
-        """Insert or replace it."""
+        """Write what is known of a dispute."""
         facts = {
             "amount": dispute.amount,
             "currency": dispute.currency,

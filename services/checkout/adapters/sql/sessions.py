@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from services.checkout.adapters.sql.moves import queue_move
+from services.checkout.adapters.sql.order_updates import queue_order_update
 from services.checkout.adapters.sql.tables import SESSIONS
 from services.checkout.model.sessions import (
     CHARGED,
@@ -18,17 +18,21 @@ from services.checkout.model.sessions import (
     Changes,
     CheckoutSession,
     ImageState,
-    OrderMove,
+    OrderUpdate,
     State,
 )
-from services.checkout.ports import AlreadyLive
 from shared.clock import utc_now
+from shared.errors import Conflict
 from shared.persistence.engine import Database
 
 T = SESSIONS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]
 CLAIM_S = 30.0
 PAGE = 200
+
+
+class AlreadyLive(Conflict):
+    """Another live row has the same reuse key."""
 
 
 def _row(found: sa.Row[Any]) -> CheckoutSession:
@@ -39,13 +43,13 @@ def _row(found: sa.Row[Any]) -> CheckoutSession:
 
 
 class SqlSessions:
-    """`Sessions` over SQLite or PostgreSQL."""
+    """Our rows. Every call is one transaction; DependencyDown("database") where there is none."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def insert(self, row: CheckoutSession) -> None:
-        """Add the row; the partial unique index decides between two at once."""
+        """Add a row; raise AlreadyLive where a live one has its reuse key."""
         try:
             async with self._database.begin() as connection:
                 await connection.execute(SESSIONS.insert().values(**asdict(row)))
@@ -53,30 +57,30 @@ class SqlSessions:
             raise AlreadyLive from error
 
     async def discard(self, row_id: str) -> None:
-        """Delete it while Stripe was never asked."""
+        """Remove a row that is `creating` still."""
         async with self._database.begin() as connection:
             await connection.execute(SESSIONS.delete().where(T.id == row_id, T.state == State.CREATING))
 
     async def get(self, row_id: str) -> CheckoutSession | None:
-        """Return the row by our id."""
+        """Return the row."""
         return await self.find(id=row_id)
 
     async def find(self, **columns: Any) -> CheckoutSession | None:
-        """Return the newest that matches."""
+        """Return the newest row with these values."""
         found = await self._select([T[name] == value for name, value in columns.items()], limit=1)
         return found[0] if found else None
 
     async def find_live(self, reuse_key: str) -> CheckoutSession | None:
-        """Return the one the unique index allows."""
+        """Return the row that is `creating`, `open` or `processing` under this key."""
         found = await self._select([T.reuse_key == reuse_key, T.state.in_(LIVE)], limit=1)
         return found[0] if found else None
 
     async def of_order(self, order_id: str) -> Sequence[CheckoutSession]:
-        """Return all of them."""
+        """Return the order's rows, newest first."""
         return await self._select([T.order_id == order_id])
 
     async def charged(self) -> AsyncIterator[CheckoutSession]:
-        """Read them in pages."""
+        """Iterate over all rows that took money, in bounded memory."""
         after = ""
         while True:
             query = sa.select(*COLUMNS).where(T.state.in_(CHARGED), T.id > after).order_by(T.id).limit(PAGE)
@@ -94,9 +98,12 @@ class SqlSessions:
             return [_row(found) for found in await connection.execute(query)]
 
     async def update(
-        self, row: CheckoutSession, changes: Changes, *, move: OrderMove | None = None
+        self, row: CheckoutSession, changes: Changes, *, order_update: OrderUpdate | None = None
     ) -> CheckoutSession | None:
-        """Compare and swap on state and attempt, with the outbox in the same transaction."""
+        """Change the row and queue `order_update`, both or neither, if its state and attempt are still those of `row`.
+
+        Returns the new row, or None where somebody else was faster.
+        """
         change = (
             SESSIONS.update()
             .where(T.id == row.id, T.state == row.state, T.attempt == row.attempt)
@@ -105,12 +112,12 @@ class SqlSessions:
         )
         async with self._database.begin() as connection:
             found = (await connection.execute(change)).one_or_none()
-            if found is not None and move is not None:
-                await queue_move(connection, row.id, move, utc_now())
+            if found is not None and order_update is not None:
+                await queue_order_update(connection, row.id, order_update, utc_now())
         return None if found is None else _row(found)
 
     async def lease(self, row_id: str, now: datetime, seconds: float) -> bool:
-        """Take the lease in one statement."""
+        """Take the right to fulfil the row for a while; False where another has it."""
         take = (
             SESSIONS.update()
             .where(T.id == row_id, sa.or_(T.leased_until.is_(None), T.leased_until < now))
@@ -120,12 +127,12 @@ class SqlSessions:
             return (await connection.execute(take)).rowcount == 1
 
     async def release_lease(self, row_id: str) -> None:
-        """Clear it."""
+        """Give that right back."""
         async with self._database.begin() as connection:
             await connection.execute(SESSIONS.update().where(T.id == row_id).values(leased_until=None))
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[CheckoutSession]:
-        """Take due rows, passing over those another process is taking (PostgreSQL; SQLite has one writer)."""
+        """Return rows whose `next_check_at` has come, put off so that no other process takes them too."""
         due = (
             sa.select(T.id)
             .where(T.next_check_at <= now)

@@ -55,7 +55,7 @@ SESSIONS = sa.Table(
     sa.Index("checkout_sessions_one_live", "reuse_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
 )
 
-MOVES = sa.Table(
+ORDER_UPDATES = sa.Table(
     "checkout_order_moves",
     METADATA,
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),

@@ -23,7 +23,7 @@ from PIL import Image
 
 from services.checkout.adapters.sql.tables import DISPUTES, EVENTS
 from services.checkout.app import build_app
-from services.checkout.handlers import SERVICE, VAULT
+from services.checkout.handlers.app_keys import OBJECTS, SERVICE
 from services.checkout.model.sessions import CheckoutSession
 from services.checkout.service import CheckoutService
 from services.checkout.settings import CheckoutSettings
@@ -270,7 +270,7 @@ class Shop:
     @property
     def vault(self) -> Any:
         """Where checkout keeps promoted images."""
-        return self._apps["checkout"][VAULT]
+        return self._apps["checkout"][OBJECTS]
 
     async def row(self, session_id: str) -> CheckoutSession:
         """Return checkout's own row of a session."""
@@ -293,7 +293,7 @@ class Shop:
             return list(await connection.execute(sa.select(DISPUTES)))
 
     def _sessions(self) -> Any:
-        return self.service.settlement._sessions
+        return self.service.fulfilment.sessions
 
     def charges(self) -> list[JSON]:
         """Return the charges that took money."""

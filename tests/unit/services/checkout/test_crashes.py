@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from services.checkout.adapters.http import HttpOrders, HttpTempImages
-from services.checkout.adapters.sql import SqlEvents, SqlMoves, SqlRefunds, SqlSessions
+from services.checkout.adapters.sql.events import SqlEvents
+from services.checkout.adapters.sql.order_updates import SqlOrderUpdates
+from services.checkout.adapters.sql.refunds import SqlRefunds
+from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.checkout.adapters.stripe import open_payments
 from services.checkout.adapters.toml import BUILT_IN
@@ -83,18 +86,18 @@ async def life(shop: Shop, fate: Fate) -> AsyncIterator[CheckoutService]:
         service = build_service(
             settings,
             sessions=mortal(SqlSessions(database)),
-            moves=mortal(SqlMoves(database)),
+            order_updates=mortal(SqlOrderUpdates(database)),
             events=mortal(SqlEvents(database)),
             refunds=mortal(SqlRefunds(database)),
             payments=mortal(await stack.enter_async_context(open_payments(settings))),
             images=mortal(HttpTempImages(client(settings.temp_image_url, name="temp-image"))),
             orders=mortal(HttpOrders(client(settings.planter_orders_url, name="planter-orders"))),
-            vault=mortal(await stack.enter_async_context(open_blob_store(settings))),
+            objects=mortal(await stack.enter_async_context(open_blob_store(settings))),
             keys=IdempotencyKeys(database, IDEMPOTENCY_KEYS, shop.now),
             now=shop.now,
         )
         yield service
-        await service.settlement.close()
+        await service.fulfilment.close()
 
 
 async def live(shop: Shop, work: Work, deadly: int | None = None, *, after: bool = False) -> tuple[bool, int]:
@@ -161,11 +164,11 @@ async def test_opening_goes_on_after_any_crash(quiet_shop: Shop) -> None:
     async def begin() -> Work:
         nonlocal image_id
         image_id = await shop.upload()
-        return lambda service: service.opening.open(cart(), image_id=image_id)
+        return lambda service: service.create_session.open(cart(), image_id=image_id)
 
     async def mend() -> None:
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.opening.open(cart(), image_id=image_id)
+            row = await service.create_session.open(cart(), image_id=image_id)
         held = [s for s in shop.ledger.store.select("checkout.session", []) if s["metadata"]["imageId"] == image_id]
         assert [session["id"] for session in held] == [row.session_id]
         assert await shop.is_held(image_id, row.session_id or "")
@@ -192,7 +195,7 @@ async def test_a_payment_is_fulfilled_after_any_crash(teller: str, quiet_shop: S
         nonlocal image_id, session_id
         image_id = await shop.upload()
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.opening.open(cart(), image_id=image_id)
+            row = await service.create_session.open(cart(), image_id=image_id)
         session_id = row.session_id or ""
         await shop.press(session_id)
         event = WebhookEvent(
@@ -208,7 +211,7 @@ async def test_a_payment_is_fulfilled_after_any_crash(teller: str, quiet_shop: S
                 if teller != "landing page":
                     group.create_task(service.webhooks.take(event))
                 if teller != "webhook":
-                    group.create_task(service.viewing.status(session_id, None))
+                    group.create_task(service.queries.status(session_id, None))
 
         return tell
 
@@ -216,8 +219,8 @@ async def test_a_payment_is_fulfilled_after_any_crash(teller: str, quiet_shop: S
         shop.ahead += timedelta(minutes=36)
         await sweep_until_quiet(shop)
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.viewing.image(session_id)
-            async with service.settlement._vault.open(row.image_key or "") as stored:
+            row = await service.queries.image(session_id)
+            async with service.fulfilment.objects.open(row.image_key or "") as stored:
                 assert await stored.read() == picture()
             assert (row.state, row.image_state, row.hold_until, row.next_check_at) == ("paid", "promoted", None, None)
         assert not await shop.is_held(image_id, session_id)
@@ -233,7 +236,7 @@ async def test_an_expiry_lets_the_image_go_after_any_crash(quiet_shop: Shop) -> 
         nonlocal image_id, session_id
         image_id = await shop.upload()
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.opening.open(cart(), image_id=image_id)
+            row = await service.create_session.open(cart(), image_id=image_id)
         session_id = row.session_id or ""
         shop.ahead += timedelta(minutes=36)
         return lambda service: service.sweeper.sweep()
@@ -241,7 +244,7 @@ async def test_an_expiry_lets_the_image_go_after_any_crash(quiet_shop: Shop) -> 
     async def mend() -> None:
         await sweep_until_quiet(shop)
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.viewing.status(session_id, None)
+            row = await service.queries.status(session_id, None)
         assert (row.state, row.image_state, row.hold_until, row.next_check_at) == ("expired", "released", None, None)
         assert not await shop.is_held(image_id, session_id)
 
@@ -258,9 +261,9 @@ async def test_an_order_is_sold_and_moved_once_after_any_crash(quiet_shop: Shop)
         order_id = shop.book.add(f"order_{number}")
 
         async def sell(service: CheckoutService) -> None:
-            row = await service.opening.open(order_cart(), order_id=order_id, user_id="ann")
+            row = await service.create_session.open(order_cart(), order_id=order_id, user_id="ann")
             await shop.press(row.session_id or "")
-            await service.viewing.status(row.session_id or "", "ann")
+            await service.queries.status(row.session_id or "", "ann")
             await service.sweeper.sweep()
 
         return sell
@@ -269,9 +272,9 @@ async def test_an_order_is_sold_and_moved_once_after_any_crash(quiet_shop: Shop)
         order_id = f"order_{number}"
         async with life(shop, Fate(None, after=False)) as service:
             with suppress(Conflict):  # paid already
-                row = await service.opening.open(order_cart(), order_id=order_id, user_id="ann")
+                row = await service.create_session.open(order_cart(), order_id=order_id, user_id="ann")
                 await shop.press(row.session_id or "")
-                await service.viewing.status(row.session_id or "", "ann")
+                await service.queries.status(row.session_id or "", "ann")
         await sweep_until_quiet(shop)
         assert shop.book.status_of(order_id) == "paid"
         sessions = [
@@ -289,20 +292,20 @@ async def test_a_refund_is_made_once_after_any_crash(quiet_shop: Shop) -> None:
     async def begin() -> Work:
         nonlocal session_id
         async with life(shop, Fate(None, after=False)) as service:
-            session_id = (await service.opening.open(cart())).session_id or ""
+            session_id = (await service.create_session.open(cart())).session_id or ""
             await shop.press(session_id)
-            await service.viewing.status(session_id, None)
+            await service.queries.status(session_id, None)
         return refund
 
     async def refund(service: CheckoutService) -> None:
         reason = "requested_by_customer"
-        row, made = await service.refunding.refund(session_id=session_id, order_id=None, amount=50, reason=reason)
+        row, made = await service.refunds.refund(session_id=session_id, order_id=None, amount=50, reason=reason)
         assert (row.refunded_amount, made.amount, made.status) == (50, 50, "succeeded")
 
     async def mend() -> None:
         async with life(shop, Fate(None, after=False)) as service:
             await refund(service)
-            row = await service.viewing.status(session_id, None)
+            row = await service.queries.status(session_id, None)
         made = [
             found for found in shop.ledger.store.select("refund", []) if found["payment_intent"] == row.payment_intent
         ]
@@ -312,9 +315,9 @@ async def test_a_refund_is_made_once_after_any_crash(quiet_shop: Shop) -> None:
 
 
 async def test_a_life_that_nothing_ends_comes_to_its_end(quiet_shop: Shop) -> None:
-    done, calls = await live(quiet_shop, lambda service: service.opening.open(cart()))
+    done, calls = await live(quiet_shop, lambda service: service.create_session.open(cart()))
     assert done
     assert calls > 1
     with pytest.raises(KeepsakeError):
         async with life(quiet_shop, Fate(None, after=False)) as service:
-            await service.viewing.status("cs_test_x", None)
+            await service.queries.status("cs_test_x", None)

@@ -1,46 +1,20 @@
-"""What each call does, from the request to the answer."""
+"""Sessions: opened, asked after, and the image that was bought with one."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from aiohttp import web
 
-from services.checkout.model.catalogue import Catalogue
+from services.checkout.handlers.app_keys import CATALOGUE, KEYS, OBJECTS, SERVICE, SETTINGS
 from services.checkout.model.sessions import CheckoutSession, ImageState
-from services.checkout.ports import EventVerifier, Vault
-from services.checkout.schemas import (
-    ImageAnswer,
-    RefundAnswer,
-    RefundRequest,
-    SessionAnswer,
-    SessionRequest,
-    StatusAnswer,
-    StatusQuery,
-    WebhookAnswer,
-)
-from services.checkout.service import CheckoutService
-from shared.app.idempotency import Claim, IdempotencyKeys
+from services.checkout.schemas import ImageAnswer, SessionAnswer, SessionRequest, StatusAnswer, StatusQuery
+from shared.app.idempotency import Claim
+from shared.app.responses import PRIVATE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import identify, identify_if_any
 from shared.clock import rfc3339
-from shared.errors import BadRequest, NotAllowedValue, Unauthorized
-from shared.http.read_body import MIB, read_bytes
-from shared.http.validation import WireModel, parse_json, parse_query
-
-SERVICE: Final = web.AppKey("SERVICE", CheckoutService)
-CATALOGUE: Final = web.AppKey("CATALOGUE", Catalogue)
-KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
-VAULT: Final = web.AppKey("VAULT", Vault)
-PUBLISHABLE_KEY: Final = web.AppKey("PUBLISHABLE_KEY", str)
-PUBLIC_URL: Final = web.AppKey("PUBLIC_URL", str)
-VERIFY_EVENT: Final = web.AppKey("VERIFY_EVENT", EventVerifier)
-PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-
-
-def _json(answer: WireModel) -> web.Response:
-    return web.Response(text=answer.model_dump_json(), content_type="application/json", headers=PRIVATE)
+from shared.errors import NotAllowedValue, Unauthorized
+from shared.http.validation import parse_json, parse_query
 
 
 async def open_session(request: web.Request) -> web.Response:
@@ -60,10 +34,10 @@ async def open_session(request: web.Request) -> web.Response:
             for_order=wanted.order_id is not None,
         )
         user = await identify(request) if wanted.order_id is not None else None
-        row = await request.app[SERVICE].opening.open(
+        row = await request.app[SERVICE].create_session.open(
             cart, image_id=wanted.imageId, order_id=wanted.order_id, user_id=user.user_id if user else None
         )
-        return _json(_as_session(row, request.app[PUBLISHABLE_KEY]))
+        return json_answer(_as_session(row, request.app[SETTINGS].stripe_publishable_key), headers=PRIVATE)
 
     return await request.app[KEYS].run(request, work)
 
@@ -89,10 +63,10 @@ async def _user_if_any(request: web.Request) -> str | None:
 async def session_status(request: web.Request) -> web.Response:
     """Say how a session stands."""
     query = parse_query(request, StatusQuery, missing="session_id is required")
-    viewing = request.app[SERVICE].viewing
-    row = await viewing.status(query.session_id, await _user_if_any(request))
+    queries = request.app[SERVICE].queries
+    row = await queries.status(query.session_id, await _user_if_any(request))
     metadata = {"imageId": row.image_id, "order_id": row.order_id}
-    return _json(
+    return json_answer(
         StatusAnswer(
             status=row.status,
             metadata={name: value for name, value in metadata.items() if value is not None},
@@ -100,8 +74,9 @@ async def session_status(request: web.Request) -> web.Response:
             amount_total=row.amount_total if row.charged_amount is None else row.charged_amount,
             currency=row.charged_currency or row.currency,
             order_id=row.order_id,
-            image=_image_of(row, request.app[PUBLIC_URL], is_shown=viewing.is_shown(row)),
-        )
+            image=_image_of(row, request.app[SETTINGS].public_url, is_shown=queries.is_shown(row)),
+        ),
+        headers=PRIVATE,
     )
 
 
@@ -116,8 +91,8 @@ def _image_of(row: CheckoutSession, public_url: str, *, is_shown: bool) -> Image
 
 async def session_image(request: web.Request) -> web.StreamResponse:
     """Send the bought image."""
-    row = await request.app[SERVICE].viewing.image(request.match_info["session_id"])
-    async with request.app[VAULT].open(row.image_key or "") as image:
+    row = await request.app[SERVICE].queries.image(request.match_info["session_id"])
+    async with request.app[OBJECTS].open(row.image_key or "") as image:
         response = web.StreamResponse(
             headers=PRIVATE | {"Content-Disposition": "inline", "Cross-Origin-Resource-Policy": "cross-origin"}
         )
@@ -131,43 +106,9 @@ async def session_image(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def webhook(request: web.Request) -> web.Response:
-    """Take one of Stripe's events."""
-    payload = await read_bytes(request, max_bytes=MIB)
-    event = request.app[VERIFY_EVENT](payload, request.headers.get("Stripe-Signature", ""))
-    if event is None:
-        raise BadRequest("The event is not signed as it must be.", "webhook_not_accepted")
-    await request.app[SERVICE].webhooks.take(event)
-    return _json(WebhookAnswer(received=True))
-
-
-async def refund(request: web.Request) -> web.Response:
-    """Give money back."""
-    wanted = await parse_json(request, RefundRequest)
-    if wanted.session_id is None and wanted.order_id is None:
-        raise BadRequest.of("session_id", "session_id or order_id is required.", "missing_field")
-    if wanted.session_id is not None and wanted.order_id is not None:
-        raise NotAllowedValue.of("order_id", "order_id: cannot be sent together with session_id.", "session_and_order")
-    refunding = request.app[SERVICE].refunding
-    row, made = await refunding.refund(**wanted.model_dump())
-    answer = RefundAnswer(
-        refund_id=made.refund_id or "",
-        status=made.status,
-        amount=made.amount,
-        currency=made.currency,
-        session_id=row.session_id or "",
-    )
-    response = _json(answer)
-    # Only an answer that went out ends this refund: whoever lost it asks again, and must not give back twice.
-    await response.prepare(request)
-    await response.write_eof()
-    await refunding.acknowledge(made)
-    return response
-
-
 async def expire_session(request: web.Request) -> web.Response:
     """Close the session of an order that is to be deleted."""
-    await request.app[SERVICE].opening.expire_for_order(request.match_info["order_id"])
+    await request.app[SERVICE].create_session.expire_for_order(request.match_info["order_id"])
     return web.Response(status=204)
 
 
@@ -195,23 +136,6 @@ ROUTES = (
         handler=session_image,
         summary="The bought image, for 24 hours after the payment",
         answers={200: Answer("The exact bytes that were uploaded", content_type="image/*")},
-        refusals=(409,),
-    ),
-    Route(
-        method="POST",
-        path="/api/checkout/webhook",
-        handler=webhook,
-        summary="Stripe's events, signed",
-        answers={200: Answer("Taken", WebhookAnswer)},
-    ),
-    Route(
-        method="POST",
-        path="/api/checkout/refunds",
-        handler=refund,
-        summary="Give back a payment, or a part of it",
-        access=Access.ADMIN,
-        body=RefundRequest,
-        answers={200: Answer("The refund", RefundAnswer)},
         refusals=(409,),
     ),
     Route(

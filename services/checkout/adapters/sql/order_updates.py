@@ -1,54 +1,66 @@
-"""The outbox of order moves: queued with what causes them, sent until the order service took them."""
+"""The outbox of updates of orders: queued with what causes them, sent until the order service took them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.checkout.adapters.sql.tables import MOVES
-from services.checkout.model.sessions import OrderMove
-from services.checkout.ports import QueuedMove
+from services.checkout.adapters.sql.tables import ORDER_UPDATES
+from services.checkout.model.sessions import OrderUpdate
 from shared.persistence.engine import Database
 
-T = MOVES.c
+T = ORDER_UPDATES.c
 CLAIM_S = 10.0
 
 
-async def queue_move(connection: AsyncConnection, row_id: str, move: OrderMove, now: datetime) -> None:
-    """Add the move in the caller's transaction; one that is there already stays as it is."""
-    if await connection.scalar(sa.select(T.seq).where(T.event_id == move.event_id)) is not None:
+@dataclass(frozen=True, slots=True)
+class QueuedUpdate:
+    """An update that is to be sent, because of row `row_id`, for the `attempts`th time."""
+
+    row_id: str
+    attempts: int
+    update: OrderUpdate
+
+
+async def queue_order_update(connection: AsyncConnection, row_id: str, update: OrderUpdate, now: datetime) -> None:
+    """Add the update in the caller's transaction; one that is there already stays as it is."""
+    if await connection.scalar(sa.select(T.seq).where(T.event_id == update.event_id)) is not None:
         return
     await connection.execute(
-        MOVES.insert().values(
-            event_id=move.event_id,
+        ORDER_UPDATES.insert().values(
+            event_id=update.event_id,
             row_id=row_id,
-            order_id=move.order_id,
-            status=move.status,
-            note=move.note,
+            order_id=update.order_id,
+            status=update.status,
+            note=update.note,
             attempts=0,
             next_try_at=now,
         )
     )
 
 
-class SqlMoves:
-    """`Moves` over SQLite or PostgreSQL."""
+class SqlOrderUpdates:
+    """The outbox; updates are queued by `SqlSessions.update` and `SqlRefunds.sync`, with what causes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def are_queued(self, order_id: str) -> bool:
-        """Look for one."""
+        """Tell whether updates of the order are still to be sent."""
         query = sa.select(T.seq).where(T.order_id == order_id, T.next_try_at.is_not(None)).limit(1)
         async with self._database.read() as connection:
             return await connection.scalar(query) is not None
 
-    async def claim_due(self, now: datetime, limit: int, *, order_id: str | None = None) -> Sequence[QueuedMove]:
-        """Take due moves; of each order the oldest alone, so that they arrive in their order."""
-        older = MOVES.alias()
+    async def claim_due(self, now: datetime, limit: int, *, order_id: str | None = None) -> Sequence[QueuedUpdate]:
+        """Return updates whose time has come, of each order the oldest alone, put off so that nobody else takes them.
+
+        Of the one order where it is named, and then also before their time.
+        """
+        older = ORDER_UPDATES.alias()
         due = (
             sa.select(T.seq)
             .where(
@@ -63,24 +75,24 @@ class SqlMoves:
             )
             .order_by(T.next_try_at)
             .limit(limit)
-            .with_for_update(skip_locked=True, of=MOVES)
+            .with_for_update(skip_locked=True, of=ORDER_UPDATES)
         )
         async with self._database.begin() as connection:
             ids = list(await connection.scalars(due))
             if not ids:
                 return []
             claim = (
-                MOVES.update()
+                ORDER_UPDATES.update()
                 .where(T.seq.in_(ids))
                 .values(next_try_at=now + timedelta(seconds=CLAIM_S), attempts=T.attempts + 1)
                 .returning(T.row_id, T.attempts, T.event_id, T.order_id, T.status, T.note)
             )
             return [
-                QueuedMove(found.row_id, found.attempts, OrderMove(*found[2:]))
+                QueuedUpdate(found.row_id, found.attempts, OrderUpdate(*found[2:]))
                 for found in await connection.execute(claim)
             ]
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
-        """Try the move again then; None where it is done."""
+        """Have the update sent again then; None where it is done."""
         async with self._database.begin() as connection:
-            await connection.execute(MOVES.update().where(T.event_id == event_id).values(next_try_at=until))
+            await connection.execute(ORDER_UPDATES.update().where(T.event_id == event_id).values(next_try_at=until))
