@@ -12,28 +12,33 @@ import aiohttp
 from aiohttp import web
 from redis import asyncio as aioredis
 
-from services.planter_orders.adapters.http import HttpPayments, HttpWebhookReceiver
-from services.planter_orders.adapters.memory import NoSignals
-from services.planter_orders.adapters.postgres import PostgresSignals
-from services.planter_orders.adapters.redis import RedisSignals
-from services.planter_orders.adapters.sql import SqlChores, SqlLeftovers, SqlOrders, SqlOutbox
+from services.planter_orders.adapters.http import Payments, WebhookReceiver
+from services.planter_orders.adapters.notifications import (
+    NoNotifications,
+    Notifications,
+    PostgresNotifications,
+    RedisNotifications,
+)
+from services.planter_orders.adapters.sql import OrderRepository, Orphans, Outbox, PendingJobs
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
-from services.planter_orders.handlers import BLOBS, CHANGES, KEYS, LINKS, ORDERS, ROUTES, SETTINGS, UPLOADING, Links
+from services.planter_orders.handlers import ROUTES
+from services.planter_orders.handlers.app_keys import BLOBS, KEYS, ORDER_EVENTS, ORDERS, RENDERER, SETTINGS, UPLOADING
 from services.planter_orders.model.signing import signing_key
-from services.planter_orders.ports import Signals
+from services.planter_orders.schemas import OrderRenderer
 from services.planter_orders.service import (
-    Changes,
-    Descriptions,
+    MetadataFiles,
+    OrderEvents,
     OrderService,
-    PhotoStudio,
-    Removing,
+    OrphanCleanup,
+    Thumbnails,
     Uploading,
     WebhookSender,
 )
 from services.planter_orders.service.working import keep_working
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.app.factory import CHECKS, base_app
+from shared.app.factory import base_app
 from shared.app.idempotency import IdempotencyKeys
+from shared.app.lifecycle import CHECKS
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier
@@ -53,19 +58,19 @@ ACCEPTED = frozenset({ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP})
 WAITING_CHECKS = 512  # a wave of uploads waits for the decoders, and is not refused
 FORGET_KEYS_S = 600.0
 
-Job = Callable[[], Awaitable[None]]
+Work = Callable[[], Awaitable[None]]
 
 
-def _signals(database: Database, redis: aioredis.Redis | None) -> Signals:
+def _notifications(database: Database, redis: aioredis.Redis | None) -> Notifications:
     if database.is_postgres:
-        return PostgresSignals(database)
-    return NoSignals() if redis is None else RedisSignals(redis)
+        return PostgresNotifications(database)
+    return NoNotifications() if redis is None else RedisNotifications(redis)
 
 
 @asynccontextmanager
-async def _working(jobs: Sequence[Job]) -> AsyncIterator[None]:
-    """Run the jobs until the block ends."""
-    tasks = [asyncio.ensure_future(job()) for job in jobs]
+async def _working(background: Sequence[Work]) -> AsyncIterator[None]:
+    """Run the work until the block ends."""
+    tasks = [asyncio.ensure_future(work()) for work in background]
     try:
         yield
     finally:
@@ -82,58 +87,58 @@ def _assemble(
     blobs: BlobStore,
     workers: ImageWorkers,
     http: aiohttp.ClientSession,
-    signals: Signals,
+    notifications: Notifications,
     now: Callable[[], datetime],
-) -> list[Job]:
+) -> list[Work]:
     """Wire the use cases to what they need; return what goes on by itself."""
-    links, wakes = Links(settings.public_url), list[Callable[[], None]]()
+    renderer, wakes = OrderRenderer(settings.public_url), list[Callable[[], None]]()
 
     def wake() -> None:
         for each in wakes:
             each()
 
-    orders = SqlOrders(database, with_webhooks=bool(settings.order_webhook_url))
-    chores, leftovers = SqlChores(database), SqlLeftovers(database)
-    descriptions = Descriptions(orders=orders, chores=chores, blobs=blobs, render=links.description, now=now)
-    removing = Removing(leftovers=leftovers, blobs=blobs, now=now)
-    studio = PhotoStudio(chores=chores, blobs=blobs, workers=workers, descriptions=descriptions, now=now)
-    changes = Changes(orders=orders, signals=signals, on_change=wake)
+    orders = OrderRepository(database, with_webhooks=bool(settings.order_webhook_url))
+    jobs, orphans = PendingJobs(database), Orphans(database)
+    metadata_files = MetadataFiles(orders=orders, jobs=jobs, blobs=blobs, render=renderer.metadata_file, now=now)
+    cleanup = OrphanCleanup(orphans=orphans, blobs=blobs, now=now)
+    thumbnails = Thumbnails(jobs=jobs, blobs=blobs, workers=workers, metadata_files=metadata_files, now=now)
+    order_events = OrderEvents(orders=orders, notifications=notifications, on_change=wake)
     keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
     client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
-    app[LINKS], app[BLOBS], app[KEYS], app[CHANGES] = links, blobs, keys, changes
+    app[RENDERER], app[BLOBS], app[KEYS], app[ORDER_EVENTS] = renderer, blobs, keys, order_events
     app[ORDERS] = OrderService(
         orders=orders,
-        payments=HttpPayments(client),
+        payments=Payments(client),
         blobs=blobs,
-        removing=removing,
-        descriptions=descriptions,
-        changes=changes,
+        cleanup=cleanup,
+        metadata_files=metadata_files,
+        order_events=order_events,
         now=now,
     )
     app[UPLOADING] = Uploading(
         orders=orders,
-        leftovers=leftovers,
+        orphans=orphans,
         blobs=blobs,
         workers=workers,
         limits=ImageLimits(settings.max_image_pixels, settings.max_image_frames, ACCEPTED),
-        removing=removing,
-        descriptions=descriptions,
+        cleanup=cleanup,
+        metadata_files=metadata_files,
         on_order=wake,
         now=now,
     )
-    wakes.append(studio.wake)
-    jobs: list[Job] = [descriptions.run, removing.run, studio.run, changes.run]
-    jobs.append(lambda: keep_working("keys", keys.forget_old, asyncio.Event(), FORGET_KEYS_S))
+    wakes.append(thumbnails.wake)
+    background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
+    background.append(lambda: keep_working("keys", keys.forget_old, asyncio.Event(), FORGET_KEYS_S))
     if settings.order_webhook_url:
         sender = WebhookSender(
-            outbox=SqlOutbox(database),
-            receiver=HttpWebhookReceiver(http, settings.order_webhook_url),
+            outbox=Outbox(database),
+            receiver=WebhookReceiver(http, settings.order_webhook_url),
             keys=[signing_key(secret) for secret in settings.order_webhook_secret],
             now=now,
         )
         wakes.append(sender.wake)
-        jobs.append(sender.run)
-    return jobs
+        background.append(sender.run)
+    return background
 
 
 def build_app(
@@ -158,17 +163,17 @@ def build_app(
             )
             http = await stack.enter_async_context(open_http_client())
             app[CHECKS].update(database=database.check, storage=blobs.check)
-            jobs = _assemble(
+            background = _assemble(
                 app,
                 settings,
                 database=database,
                 blobs=blobs,
                 workers=workers,
                 http=http,
-                signals=_signals(database, redis),
+                notifications=_notifications(database, redis),
                 now=now,
             )
-            await stack.enter_async_context(_working(jobs))
+            await stack.enter_async_context(_working(background))
             yield
 
     app.cleanup_ctx.append(resources)

@@ -1,4 +1,4 @@
-"""The wire types of planter-orders."""
+"""The wire types of planter-orders, and how an order becomes one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.model.status import Status
 from shared.http.validation import PlainText, QueryModel, WireModel
 
@@ -157,3 +158,42 @@ class OrderFacts(WireModel):
     order_id: str
     user_id: str
     status: Status
+
+
+class OrderRenderer:
+    """Renders orders with addresses below `public_url`."""
+
+    def __init__(self, public_url: str) -> None:
+        self._base = f"{public_url}/api/images/orders"
+
+    def order(self, order: Order) -> OrderEntry:
+        """Return the order as answers show it."""
+        return OrderEntry(
+            order_id=order.id,
+            user_id=order.user_id,
+            pet_name=order.pet_name,
+            pet_type=order.pet_type,
+            notes=order.notes,
+            files=[self._file(order, photo) for photo in order.photos],
+            upload_timestamp=order.created_at,
+            status=order.status,
+        )
+
+    def metadata_file(self, order: Order) -> bytes:
+        """Return the bytes of the order's `order_metadata.json`."""
+        return self.order(order).model_dump_json(indent=2).encode()
+
+    def _file(self, order: Order, photo: Photo) -> FileEntry:
+        url = f"{self._base}/{order.id}/files/{photo.filename}"
+        quality = photo.quality
+        return FileEntry(
+            filename=photo.filename,
+            original_filename=photo.original_filename,
+            content_type=photo.content_type,
+            size=photo.size,
+            width=photo.width,
+            height=photo.height,
+            url=url,
+            thumbnail_url=f"{url}?size=thumb",
+            quality=None if quality is None else QualityEntry(ok=not quality.warnings, warnings=list(quality.warnings)),
+        )

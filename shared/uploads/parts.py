@@ -26,6 +26,7 @@ HASH_IN_THREAD_BYTES = 64 * 1024
 EXTENDED_FILENAME = re.compile(r""";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s"]*)""", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 CONTROLS_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+LINE_BREAKS = re.compile(r"[\r\n]")
 ENCODING_HEADERS = {"Content-Transfer-Encoding", "Content-Encoding"}
 IDENTITY = {"", "identity", "binary", "8bit", "7bit"}
 
@@ -154,7 +155,8 @@ def require_plain_headers(segment: MultipartSegment) -> None:
     for name, value in segment.headerlist:
         size += len(name) + len(value.encode()) + 3  # the colon and the line break
         dispositions += name == "Content-Disposition"
-        if CONTROLS_BUT_TAB.search(value):
+        # A control character in a file's name is dropped later; a line break there would begin another header.
+        if (LINE_BREAKS if name == "Content-Disposition" else CONTROLS_BUT_TAB).search(value):
             raise malformed()
         if name in ENCODING_HEADERS and value.strip().lower() not in IDENTITY:
             raise UnsupportedMedia("Send each part of the form unencoded.", "content_encoding_not_supported")

@@ -13,14 +13,17 @@ from shared.errors import DependencyDown
 RECEIVER_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 
 
-class HttpPayments:
-    """`Payments` over checkout's internal path."""
+class Payments:
+    """Checkout, at its internal paths."""
 
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
     async def expire_session(self, order_id: str) -> None:
-        """Ask for it; an order without a session has none that could be paid."""
+        """End the order's payment session, so that it cannot be paid; without one there is nothing to end.
+
+        Raises OrderPaid, DependencyDown.
+        """
         answer = await self._client.call("POST", f"/internal/orders/{order_id}/expire-session")
         if answer.status == 409:
             raise OrderPaid
@@ -28,15 +31,15 @@ class HttpPayments:
             raise DependencyDown("checkout")
 
 
-class HttpWebhookReceiver:
-    """`WebhookReceiver` at one address, which the operator chose."""
+class WebhookReceiver:
+    """Whom `ORDER_WEBHOOK_URL` names."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> int | None:
-        """Send it; redirects are not followed, and of the answer nothing but the status is read."""
+        """Send a message and return the answer's status, or None where none came in time; redirects are not followed."""
         all_headers = {"Content-Type": "application/json", "User-Agent": "keepsake", **headers}
         try:
             async with self._session.post(

@@ -1,10 +1,6 @@
 """The URL table: parse, call, render."""
 
-from services.planter_orders.handlers import admin, events, files, internal, orders, uploads
-from services.planter_orders.handlers.keys import BLOBS, CHANGES, KEYS, LINKS, ORDERS, SETTINGS, UPLOADING
-from services.planter_orders.handlers.rendering import Links
-
-__all__ = ["BLOBS", "CHANGES", "KEYS", "LINKS", "ORDERS", "ROUTES", "SETTINGS", "UPLOADING", "Links"]
+from services.planter_orders.handlers import admin, events, files, orders, uploads
 
 ROUTES = (
     *uploads.ROUTES,
@@ -12,5 +8,4 @@ ROUTES = (
     *files.ROUTES,
     *events.ROUTES,
     *admin.ROUTES,
-    *internal.ROUTES,
 )

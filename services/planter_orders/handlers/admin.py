@@ -1,4 +1,4 @@
-"""What admins do: all orders, as JSON and as CSV, and their moves."""
+"""What admins do (all orders, as JSON and as CSV, and their moves), and what other services ask of orders."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from services.planter_orders.handlers.keys import LINKS, ORDERS
-from services.planter_orders.handlers.listing import list_orders, place_of, stream
+from services.planter_orders.handlers.app_keys import ORDERS, RENDERER
+from services.planter_orders.handlers.orders import list_orders, place_of, stream
 from services.planter_orders.model.csv import csv_row
 from services.planter_orders.model.orders import Order, OrderFilter
-from services.planter_orders.schemas import AllOrdersQuery, OrderAnswer, OrdersAnswer, StatusChange
+from services.planter_orders.schemas import (
+    AllOrdersQuery,
+    OrderAnswer,
+    OrderFacts,
+    OrdersAnswer,
+    ServiceStatusChange,
+    StatusChange,
+)
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
@@ -19,6 +26,8 @@ from shared.clock import rfc3339
 from shared.http.validation import parse_json, parse_query
 
 COLLECTION = "/api/admin/orders"
+INTERNAL = "/internal/orders/{order_id}"
+BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets read the file in the language's old encoding
 COLUMNS = (
     "order_id",
     "user_id",
@@ -70,7 +79,7 @@ async def export(request: web.Request) -> web.StreamResponse:
     wanted, after, service = _wanted(query), place_of(query), request.app[ORDERS]
 
     async def parts() -> AsyncIterator[str]:
-        yield csv_row(COLUMNS)
+        yield BYTE_ORDER_MARK + csv_row(COLUMNS)
         if query.limit is not None:
             yield _rows((await service.page(wanted, after, query.limit))[0])
             return
@@ -86,7 +95,23 @@ async def change(request: web.Request) -> web.Response:
     """`PATCH /api/admin/orders/{order_id}`."""
     body = await parse_json(request, StatusChange)
     order = await request.app[ORDERS].move(request.match_info["order_id"], body.status, body.note)
-    return json_answer(OrderAnswer(order=request.app[LINKS].order(order)), headers=NO_STORE)
+    return json_answer(OrderAnswer(order=request.app[RENDERER].order(order)), headers=NO_STORE)
+
+
+def _facts(order: Order) -> web.Response:
+    return json_answer(OrderFacts(order_id=order.id, user_id=order.user_id, status=order.status), headers=NO_STORE)
+
+
+async def show_to_service(request: web.Request) -> web.Response:
+    """`GET /internal/orders/{order_id}`."""
+    return _facts(await request.app[ORDERS].find(request.match_info["order_id"]))
+
+
+async def change_for_service(request: web.Request) -> web.Response:
+    """`POST /internal/orders/{order_id}/status`."""
+    body = await parse_json(request, ServiceStatusChange)
+    order_id = request.match_info["order_id"]
+    return _facts(await request.app[ORDERS].move(order_id, body.status, body.note, body.event_id))
 
 
 ROUTES = (
@@ -116,6 +141,24 @@ ROUTES = (
         access=Access.ADMIN,
         body=StatusChange,
         answers={200: Answer("The order", OrderAnswer)},
+        refusals=(409,),
+    ),
+    Route(
+        method="GET",
+        path=INTERNAL,
+        handler=show_to_service,
+        summary="Whose an order is, and where it stands",
+        access=Access.SERVICE,
+        answers={200: Answer("The order", OrderFacts)},
+    ),
+    Route(
+        method="POST",
+        path=INTERNAL + "/status",
+        handler=change_for_service,
+        summary="Tell that an order was paid, or its session expired",
+        access=Access.SERVICE,
+        body=ServiceStatusChange,
+        answers={200: Answer("The order", OrderFacts)},
         refusals=(409,),
     ),
 )

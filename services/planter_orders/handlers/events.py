@@ -9,9 +9,9 @@ from contextlib import aclosing, suppress
 
 from aiohttp import hdrs, web
 
-from services.planter_orders.handlers.keys import CHANGES, ORDERS
+from services.planter_orders.handlers.app_keys import ORDER_EVENTS, ORDERS
 from services.planter_orders.model.orders import OrderEvent
-from shared.app.factory import LIFE
+from shared.app.lifecycle import LIFE
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import principal_of
@@ -42,7 +42,7 @@ def _written(event: OrderEvent | None) -> bytes:
 async def follow(request: web.Request) -> web.StreamResponse:
     """Send events until the order is deleted, the token expires or the service stops."""
     principal = principal_of(request)
-    async with request.app[CHANGES].reading:
+    async with request.app[ORDER_EVENTS].reading:
         order = await request.app[ORDERS].show(principal, request.match_info["order_id"])
     if request.method == hdrs.METH_HEAD:
         return web.Response(headers=HEADERS)
@@ -68,7 +68,7 @@ async def _send(request: web.Request, response: web.StreamResponse, order_id: st
     with suppress(TimeoutError):
         async with (
             asyncio.timeout(until - time.time()),
-            aclosing(request.app[CHANGES].follow(order_id, _last_event_id(request), COMMENT_S)) as events,
+            aclosing(request.app[ORDER_EVENTS].follow(order_id, _last_event_id(request), COMMENT_S)) as events,
         ):
             async for event in events:
                 await response.write(_written(event))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.planter_orders.handlers.keys import BLOBS, ORDERS
-from services.planter_orders.model.layout import photo_key, thumbnail_key
+from services.planter_orders.handlers.app_keys import BLOBS, ORDERS
+from services.planter_orders.model.object_keys import photo_key, thumbnail_key
 from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.schemas import FileQuery
 from shared.app.object_response import Representation, send_object

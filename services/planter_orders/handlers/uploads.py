@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from services.planter_orders.handlers.keys import BLOBS, KEYS, LINKS, SETTINGS, UPLOADING
+from services.planter_orders.handlers.app_keys import BLOBS, KEYS, RENDERER, SETTINGS, UPLOADING
 from services.planter_orders.model.orders import Order
 from services.planter_orders.schemas import PetFields, UploadAnswer
 from services.planter_orders.service import IncomingPhoto, Pet
@@ -42,7 +42,7 @@ async def _upload(request: web.Request, claim: Claim) -> web.Response:
 
     def answered(order: Order) -> Any:
         nonlocal answer
-        metadata = request.app[LINKS].order(order)
+        metadata = request.app[RENDERER].order(order)
         answer = (
             UploadAnswer(order_id=order.id, files_uploaded=len(order.photos), order_metadata=metadata)
             .model_dump_json()

@@ -1,21 +1,21 @@
-"""The use cases: uploading, orders, and what goes on by itself: descriptions, thumbnails, leftovers, webhooks, changes."""
+"""The use cases: uploading, orders, and what goes on by itself: metadata files, thumbnails, cleanup, webhooks, events."""
 
-from services.planter_orders.service.changes import Changes
-from services.planter_orders.service.descriptions import Descriptions
-from services.planter_orders.service.leftovers import Removing
+from services.planter_orders.service.metadata_files import MetadataFiles
+from services.planter_orders.service.order_events import OrderEvents
 from services.planter_orders.service.orders import OrderService
-from services.planter_orders.service.photos import PhotoStudio
+from services.planter_orders.service.orphan_cleanup import OrphanCleanup
+from services.planter_orders.service.thumbnails import Thumbnails
 from services.planter_orders.service.uploading import IncomingPhoto, Pet, Uploading
-from services.planter_orders.service.webhooks import WebhookSender
+from services.planter_orders.service.webhook_sender import WebhookSender
 
 __all__ = [
-    "Changes",
-    "Descriptions",
     "IncomingPhoto",
+    "MetadataFiles",
+    "OrderEvents",
     "OrderService",
+    "OrphanCleanup",
     "Pet",
-    "PhotoStudio",
-    "Removing",
+    "Thumbnails",
     "Uploading",
     "WebhookSender",
 ]

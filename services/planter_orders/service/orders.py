@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 
+from services.planter_orders.adapters.http import Payments
+from services.planter_orders.adapters.sql import OrderRepository, Orphan
 from services.planter_orders.model.orders import (
     Order,
     OrderFilter,
@@ -15,10 +17,9 @@ from services.planter_orders.model.orders import (
     require_order_id,
 )
 from services.planter_orders.model.status import Status, require_deletable
-from services.planter_orders.ports import Leftover, Orders, Payments
-from services.planter_orders.service.changes import Changes
-from services.planter_orders.service.descriptions import Descriptions
-from services.planter_orders.service.leftovers import LEASE, Removing
+from services.planter_orders.service.metadata_files import MetadataFiles
+from services.planter_orders.service.order_events import OrderEvents
+from services.planter_orders.service.orphan_cleanup import LEASE, OrphanCleanup
 from shared.auth.access_tokens import Principal
 from shared.errors import Conflict, KeepsakeError
 from shared.log import get_logger
@@ -34,20 +35,20 @@ class OrderService:
     def __init__(
         self,
         *,
-        orders: Orders,
+        orders: OrderRepository,
         payments: Payments,
         blobs: BlobStore,
-        removing: Removing,
-        descriptions: Descriptions,
-        changes: Changes,
+        cleanup: OrphanCleanup,
+        metadata_files: MetadataFiles,
+        order_events: OrderEvents,
         now: Callable[[], datetime],
     ) -> None:
         self._orders = orders
         self._payments = payments
         self._blobs = blobs
-        self._removing = removing
-        self._descriptions = descriptions
-        self._changes = changes
+        self._cleanup = cleanup
+        self._metadata_files = metadata_files
+        self._order_events = order_events
         self._now = now
 
     async def find(self, order_id: str) -> Order:
@@ -98,8 +99,8 @@ class OrderService:
             elif target in {Status.PAID, Status.PENDING}:  # an open session would take the money a second time
                 await self._payments.expire_session(order_id)
         if await self._orders.move(order_id, target, note, self._now(), event_id):
-            await self._changes.announce(order_id)
-            await self._descriptions.write(order_id)
+            await self._order_events.announce(order_id)
+            await self._metadata_files.write(order_id)
         return await self.find(order_id)
 
     async def delete(self, caller: Principal, order_id: str) -> None:
@@ -117,8 +118,8 @@ class OrderService:
     async def _delete(self, order: Order) -> bool:
         if not await self._orders.delete(order, self._now() + LEASE):
             return False
-        await self._changes.announce(order.id)
-        await self._removing.remove(Leftover(order.id, order.user_id))
+        await self._order_events.announce(order.id)
+        await self._cleanup.remove(Orphan(order.id, order.user_id))
         return True
 
     async def _expire_if_possible(self, order_id: str) -> None:
@@ -128,4 +129,4 @@ class OrderService:
         except Conflict:
             raise
         except KeepsakeError as error:
-            get_logger().warning("a cancelled order's payment session may still be open", code=error.code)
+            get_logger().warning("payment_session_left_open", code=error.code)

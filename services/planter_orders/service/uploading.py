@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from services.planter_orders.metrics import ORDERS, PHOTO_BYTES, PHOTOS
-from services.planter_orders.model.layout import new_filename, photo_key
+from prometheus_client import Counter
+
+from services.planter_orders.adapters.sql import Answered, OrderRepository, Orphan, Orphans
+from services.planter_orders.model.object_keys import new_filename, photo_key
 from services.planter_orders.model.orders import Order, Photo, new_order_id
-from services.planter_orders.ports import Answered, Leftover, Leftovers, Orders
-from services.planter_orders.service.descriptions import Descriptions
-from services.planter_orders.service.leftovers import STALE_S, Removing
+from services.planter_orders.service.metadata_files import MetadataFiles
+from services.planter_orders.service.orphan_cleanup import STALE_S, OrphanCleanup
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
 from shared.images.header import ImageFacts
@@ -23,6 +24,9 @@ from shared.images.validation import ImageLimits, named, require_image
 from shared.objects import BlobStore
 from shared.uploads import UploadedFile
 
+ORDERS = Counter("keepsake_orders_total", "Orders taken.")
+PHOTOS = Counter("keepsake_order_photos_total", "Photos taken with orders.")
+PHOTO_BYTES = Counter("keepsake_order_photo_bytes_total", "Bytes of photos taken with orders.")
 HEARTBEAT_S = 15.0
 # At the database at once: fewer than it has connections. Fifty uploads then wait here, and not for a connection in vain.
 DATABASE_TURNS = 6
@@ -52,23 +56,23 @@ class Uploading:
     def __init__(
         self,
         *,
-        orders: Orders,
-        leftovers: Leftovers,
+        orders: OrderRepository,
+        orphans: Orphans,
         blobs: BlobStore,
         workers: ImageWorkers,
         limits: ImageLimits,
-        removing: Removing,
-        descriptions: Descriptions,
+        cleanup: OrphanCleanup,
+        metadata_files: MetadataFiles,
         on_order: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
         self._orders = orders
-        self._leftovers = leftovers
+        self._orphans = orphans
         self._blobs = blobs
         self._workers = workers
         self._limits = limits
-        self._removing = removing
-        self._descriptions = descriptions
+        self._cleanup = cleanup
+        self._metadata_files = metadata_files
         self._on_order = on_order
         self._now = now
         self._turns = asyncio.Semaphore(DATABASE_TURNS)
@@ -113,7 +117,7 @@ class Uploading:
         PHOTO_BYTES.inc(sum(photo.size for photo in photos))
         self._on_order()
         async with self._turns:
-            await self._descriptions.write_first(order)
+            await self._metadata_files.write_first(order)
         return order
 
     async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[ImageFacts]:
@@ -130,23 +134,23 @@ class Uploading:
     async def _all_or_nothing(self, order: Order) -> AsyncIterator[None]:
         """Enter the upload where a crash would be found, and keep the entry alive; undo whatever does not get through."""
         stale = timedelta(seconds=STALE_S)
-        leftover = Leftover(order.id, order.user_id)
+        orphan = Orphan(order.id, order.user_id)
 
         async def heartbeat() -> None:
             while True:
                 await asyncio.sleep(HEARTBEAT_S)
                 with suppress(KeepsakeError):
-                    await self._leftovers.extend(order.id, self._now() + stale)
+                    await self._orphans.extend(order.id, self._now() + stale)
 
         beating: asyncio.Task[None] | None = None
         try:
             async with self._turns:
-                await self._leftovers.open(order.id, order.user_id, self._now() + stale)
+                await self._orphans.open(order.id, order.user_id, self._now() + stale)
             beating = asyncio.create_task(heartbeat())
             yield
         except BaseException:
             # A commit whose answer got lost may have happened: the entry knows.
-            self._removing.undo(leftover)
+            self._cleanup.undo(orphan)
             raise
         finally:
             if beating is not None:

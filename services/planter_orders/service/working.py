@@ -38,6 +38,6 @@ async def _step(name: str, work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except KeepsakeError as error:
-        get_logger().warning("work waits", work=name, code=error.code)
+        get_logger().warning("background_work_deferred", work=name, code=error.code)
     except Exception:  # noqa: BLE001 - what nobody expected must not end it either
-        get_logger().exception("work failed", work=name)
+        get_logger().exception("background_work_failed", work=name)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from services.planter_orders.model.layout import user_folder
+from services.planter_orders.model.object_keys import user_folder
 from tests.support import pictures
 from tests.support.stack import Stack
 from tests.unit.services.planter_orders.api import Api, File, token
@@ -189,7 +189,7 @@ async def test_admins_list_and_export(api: Api, admin: Api) -> None:
     listing = await admin.call("GET", "/api/admin/orders", params=query)
     assert [order["order_id"] for order in listing.body["orders"]] == [body["order_id"]]
     export = await admin.call("GET", "/api/admin/orders.csv", params=query)
-    (row,) = csv.DictReader(io.StringIO(export.raw.decode(), newline=""))
+    (row,) = csv.DictReader(io.StringIO(export.raw.decode("utf-8-sig"), newline=""))
     assert (row["order_id"], row["pet_name"]) == (body["order_id"], "'=1+1")
 
 

@@ -94,6 +94,7 @@ async def test_unknown_files_are_read_and_dropped(tmp_path):
         ('name="image"; filename="C:\\fakepath\\cat.jpg"', "cat.jpg"),
         ('name="image"; filename="../../etc/passwd"', "passwd"),
         ('name="image"; filename="a%0D%0Ab.jpg"', "ab.jpg"),
+        ('name="image"; filename="c\x00a\x1bt.jpg"', "cat.jpg"),
         ('name="image"; filename="a \\"b\\".jpg"', 'a "b".jpg'),
         ("name=\"image\"; filename*=UTF-8''na%C3%AFve%20%00.jpg", "naïve .jpg"),
         ('name="image"; filename="x.jpg"; filename*=utf-8\'\'%E2%82%AC.jpg', "€.jpg"),

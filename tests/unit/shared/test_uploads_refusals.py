@@ -142,7 +142,7 @@ DASHES = f"--{BOUNDARY}".encode()
         pytest.param(form(file(b"x")).replace(b"\r\n", b"\n"), id="bare line feeds"),
         pytest.param(form(file(b"x")).replace(b"\r\nContent-Type", b"\nContent-Type"), id="bare line feed in headers"),
         pytest.param(form(file(b"x")).replace(b"image", b"im\xffage"), id="header is not UTF-8"),
-        pytest.param(form(file(b"x")).replace(b"cat", b"c\0at"), id="NUL in a header"),
+        pytest.param(form(file(b"x")).replace(b"image/jpeg", b"image/\0jpeg"), id="NUL in a header"),
         pytest.param(form(file(b"x")).replace(b"Content-Disposition", b"X-Other"), id="no disposition"),
         pytest.param(form(file(b"x")).replace(b"form-data;", b"attachment;"), id="other disposition"),
         pytest.param(form(file(b"x", "a", "b", 'Content-Disposition: form-data; name="image"')), id="two dispositions"),

@@ -1,8 +1,7 @@
-"""The tables of planter-orders in SQLite or PostgreSQL."""
+"""The tables of planter-orders in SQLite or PostgreSQL; where the database cannot be reached, calls raise DependencyDown."""
 
-from services.planter_orders.adapters.sql.chores import SqlChores
-from services.planter_orders.adapters.sql.leftovers import SqlLeftovers
-from services.planter_orders.adapters.sql.orders import SqlOrders
-from services.planter_orders.adapters.sql.outbox import SqlOutbox
+from services.planter_orders.adapters.sql.jobs import Orphan, Orphans, PendingJobs, PhotoWork
+from services.planter_orders.adapters.sql.orders import Answered, OrderRepository
+from services.planter_orders.adapters.sql.outbox import Outbox, OutgoingWebhook
 
-__all__ = ["SqlChores", "SqlLeftovers", "SqlOrders", "SqlOutbox"]
+__all__ = ["Answered", "OrderRepository", "Orphan", "Orphans", "Outbox", "OutgoingWebhook", "PendingJobs", "PhotoWork"]

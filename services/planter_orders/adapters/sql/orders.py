@@ -1,72 +1,53 @@
-"""Orders and their events in SQL."""
+"""Orders, and the events of each in one transaction with the change that they tell of."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.planter_orders.adapters.sql.reading import order_by_id, orders_of
-from services.planter_orders.adapters.sql.tables import APPLIED, EVENTS, FILES, LEFTOVERS, ORDERS, OUTBOX
+from services.planter_orders.adapters.sql.queries import order_by_id, orders_of, page_query
+from services.planter_orders.adapters.sql.tables import APPLIED, EVENTS, FILES, ORDERS, ORPHANS, OUTBOX
 from services.planter_orders.model.orders import Order, OrderEvent, OrderFilter, OrderNotFound, Place
 from services.planter_orders.model.status import Status, require_deletable, require_move
-from services.planter_orders.ports import METADATA_LEASE, Answered
 from shared.clock import rfc3339
 from shared.errors import Unavailable
 from shared.persistence.engine import Database
 
 IDS_AT_ONCE = 500
+METADATA_LEASE = timedelta(seconds=10)
+"""How long who has taken a metadata file has to write it."""
+
+Answered = Callable[[AsyncConnection], Awaitable[None]]
+"""Called with the open transaction: keeps the answer where the order is kept."""
 
 
 def _event(row: sa.Row[Any]) -> OrderEvent:
     return OrderEvent(row.id, row.order_id, Status(row.status), row.at, row.note)
 
 
-def _matches(wanted: OrderFilter, after: Place | None) -> list[sa.ColumnElement[bool]]:
-    columns = ORDERS.c
-    found: list[sa.ColumnElement[bool]] = []
-    if wanted.user_id is not None:
-        found.append(columns.user_id == wanted.user_id)
-    if wanted.status is not None:
-        found.append(columns.status == wanted.status.value)
-    if wanted.since is not None:
-        found.append(columns.created_at >= wanted.since)
-    if wanted.until is not None:
-        found.append(columns.created_at <= wanted.until)
-    if after is not None:
-        place = sa.tuple_(sa.literal(after.created_at, columns.created_at.type), sa.literal(after.order_id))
-        found.append(sa.tuple_(columns.created_at, columns.id) < place)
-    return found
-
-
-def page_query(wanted: OrderFilter, after: Place | None, limit: int) -> sa.Select[Any]:
-    """Return the query of one page: a range of one of the indexes, read backwards."""
-    columns = ORDERS.c
-    return (
-        sa.select(ORDERS)
-        .where(*_matches(wanted, after))
-        .order_by(columns.created_at.desc(), columns.id.desc())
-        .limit(limit)
-    )
-
-
-class SqlOrders:
-    """`Orders` in SQLite or PostgreSQL; `with_webhooks` puts a message into the outbox with each event."""
+class OrderRepository:
+    """Keeps orders; `with_webhooks` puts a message into the outbox with each event."""
 
     def __init__(self, database: Database, *, with_webhooks: bool) -> None:
         self._database = database
         self._with_webhooks = with_webhooks
 
     async def add(self, order: Order, answered: Answered) -> None:
-        """Insert all of it in one transaction."""
+        """Keep a new order, end its upload's entry among the orphans, and let `answered` write in the same transaction.
+
+        Its metadata file counts as taken by the caller, to be written now.
+
+        Raises Unavailable where that entry was taken away meanwhile: the photos may be gone.
+        """
         async with self._database.begin() as connection:
-            ours = (LEFTOVERS.c.order_id == order.id, LEFTOVERS.c.doomed.is_(False))
-            if (await connection.execute(LEFTOVERS.delete().where(*ours))).rowcount != 1:
+            ours = (ORPHANS.c.order_id == order.id, ORPHANS.c.doomed.is_(False))
+            if (await connection.execute(ORPHANS.delete().where(*ours))).rowcount != 1:
                 raise Unavailable("The upload took too long to store. Please try again.", code="upload_lapsed")
             event_id = await self._record(connection, order.id, order.status, order.created_at, None)
             await connection.execute(
@@ -105,19 +86,23 @@ class SqlOrders:
             await answered(connection)
 
     async def get(self, order_id: str) -> Order | None:
-        """Read it."""
+        """Return the order."""
         async with self._database.read() as connection:
             return await order_by_id(connection, order_id)
 
     async def page(self, wanted: OrderFilter, after: Place | None, limit: int) -> Sequence[Order]:
-        """Read one page."""
+        """Return the newest `limit` orders after `after`; at the same cost however many there are."""
         async with self._database.read() as connection:
             return await orders_of(connection, page_query(wanted, after, limit))
 
     async def move(
         self, order_id: str, target: Status, note: str | None, at: datetime, event_id: str | None = None
     ) -> bool:
-        """Lock the order's row, judge, and write the event and what follows from it."""
+        """Change the status; moves of one order happen one after another.
+
+        With `event_id` (another service's) False where it was applied before, or the order is `target` already.
+        Raises OrderNotFound, IllegalMove.
+        """
         async with self._database.begin() as connection:
             row = await self._lock(connection, order_id)
             if event_id is not None:
@@ -137,14 +122,17 @@ class SqlOrders:
                     status=target.value,
                     last_event_id=number,
                     version=columns.version + 1,
-                    # Where somebody writes the description, they find out and write it again.
+                    # Where somebody writes the metadata file, they find out and write it again.
                     metadata_due_at=sa.func.coalesce(columns.metadata_due_at, at),
                 )
             )
         return True
 
-    async def delete(self, order: Order, leftovers_due_at: datetime) -> bool:
-        """Lock the order's row, judge, and remove what belongs to it."""
+    async def delete(self, order: Order, orphan_due_at: datetime) -> bool:
+        """Remove the order, and enter its objects among the orphans.
+
+        False where it awaits another payment than when it was read. Raises OrderNotFound, OrderPaid.
+        """
         async with self._database.begin() as connection:
             row = await self._lock(connection, order.id)
             status = Status(row.status)
@@ -154,14 +142,14 @@ class SqlOrders:
             await connection.execute(EVENTS.delete().where(EVENTS.c.order_id == order.id))
             await connection.execute(ORDERS.delete().where(ORDERS.c.id == order.id))
             await connection.execute(
-                LEFTOVERS.insert().values(
-                    order_id=order.id, user_id=row.user_id, due_at=leftovers_due_at, doomed=True, passes=0
+                ORPHANS.insert().values(
+                    order_id=order.id, user_id=row.user_id, due_at=orphan_due_at, doomed=True, passes=0
                 )
             )
         return True
 
     async def events(self, order_id: str, after: int, limit: int) -> Sequence[OrderEvent] | None:
-        """Read them; the order first, so that one deleted meanwhile is not taken for one without news."""
+        """Return the events with ids above `after`, the oldest first; None where the order is no more."""
         columns = EVENTS.c
         query = sa.select(EVENTS).where(columns.order_id == order_id, columns.id > after)
         async with self._database.read() as connection:
@@ -172,14 +160,14 @@ class SqlOrders:
         return [_event(row) for row in rows]
 
     async def current(self, order_id: str) -> OrderEvent | None:
-        """Join the order with its last event."""
+        """Return the event of the present status."""
         query = sa.select(EVENTS).join(ORDERS, ORDERS.c.last_event_id == EVENTS.c.id).where(ORDERS.c.id == order_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
         return None if row is None else _event(row)
 
     async def latest(self, order_ids: Sequence[str]) -> Mapping[str, int]:
-        """Look them up by primary key."""
+        """Return the newest event's id of each order that there is."""
         found: dict[str, int] = {}
         query = sa.select(ORDERS.c.id, ORDERS.c.last_event_id)
         async with self._database.read() as connection:

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from services.planter_orders.adapters.sql.tables import OUTBOX
-from services.planter_orders.ports import OutgoingWebhook
 from shared.persistence.engine import Database
 
 T = OUTBOX.c
 
 
-class SqlOutbox:
-    """`Outbox` in SQLite or PostgreSQL."""
+@dataclass(frozen=True, slots=True)
+class OutgoingWebhook:
+    """A message that waits to be sent; `seq` rises in the order of the changes, `attempts` counts this one too."""
+
+    seq: int
+    message_id: str
+    order_id: str
+    body: bytes
+    created_at: datetime
+    attempts: int
+
+
+class Outbox:
+    """Webhooks that wait to be sent."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def take_due(self, now: datetime, until: datetime, limit: int) -> Sequence[OutgoingWebhook]:
-        """Put them off for whoever comes next; a message waits while an older one of its order is there."""
+        """Take messages that are due, of each order the oldest alone; others may take them again after `until`."""
         older = OUTBOX.alias()
         due = (
             sa.select(T.seq)
@@ -38,11 +50,11 @@ class SqlOutbox:
             return [OutgoingWebhook(*row) for row in taken]
 
     async def done(self, seq: int) -> None:
-        """Delete the row."""
+        """Forget the message."""
         async with self._database.begin() as connection:
             await connection.execute(OUTBOX.delete().where(T.seq == seq))
 
     async def put_off(self, seq: int, until: datetime) -> None:
-        """Set the time."""
+        """Let the message be taken again then."""
         async with self._database.begin() as connection:
             await connection.execute(OUTBOX.update().where(T.seq == seq).values(due_at=until))

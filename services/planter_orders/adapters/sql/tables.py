@@ -23,7 +23,7 @@ ORDERS = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("last_event_id", sa.BigInteger, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
-    # When a chore may be taken (again); NULL where there is nothing to do.
+    # When a job may be taken (again); NULL where there is nothing to do.
     sa.Column("metadata_due_at", UtcDateTime),
     sa.Column("photos_due_at", UtcDateTime),
     sa.Column("photos_attempts", sa.Integer, nullable=False),
@@ -72,7 +72,7 @@ APPLIED = sa.Table(
     sa.Column("event_id", sa.Text, primary_key=True),
 )
 
-LEFTOVERS = sa.Table(
+ORPHANS = sa.Table(
     "planter_leftovers",
     METADATA,
     sa.Column("order_id", sa.String(32), primary_key=True),

@@ -106,7 +106,7 @@ class TestCsv:
         assert answer.status == 200
         assert answer.headers["Content-Type"].startswith("text/csv")
         assert answer.headers["Content-Disposition"] == 'attachment; filename="orders.csv"'
-        rows = list(csv.DictReader(io.StringIO(answer.raw.decode(), newline="")))
+        rows = list(csv.DictReader(io.StringIO(answer.raw.decode("utf-8-sig"), newline="")))
         assert [row["order_id"] for row in rows] == [other, order_id]
         row = rows[1]
         assert (row["user_id"], row["status"], row["files"]) == ("ann", "pending", "1")
@@ -120,7 +120,7 @@ class TestCsv:
         assert answer.raw.decode().count("\r\n") == 3
         page = await admin.call("GET", "/api/admin/orders", params={"limit": "2"})
         answer = await admin.call("GET", "/api/admin/orders.csv", params={"cursor": page.body["next_cursor"]})
-        rows = list(csv.DictReader(io.StringIO(answer.raw.decode(), newline="")))
+        rows = list(csv.DictReader(io.StringIO(answer.raw.decode("utf-8-sig"), newline="")))
         assert [row["order_id"] for row in rows] == made[:1]
         empty = await admin.call("GET", "/api/admin/orders.csv", params={"user_id": "nobody"})
         assert empty.raw.decode().count("\r\n") == 1

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from services.planter_orders.app import build_app
-from services.planter_orders.handlers import CHANGES
+from services.planter_orders.handlers.app_keys import ORDER_EVENTS
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.app.factory import LIFE
+from shared.app.lifecycle import LIFE
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import Api, token
 from tests.unit.services.planter_orders.test_orders import NO_ORDER, moved, ordered
@@ -144,7 +144,7 @@ async def test_who_hears_nothing_gets_comments(
     app = build_app(embedded, decoders=1)
     api = Api(http, await serve_app(app), token())
     order_id = await ordered(api)
-    events = app[CHANGES].follow(order_id, None, 0.01)
+    events = app[ORDER_EVENTS].follow(order_id, None, 0.01)
     heard = [await anext(events) for _ in range(3)]
     await events.aclose()
     assert heard[0] is not None

@@ -4,19 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from services.planter_orders.adapters.sql import SqlLeftovers, SqlOrders
+from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, PendingJobs
 from services.planter_orders.app import MIGRATIONS, build_app
+from services.planter_orders.model.object_keys import photo_key
 from services.planter_orders.model.orders import Order, Photo
-from services.planter_orders.ports import Leftover
-from services.planter_orders.service import Removing
+from services.planter_orders.service import MetadataFiles, OrphanCleanup, Thumbnails
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import Unavailable
+from shared.images.decode_pool import open_image_workers
 from shared.objects import BlobStore, open_blob_store
 from shared.persistence.engine import Database, migrate, open_database
 from tests.support.processes import free_port
@@ -46,19 +47,19 @@ async def wait_until_empty(store: BlobStore) -> None:
             await asyncio.sleep(0.05)
 
 
-class TestLeftovers:
+class TestOrphans:
     @pytest.fixture
     async def database(self, settings: PlanterOrdersSettings) -> AsyncIterator[Database]:
         async with opened(settings) as database:
             yield database
 
     async def test_an_upload_taken_for_dead_becomes_no_order(self, database: Database) -> None:
-        leftovers, orders = SqlLeftovers(database), SqlOrders(database, with_webhooks=False)
+        orphans, orders = Orphans(database), OrderRepository(database, with_webhooks=False)
         photo = Photo("a.jpg", "a.jpg", "image/jpeg", 1, 1, 1, "0" * 64)
         order = Order("0" * 32, "ann", None, None, None, NOW, (photo,))
-        await leftovers.open(order.id, order.user_id, NOW + MINUTE)
-        assert await leftovers.take_due(NOW, NOW + MINUTE, 10) == []
-        assert await leftovers.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == [Leftover(order.id, "ann")]
+        await orphans.open(order.id, order.user_id, NOW + MINUTE)
+        assert await orphans.take_due(NOW, NOW + MINUTE, 10) == []
+        assert await orphans.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == [Orphan(order.id, "ann")]
 
         async def answered(_connection: Any) -> None:
             """Keep nothing."""
@@ -68,25 +69,122 @@ class TestLeftovers:
         assert await orders.get(order.id) is None
 
     async def test_an_upload_that_lives_is_left_alone(self, database: Database) -> None:
-        leftovers = SqlLeftovers(database)
-        await leftovers.open("0" * 32, "ann", NOW + MINUTE)
-        await leftovers.extend("0" * 32, NOW + 2 * MINUTE)
-        assert await leftovers.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == []
+        orphans = Orphans(database)
+        await orphans.open("0" * 32, "ann", NOW + MINUTE)
+        await orphans.extend("0" * 32, NOW + 2 * MINUTE)
+        assert await orphans.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == []
 
     async def test_a_write_that_lands_late_is_removed_too(self, database: Database, blobs: BlobStore) -> None:
         clock = [NOW]
-        leftovers = SqlLeftovers(database)
-        removing = Removing(leftovers=leftovers, blobs=blobs, now=lambda: clock[0])
+        orphans = Orphans(database)
+        cleanup = OrphanCleanup(orphans=orphans, blobs=blobs, now=lambda: clock[0])
         key = f"uploads/pet_images/ann/{'0' * 32}/late.jpg"
-        await leftovers.open("0" * 32, "ann", NOW)
-        await removing.sweep()
+        await orphans.open("0" * 32, "ann", NOW)
+        await cleanup.sweep()
         await blobs.put_bytes(key, b"late", "image/jpeg")
-        await removing.sweep()
+        await cleanup.sweep()
         assert await keys(blobs) == [key]
         clock[0] += MINUTE
-        await removing.sweep()
+        await cleanup.sweep()
         assert await keys(blobs) == []
-        assert await leftovers.take_due(NOW + 9 * MINUTE, NOW + 9 * MINUTE, 10) == []
+        assert await orphans.take_due(NOW + 9 * MINUTE, NOW + 9 * MINUTE, 10) == []
+
+
+class HeldStore:
+    """A store whose writes wait until they are let through."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+        self.writing, self.let_through = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def put_bytes(self, *args: Any) -> None:
+        await self._hold()
+        await self._store.put_bytes(*args)
+
+    async def put_file(self, *args: Any, **more: Any) -> None:
+        await self._hold()
+        await self._store.put_file(*args, **more)
+
+    async def _hold(self) -> None:
+        self.writing.set()
+        await self.let_through.wait()
+
+
+class TestDeletedMeanwhile:
+    """What is written beside an order that is deleted at that moment goes with it, and not a minute later."""
+
+    @pytest.fixture
+    async def database(self, settings: PlanterOrdersSettings) -> AsyncIterator[Database]:
+        async with opened(settings) as database:
+            yield database
+
+    @pytest.fixture(params=["a", "ab"])
+    async def order(self, request: pytest.FixtureRequest, database: Database, blobs: BlobStore) -> Order:
+        photos = [Photo(f"{n}.jpg", "x.jpg", "image/jpeg", len(PHOTO[1]), 1, 1, "0" * 64) for n in request.param]
+        order = Order("0" * 32, "ann", None, None, None, NOW, tuple(photos))
+        await Orphans(database).open(order.id, order.user_id, NOW + MINUTE)
+        for photo in photos:
+            await blobs.put_bytes(photo_key(order.user_id, order.id, photo.filename), PHOTO[1], photo.content_type)
+
+        async def answered(_connection: Any) -> None:
+            """Keep nothing."""
+
+        await OrderRepository(database, with_webhooks=False).add(order, answered)
+        return order
+
+    async def delete_while(
+        self, work: Any, held: HeldStore, database: Database, blobs: BlobStore, order: Order
+    ) -> None:
+        working = asyncio.create_task(work)
+        await held.writing.wait()
+        assert await OrderRepository(database, with_webhooks=False).delete(order, NOW + MINUTE)
+        cleanup = OrphanCleanup(orphans=Orphans(database), blobs=blobs, now=lambda: NOW)
+        await cleanup.remove(Orphan(order.id, order.user_id))
+        held.let_through.set()
+        await working
+        assert await keys(blobs) == []
+
+    async def test_its_metadata_file(self, database: Database, blobs: BlobStore, order: Order) -> None:
+        held = HeldStore(blobs)
+        await self.delete_while(metadata_files(database, held).write_first(order), held, database, blobs, order)
+
+    async def test_its_thumbnails(self, database: Database, blobs: BlobStore, order: Order) -> None:
+        held = HeldStore(blobs)
+        async with open_image_workers(processes=1, queue_limit=9) as workers:
+            thumbnails = Thumbnails(
+                jobs=PendingJobs(database),
+                blobs=cast("BlobStore", held),
+                workers=workers,
+                metadata_files=metadata_files(database, held),
+                now=lambda: NOW,
+            )
+            await self.delete_while(thumbnails.sweep(), held, database, blobs, order)
+
+
+def metadata_files(database: Database, held: HeldStore) -> MetadataFiles:
+    return MetadataFiles(
+        orders=OrderRepository(database, with_webhooks=False),
+        jobs=PendingJobs(database),
+        blobs=cast("BlobStore", held),
+        render=lambda _order: b"{}",
+        now=lambda: NOW,
+    )
+
+
+async def test_an_order_deleted_while_it_is_changed_leaves_nothing(api: Api, blobs: BlobStore) -> None:
+    admin = api.as_user("boss", "admin")
+    for _ in range(8):
+        order_id = await ordered(api)
+        path = f"/api/admin/orders/{order_id}"
+        await asyncio.gather(
+            admin.call("PATCH", path, json={"status": "cancelled"}),
+            api.call("DELETE", f"/api/images/orders/{order_id}"),
+        )
+        await api.call("DELETE", f"/api/images/orders/{order_id}")
+        await wait_until_empty(blobs)
 
 
 async def test_a_client_that_hangs_up_leaves_nothing(local: Api, embedded: PlanterOrdersSettings) -> None:

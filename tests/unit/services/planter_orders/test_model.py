@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.planter_orders.model.csv import csv_row
-from services.planter_orders.model.layout import new_filename, photo_key, thumbnail_key, user_folder
+from services.planter_orders.model.object_keys import new_filename, photo_key, thumbnail_key, user_folder
 from services.planter_orders.model.orders import EPOCH, Place, parse_cursor
 from services.planter_orders.model.signing import InvalidSecret, signed_headers, signing_key
 from services.planter_orders.model.status import (
@@ -22,7 +22,7 @@ from services.planter_orders.model.status import (
     require_deletable,
     require_move,
 )
-from services.planter_orders.service.webhooks import wait_before
+from services.planter_orders.service.webhook_sender import wait_before
 from shared.errors import NotAllowedValue
 from shared.objects import require_key
 

@@ -7,13 +7,16 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from services.planter_orders.metrics import WEBHOOKS
+from prometheus_client import Counter
+
+from services.planter_orders.adapters.http import WebhookReceiver
+from services.planter_orders.adapters.sql import Outbox, OutgoingWebhook
 from services.planter_orders.model.signing import signed_headers
-from services.planter_orders.ports import Outbox, OutgoingWebhook, WebhookReceiver
 from services.planter_orders.service.working import keep_working
 from shared.errors import KeepsakeError
 from shared.log import get_logger
 
+WEBHOOKS = Counter("keepsake_order_webhooks_total", "Attempts to tell of a change, by outcome.", ["outcome"])
 INTERVAL_S = 1.0
 AT_ONCE = 8
 LEASE = timedelta(seconds=30)  # longer than the receiver may take
@@ -64,11 +67,11 @@ class WebhookSender:
                 await self._outbox.done(message.seq)
             elif status == GONE or now - message.created_at >= KEPT:
                 WEBHOOKS.labels("given up").inc()
-                get_logger().error("a webhook was given up", message=message.message_id, status=status)
+                get_logger().error("webhook_given_up", message=message.message_id, status=status)
                 await self._outbox.done(message.seq)
             else:
                 WEBHOOKS.labels("put off").inc()
-                get_logger().warning("a webhook waits", message=message.message_id, status=status)
+                get_logger().warning("webhook_deferred", message=message.message_id, status=status)
                 await self._outbox.put_off(message.seq, self._now() + wait_before(message.attempts + 1))
         except KeepsakeError as error:
-            get_logger().warning("a webhook may be sent again", message=message.message_id, code=error.code)
+            get_logger().warning("webhook_outcome_not_kept", message=message.message_id, code=error.code)

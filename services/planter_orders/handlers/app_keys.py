@@ -6,8 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from services.planter_orders.handlers.rendering import Links
-from services.planter_orders.service import Changes, OrderService, Uploading
+from services.planter_orders.schemas import OrderRenderer
+from services.planter_orders.service import OrderEvents, OrderService, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.idempotency import IdempotencyKeys
 from shared.objects import BlobStore
@@ -15,7 +15,7 @@ from shared.objects import BlobStore
 SETTINGS: Final = web.AppKey("SETTINGS", PlanterOrdersSettings)
 ORDERS: Final = web.AppKey("ORDERS", OrderService)
 UPLOADING: Final = web.AppKey("UPLOADING", Uploading)
-CHANGES: Final = web.AppKey("CHANGES", Changes)
+ORDER_EVENTS: Final = web.AppKey("ORDER_EVENTS", OrderEvents)
 BLOBS: Final = web.AppKey("BLOBS", BlobStore)
 KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
-LINKS: Final = web.AppKey("LINKS", Links)
+RENDERER: Final = web.AppKey("RENDERER", OrderRenderer)

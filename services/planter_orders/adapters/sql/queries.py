@@ -1,4 +1,4 @@
-"""Orders out of their rows."""
+"""What is asked of the tables, and orders out of their rows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,36 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.planter_orders.adapters.sql.tables import FILES, ORDERS
-from services.planter_orders.model.orders import Order, Photo, Quality
+from services.planter_orders.model.orders import Order, OrderFilter, Photo, Place, Quality
 from services.planter_orders.model.status import Status
+
+
+def _matches(wanted: OrderFilter, after: Place | None) -> list[sa.ColumnElement[bool]]:
+    columns = ORDERS.c
+    found: list[sa.ColumnElement[bool]] = []
+    if wanted.user_id is not None:
+        found.append(columns.user_id == wanted.user_id)
+    if wanted.status is not None:
+        found.append(columns.status == wanted.status.value)
+    if wanted.since is not None:
+        found.append(columns.created_at >= wanted.since)
+    if wanted.until is not None:
+        found.append(columns.created_at <= wanted.until)
+    if after is not None:
+        place = sa.tuple_(sa.literal(after.created_at, columns.created_at.type), sa.literal(after.order_id))
+        found.append(sa.tuple_(columns.created_at, columns.id) < place)
+    return found
+
+
+def page_query(wanted: OrderFilter, after: Place | None, limit: int) -> sa.Select[Any]:
+    """Return the query of one page: a range of one of the indexes, read backwards."""
+    columns = ORDERS.c
+    return (
+        sa.select(ORDERS)
+        .where(*_matches(wanted, after))
+        .order_by(columns.created_at.desc(), columns.id.desc())
+        .limit(limit)
+    )
 
 
 def _photo(row: sa.Row[Any]) -> Photo:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 
+from services.planter_orders.adapters.notifications import Notifications
+from services.planter_orders.adapters.sql import OrderRepository
 from services.planter_orders.model.orders import OrderEvent
-from services.planter_orders.ports import Orders, Signals
 from services.planter_orders.service.working import keep_working
 from shared.errors import Unavailable
 
@@ -27,12 +28,12 @@ class Watch:
         self.news = asyncio.Event()
 
 
-class Changes:
+class OrderEvents:
     """The listeners of one process."""
 
-    def __init__(self, *, orders: Orders, signals: Signals, on_change: Callable[[], None]) -> None:
+    def __init__(self, *, orders: OrderRepository, notifications: Notifications, on_change: Callable[[], None]) -> None:
         self._orders = orders
-        self._signals = signals
+        self._notifications = notifications
         self._on_change = on_change
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
         self.reading = asyncio.Semaphore(READERS)
@@ -41,7 +42,7 @@ class Changes:
         """Tell everybody, here and elsewhere, that the order has changed or is no more."""
         self._wake(order_id)
         self._on_change()
-        await self._signals.send(order_id)
+        await self._notifications.send(order_id)
 
     async def follow(
         self, order_id: str, last_seen: int | None, pause_s: float
@@ -88,8 +89,8 @@ class Changes:
     async def run(self) -> None:
         """Wake listeners by what other processes announce, and by looking, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(keep_working("signals", self._listen, asyncio.Event(), LISTEN_AGAIN_S, grace_s=0))
-            group.create_task(keep_working("changes", self._look, asyncio.Event(), CATCH_UP_S))
+            group.create_task(keep_working("notifications", self._listen, asyncio.Event(), LISTEN_AGAIN_S, grace_s=0))
+            group.create_task(keep_working("order_events", self._look, asyncio.Event(), CATCH_UP_S))
 
     def wake_all(self) -> None:
         """Let every listener look."""
@@ -97,7 +98,7 @@ class Changes:
             self._wake(order_id)
 
     async def _listen(self) -> None:
-        async for order_id in self._signals.received():
+        async for order_id in self._notifications.received():
             if order_id:
                 self._wake(order_id)
             else:

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from services.planter_orders.model.layout import photo_key, thumbnail_key
+from services.planter_orders.adapters.sql import PendingJobs, PhotoWork
+from services.planter_orders.model.object_keys import folders_of, photo_key, thumbnail_key
 from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.model.quality import judge
-from services.planter_orders.ports import Chores, PhotoWork
-from services.planter_orders.service.descriptions import Descriptions
+from services.planter_orders.service.metadata_files import MetadataFiles
 from services.planter_orders.service.working import keep_working
 from shared.errors import KeepsakeError, NotAllowedValue
 from shared.images.decode_pool import ImageWorkers
@@ -27,22 +27,22 @@ DAMAGED_ATTEMPTS = 3  # a worker may have been killed for another reason than th
 LONGEST_WAIT_S = 600
 
 
-class PhotoStudio:
+class Thumbnails:
     """Looks at the photos of one order after the other; several processes share the queue."""
 
     def __init__(
         self,
         *,
-        chores: Chores,
+        jobs: PendingJobs,
         blobs: BlobStore,
         workers: ImageWorkers,
-        descriptions: Descriptions,
+        metadata_files: MetadataFiles,
         now: Callable[[], datetime],
     ) -> None:
-        self._chores = chores
+        self._jobs = jobs
         self._blobs = blobs
         self._workers = workers
-        self._descriptions = descriptions
+        self._metadata_files = metadata_files
         self._now = now
         self._wake = asyncio.Event()
 
@@ -52,22 +52,26 @@ class PhotoStudio:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await keep_working("photos", self.sweep, self._wake, INTERVAL_S)
+        await keep_working("thumbnails", self.sweep, self._wake, INTERVAL_S)
 
     async def sweep(self) -> None:
         """Do all that is due."""
-        while (work := await self._chores.take_photos(self._now())) is not None:
+        while (work := await self._jobs.take_photos(self._now())) is not None:
             try:
-                await self._look_at(work)
+                is_there = await self._look_at(work)
             except KeepsakeError as error:
-                get_logger().warning("photos wait", code=error.code, attempts=work.attempts)
+                get_logger().warning("thumbnails_deferred", code=error.code, attempts=work.attempts)
                 wait = timedelta(seconds=min(2**work.attempts, LONGEST_WAIT_S))
-                await self._chores.put_off_photos(work.order.id, self._now() + wait)
+                is_there = await self._jobs.put_off_photos(work.order.id, self._now() + wait)
+            if not is_there:  # deleted meanwhile, perhaps before a thumbnail came into its folder
+                await self._blobs.delete_prefix(folders_of(work.order.user_id, work.order.id)[1])
 
-    async def _look_at(self, work: PhotoWork) -> None:
+    async def _look_at(self, work: PhotoWork) -> bool:
+        """Make the thumbnails and judge the photos; False where the order is no more."""
         measured = [await self._measured(work, photo) for photo in work.order.photos]
-        await self._chores.photos_done(work.order, judge(measured), self._now())
-        await self._descriptions.write(work.order.id)
+        is_there = await self._jobs.photos_done(work.order, judge(measured), self._now())
+        await self._metadata_files.write(work.order.id)
+        return is_there
 
     async def _measured(self, work: PhotoWork, photo: Photo) -> PhotoFacts | None:
         """Make the thumbnail and measure; None where it cannot be done and was tried often enough."""
@@ -82,7 +86,7 @@ class PhotoStudio:
         except KeepsakeError as error:
             final = isinstance(error, NotAllowedValue | ObjectNotFound)
             if work.attempts >= (DAMAGED_ATTEMPTS if final else MAX_ATTEMPTS):
-                get_logger().error("a photo could not be looked at", code=error.code)
+                get_logger().error("photo_unreadable", code=error.code)
                 return None
             raise
 

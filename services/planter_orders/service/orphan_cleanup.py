@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from services.planter_orders.model.layout import folders_of
-from services.planter_orders.ports import Leftover, Leftovers
+from services.planter_orders.adapters.sql import Orphan, Orphans
+from services.planter_orders.model.object_keys import folders_of
 from services.planter_orders.service.working import keep_working
 from shared.errors import KeepsakeError
 from shared.log import get_logger
@@ -20,43 +20,43 @@ LOOK_AGAIN = timedelta(seconds=60)
 STALE_S = 60.0
 
 
-class Removing:
-    """Removes leftovers when they are due, and clears the spool."""
+class OrphanCleanup:
+    """Removes orphaned objects when they are due, and clears the spool."""
 
-    def __init__(self, *, leftovers: Leftovers, blobs: BlobStore, now: Callable[[], datetime]) -> None:
-        self._leftovers = leftovers
+    def __init__(self, *, orphans: Orphans, blobs: BlobStore, now: Callable[[], datetime]) -> None:
+        self._orphans = orphans
         self._blobs = blobs
         self._now = now
         self._wake = asyncio.Event()
         self._undoing: set[asyncio.Task[None]] = set()
 
-    def undo(self, leftover: Leftover) -> None:
+    def undo(self, orphan: Orphan) -> None:
         """Begin to remove what an upload has written so far, unless it became an order; what fails is done by the sweep.
 
         Not waited for: where the store or the database hangs, the client has its answer in time all the same.
         """
-        task = asyncio.create_task(self._undo(leftover))
+        task = asyncio.create_task(self._undo(orphan))
         self._undoing.add(task)
         task.add_done_callback(self._undoing.discard)
 
-    async def _undo(self, leftover: Leftover) -> None:
+    async def _undo(self, orphan: Orphan) -> None:
         try:
-            if await self._leftovers.doom(leftover.order_id, self._now() + LEASE):
-                await self._remove(leftover)
+            if await self._orphans.doom(orphan.order_id, self._now() + LEASE):
+                await self._remove(orphan)
         except KeepsakeError as error:
-            get_logger().warning("leftovers wait", code=error.code)
+            get_logger().warning("orphan_cleanup_deferred", code=error.code)
 
-    async def remove(self, leftover: Leftover) -> None:
+    async def remove(self, orphan: Orphan) -> None:
         """Remove what a deleted order had; what fails is done by the sweep."""
         try:
-            await self._remove(leftover)
+            await self._remove(orphan)
         except KeepsakeError as error:
-            get_logger().warning("leftovers wait", code=error.code)
+            get_logger().warning("orphan_cleanup_deferred", code=error.code)
 
     async def run(self) -> None:
         """Sweep until cancelled; what is being undone then is left to the next start."""
         try:
-            await keep_working("leftovers", self.sweep, self._wake, INTERVAL_S)
+            await keep_working("orphan_cleanup", self.sweep, self._wake, INTERVAL_S)
         finally:
             for task in self._undoing:
                 task.cancel()
@@ -65,10 +65,10 @@ class Removing:
     async def sweep(self) -> None:
         """Remove what is due."""
         await self._blobs.clear_stale(STALE_S)
-        for leftover in await self._leftovers.take_due(self._now(), self._now() + LEASE, AT_ONCE):
-            await self.remove(leftover)
+        for orphan in await self._orphans.take_due(self._now(), self._now() + LEASE, AT_ONCE):
+            await self.remove(orphan)
 
-    async def _remove(self, leftover: Leftover) -> None:
-        for prefix in folders_of(leftover.user_id, leftover.order_id):
+    async def _remove(self, orphan: Orphan) -> None:
+        for prefix in folders_of(orphan.user_id, orphan.order_id):
             await self._blobs.delete_prefix(prefix)
-        await self._leftovers.removed(leftover.order_id, self._now() + LOOK_AGAIN)
+        await self._orphans.removed(orphan.order_id, self._now() + LOOK_AGAIN)
