@@ -1,11 +1,9 @@
 import { isPassing } from "./errors.js";
-import { follow } from "./events.js";
 import { createRequest, newKey, path, wire } from "./request.js";
-import { shared } from "./shared.js";
-import { readBody, upload, withRetries } from "./transport.js";
+import { readBody, shared, upload, withRetries } from "./transport.js";
 
 export { KeepsakeError } from "./errors.js";
-/** Loaded when it is needed first: most pages send photos as they are. */
+/** Loaded when it is first used, as events are: most pages need neither. */
 export const prepareImage = async (file, options) => (await import("./prepare.js")).prepareImage(file, options);
 
 const EXTENSIONS = { "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/heic": "heic", "image/avif": "avif" };
@@ -112,10 +110,10 @@ export function createKeepsake(options = {}) {
 
   const orderAt = (id) => path`/api/images/orders/${id}`;
   const orders = {
-    create(files, fields = {}, { onProgress, signal, idempotencyKey, ...more } = {}) {
-      const { onProgress: progress = onProgress, signal: stop = signal, idempotencyKey: key = idempotencyKey, ...texts } = fields;
-      const form = formOf("files", [...files], wire({ ...texts, ...more }));
-      return send("POST", "/api/images/upload", form, { onProgress: progress, signal: stop, idempotencyKey: key });
+    create(files, fields, options) {
+      const { onProgress, signal, idempotencyKey, ...texts } = { ...fields, ...options };
+      const form = formOf("files", [...files], wire(texts));
+      return send("POST", "/api/images/upload", form, { onProgress, signal, idempotencyKey });
     },
     list: ({ signal, ...query } = {}) => request("GET", "/api/images/orders", { query, signal }),
     get: (id, { signal } = {}) => request("GET", orderAt(id), { signal }),
@@ -125,8 +123,10 @@ export function createKeepsake(options = {}) {
     photo: (id, filename, { size, signal } = {}) =>
       request("GET", orderAt(id) + path`/files/${filename}`, { query: { size }, read: "blob", signal }),
     photos: (id, { signal } = {}) => request("GET", `${orderAt(id)}/photos.zip`, { read: "blob", signal }),
-    events: (id, options) =>
-      follow((init) => request("GET", `${orderAt(id)}/events`, { ...init, read: "response", retries: 0 }), options),
+    async *events(id, options) {
+      const { follow } = await import("./events.js");
+      yield* follow((init) => request("GET", `${orderAt(id)}/events`, { ...init, read: "response", retries: 0 }), options);
+    },
   };
 
   const session = (id) => path`/api/checkout/sessions/${id}`;

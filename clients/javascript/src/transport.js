@@ -1,6 +1,7 @@
 import { connectionFailed, isPassing, refusal } from "./errors.js";
 
 const STALLED_MS = 60_000; // no byte went out, and no answer came
+const SHARED_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8_000;
 
@@ -61,7 +62,7 @@ export function watchdog(ms, outer) {
 export async function fetchOnce(url, init) {
   let response;
   try {
-    response = await fetch(url, { credentials: "omit", redirect: "follow", ...init });
+    response = await fetch(url, { credentials: "omit", ...init });
   } catch (error) {
     init.signal?.throwIfAborted();
     throw connectionFailed(error);
@@ -73,11 +74,7 @@ export async function fetchOnce(url, init) {
 /** What the answer carries, read to its end: a break in the middle is a broken connection as well. */
 export async function readBody(response, kind, signal) {
   try {
-    if (kind === "json") {
-      const text = await response.text();
-      return text ? JSON.parse(text) : undefined;
-    }
-    return await response[kind]();
+    return response.status === 204 ? undefined : await response[kind]();
   } catch (error) {
     signal?.throwIfAborted();
     throw connectionFailed(error);
@@ -108,31 +105,56 @@ function uploadByXhr(url, { method, headers, body, onProgress, signal, alive }) 
   });
 }
 
-/** Node has no XMLHttpRequest, but sends streams: what was taken from the stream is on its way. */
-async function uploadByStream(url, { method, headers, body, onProgress, signal, alive }) {
-  const form = new Response(body);
-  const type = form.headers.get("Content-Type");
-  const bytes = await form.blob();
-  let loaded = 0;
-  const counted = new TransformStream({
-    transform(chunk, controller) {
-      alive();
-      controller.enqueue(chunk);
-      onProgress?.({ loaded: (loaded += chunk.byteLength), total: bytes.size });
-    },
-  });
-  // With its length said, S3 takes it too, which refuses bodies that come in chunks.
-  const described = { ...headers, "Content-Type": type, "Content-Length": String(bytes.size) };
-  return fetchOnce(url, { method, headers: described, body: bytes.stream().pipeThrough(counted), duplex: "half", signal });
-}
-
 /** Sends a FormData, once; its answer as a Response. */
 export async function upload(url, request) {
   const watch = watchdog(STALLED_MS, request.signal);
-  const send = typeof XMLHttpRequest === "function" ? uploadByXhr : globalThis.process?.versions?.node ? uploadByStream : fetchOnce;
+  const watched = { ...request, signal: watch.signal, alive: watch.alive };
   try {
-    return await send(url, { ...request, signal: watch.signal, alive: watch.alive });
+    if (typeof XMLHttpRequest === "function") return await uploadByXhr(url, watched);
+    if (globalThis.process?.versions?.node) return await (await import("./node.js")).uploadByStream(url, watched);
+    return await fetchOnce(url, watched);
   } finally {
     watch.end();
   }
+}
+
+/**
+ * Shares one run of `start(key, signal)` among all who ask for `key` while it lasts and shortly after: React runs effects
+ * twice, and an image is given once. The run is aborted a moment after nobody waits any more, since React asks again.
+ */
+export function shared(start) {
+  const running = new Map();
+
+  function begin(key) {
+    const control = new AbortController();
+    const run = { control, waiting: 0 };
+    const forget = () => running.get(key) === run && running.delete(key);
+    run.result = start(key, control.signal);
+    run.result.then(() => setTimeout(forget, SHARED_MS).unref?.(), forget);
+    running.set(key, run);
+    return run;
+  }
+
+  return (key, { signal } = {}) => {
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const run = running.get(key) ?? begin(key);
+    run.waiting++;
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        run.waiting--;
+        signal?.removeEventListener("abort", stop);
+      };
+      const stop = () => {
+        leave();
+        reject(signal.reason);
+        setTimeout(() => {
+          if (run.waiting) return;
+          running.delete(key);
+          run.control.abort(signal.reason);
+        });
+      };
+      signal?.addEventListener("abort", stop, { once: true });
+      run.result.then(resolve, reject).finally(leave);
+    });
+  };
 }

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support import pictures
+from tests.support.node import node
 from tests.support.stack import ROOT, Stack
-from tests.system.contract.uppy.install import node
 
 SOURCES = ROOT / "clients" / "javascript" / "src"
 PROGRAM = Path(__file__).with_name("program.mjs").read_text()

@@ -18,7 +18,10 @@ async def test_a_photo_is_uploaded_with_its_progress_and_retrieved_once(script: 
         const { imageId } = await keepsake.tempImages.upload(photo, { onProgress: (at) => seen.push(at) });
         const [one, two] = await Promise.all([keepsake.tempImages.retrieve(imageId), keepsake.tempImages.retrieve(imageId)]);
         const equal = Buffer.from(await one.arrayBuffer()).equals(await readFile(given.photo));
-        return { seen, equal, type: one.type, same: one === two, again: await refused(keepsake.tempImages.retrieve(imageId)) };
+        const later = await keepsake.tempImages.retrieve(imageId);
+        const elsewhere = createKeepsake({ baseUrl: given.url });
+        return { seen, equal, type: one.type, same: one === two && one === later,
+                 again: await refused(elsewhere.tempImages.retrieve(imageId)) };
         """,
         image=image,
     )

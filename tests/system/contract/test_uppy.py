@@ -14,14 +14,16 @@ import jwt
 import pytest
 
 from tests.support import pictures
+from tests.support.node import ensure_installed, node
 from tests.support.stack import Stack
-from tests.system.contract.uppy.install import HOME, ensure_uppy, node
 from tests.unit.services.media_store.store import open_store, settings_of
+
+HOME = Path(__file__).with_name("uppy")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _uppy() -> None:
-    ensure_uppy()
+    ensure_installed(HOME)
 
 
 async def upload(folder: Path, *arguments: str, image: bytes) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+import type { CallOptions, Keepsake, OrderStatus, PageOptions } from "./index.js";
+import type * as wire from "./openapi.js";
+
+export interface OrdersQuery extends PageOptions {
+  status?: OrderStatus;
+  userId?: string;
+  /** RFC 3339; both ends of the time belong to it. */
+  since?: string;
+  until?: string;
+  /** A part of it, in any case. */
+  petName?: string;
+  photoRequests?: "open";
+  quality?: "warned";
+}
+
+export interface Summary {
+  orders: Record<OrderStatus, number>;
+  oldest_paid: { order_id: string; at: string } | null;
+  photo_requests: number;
+  deliveries: { pending: number; failed: number };
+}
+
+export interface PhotoRequest {
+  filename: string;
+  reason: "small" | "blurred" | "duplicate" | "cropped" | "other";
+  note?: string;
+}
+
+/** One change of an order on its way to `ORDER_WEBHOOK_URL`. */
+export interface Delivery {
+  id: string;
+  [member: string]: unknown;
+}
+
+export interface Payment {
+  session_id: string;
+  state: string;
+  payment_status: string;
+  amount_total: number;
+  amount_refunded: number;
+  currency: string;
+  sku: string | null;
+  quantity: number;
+  order_id: string | null;
+  image: unknown;
+  created_at: string;
+  paid_at: string | null;
+  review_reason: string | null;
+}
+
+export interface KeptImage {
+  id: string;
+  url: string;
+  key: string;
+  kind: "stored" | "user" | "event";
+  username: string | null;
+  uploaded_at: string;
+  width: number;
+  height: number;
+  size_bytes: number;
+  mime_type: string;
+  [member: string]: unknown;
+}
+
+export interface User {
+  id: string;
+  username: string;
+  email: string | null;
+  roles: string[];
+  disabled: boolean;
+  created_at: string | null;
+  [member: string]: unknown;
+}
+
+/** A page of a listing; the next one begins at `next_cursor`. */
+export interface Page {
+  next_cursor?: string | null;
+}
+
+export interface Admin {
+  orders: {
+    list(query?: OrdersQuery): Promise<wire.GetApiAdminOrdersResponse>;
+    csv(query?: Omit<OrdersQuery, "limit" | "cursor">): Promise<Blob>;
+    summary(options?: CallOptions): Promise<Summary>;
+    /** Makes one of the legal moves; any other is 409. */
+    move(id: string, status: OrderStatus, options?: CallOptions & { note?: string }): Promise<wire.PatchApiAdminOrdersByOrderIdResponse>;
+    /** Asks the customer for a better photo. */
+    requestPhoto(id: string, request: PhotoRequest, options?: CallOptions): Promise<unknown>;
+    withdrawRequest(id: string, filename: string, options?: CallOptions): Promise<unknown>;
+  };
+  deliveries: {
+    list(query?: PageOptions & { state?: "pending" | "delivered" | "failed" }): Promise<Page & { deliveries: Delivery[] }>;
+    resend(id: string, options?: CallOptions): Promise<unknown>;
+  };
+  payments: {
+    list(query?: PageOptions & { state?: string }): Promise<Page & { payments: Payment[] }>;
+    /** Decides about one that `needs_review`. */
+    resolve(sessionId: string, action: "fulfil" | "refund", note: string, options?: CallOptions): Promise<unknown>;
+    /** Gives back `amount` minor units, or all that is left. */
+    refund(
+      what: { sessionId?: string; orderId?: string; amount?: number; reason?: string },
+      options?: CallOptions,
+    ): Promise<wire.PostApiCheckoutRefundsResponse>;
+  };
+  images: {
+    list(query?: PageOptions & { username?: string; kind?: KeptImage["kind"] }): Promise<Page & { images: KeptImage[] }>;
+    /** Takes one down, bytes and row. */
+    remove(image: Pick<KeptImage, "id" | "key" | "kind">, options?: CallOptions): Promise<unknown>;
+  };
+  users: {
+    list(query?: PageOptions & { query?: string }): Promise<Page & { users: User[] }>;
+    change(id: string, change: { roles?: string[]; disabled?: boolean }, options?: CallOptions): Promise<User>;
+  };
+  storage: {
+    status(options?: CallOptions): Promise<wire.GetApiDebugR2StatusResponse>;
+    probe(options?: CallOptions): Promise<wire.PostApiTestR2StorageResponse>;
+  };
+}
+
+/** The calls of the role `admin`, for a client that is signed in with it. */
+export function createAdmin(client: Keepsake): Admin;
