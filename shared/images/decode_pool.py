@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import multiprocessing
+import os
+import pickle
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import pebble
+from typing import Literal, TypeVar
 
 from shared.errors import StorageFull, Unavailable
 from shared.images import decode_worker
@@ -20,9 +18,10 @@ from shared.images.formats.header import damaged
 from shared.images.header import ImageFacts
 from shared.images.photo_quality import PhotoFacts, Rendition
 from shared.images.validation import ImageLimits
+from shared.images.worker_process import WorkerProcess
 
 _Result = TypeVar("_Result")
-_START_S = 30  # for a worker to come up on a busy machine; past that the pool itself is stuck
+_START_S = 30  # for a worker to come up on a busy machine
 
 
 class ImageWorkers:
@@ -34,16 +33,14 @@ class ImageWorkers:
     """
 
     def __init__(self, *, processes: int, memory_bytes: int, timeout_s: float, queue_limit: int) -> None:
-        """Start nothing yet: the first call does."""
-        self._processes = processes
+        """Start nothing yet: each worker starts when it is first needed."""
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._room = processes + queue_limit
         self._turns = asyncio.Semaphore(processes)
-        self._starting = asyncio.Lock()
         self._closed = False
-        self._pool: pebble.ProcessPool | None = None
-        self._running: set[asyncio.Future[Any]] = set()
+        self._workers: set[WorkerProcess] = set()
+        self._idle: list[WorkerProcess] = []
 
     async def check(self, source: Path, limits: ImageLimits) -> ImageFacts:
         """Decode every frame to the end; also raises what `require_image` does."""
@@ -76,13 +73,12 @@ class ImageWorkers:
         return await self._make(target, partial(decode_worker.thumbnail_and_inspect, source, target, max_side=max_side))
 
     async def close(self) -> None:
-        """End the processes; what runs is cancelled, what waits is refused."""
-        async with self._starting:
-            self._closed = True
-            for future in self._running:
-                future.cancel()
-            if self._pool is not None:
-                await asyncio.to_thread(_end, self._pool)
+        """End the processes; what runs or waits is refused with Unavailable."""
+        self._closed = True
+        for worker in self._workers:
+            worker.kill()
+        while self._idle:
+            await self._end(self._idle.pop())
 
     async def _make(self, target: Path, work: Callable[[], _Result]) -> _Result:
         _touch(target)
@@ -98,64 +94,76 @@ class ImageWorkers:
         self._room -= 1
         try:
             async with self._turns:
-                return await self._scheduled(work)
-        finally:
-            self._room += 1
-
-    async def _scheduled(self, work: Callable[[], _Result]) -> _Result:
-        try:
-            async with asyncio.timeout(self._timeout_s + _START_S) as overall:
-                pool = await self._started()
-                future = asyncio.wrap_future(pool.schedule(decode_worker.perform, (work,), timeout=self._timeout_s))
-                self._running.add(future)
-                future.add_done_callback(self._running.discard)
-                result: _Result = await future
-                return result
-        except (TimeoutError, pebble.ProcessExpired) as error:
-            if overall.expired():
-                raise Unavailable(code="image_workers_busy") from error
-            raise damaged() from error
-        except BrokenProcessPool as error:
-            raise Unavailable(code="image_workers_busy") from error
+                return await self._perform(work)
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise StorageFull from error
             raise
+        finally:
+            self._room += 1
 
-    async def _started(self) -> pebble.ProcessPool:
-        """Return a pool that works: started at first use, and anew after a worker died between two tasks."""
-        async with self._starting:
-            if self._closed:
-                raise Unavailable
-            if self._pool is None or not self._pool.active:
-                if self._pool is not None:
-                    await asyncio.to_thread(_end, self._pool)
-                # Kept before it starts: a call that is cancelled meanwhile must not lose it.
-                self._pool = pebble.ProcessPool(
-                    max_workers=self._processes,
-                    initializer=decode_worker.enter_worker,
-                    initargs=(self._memory_bytes,),
-                    context=multiprocessing.get_context("spawn"),
-                )
-                await asyncio.to_thread(getattr, self._pool, "active")  # asking starts it
-            return self._pool
+    async def _perform(self, work: Callable[[], _Result]) -> _Result:
+        worker = await self._free_worker()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await worker.ask(pickle.dumps(work))
+        except (TimeoutError, EOFError, ConnectionError) as error:
+            await self._end(worker)
+            raise (Unavailable() if self._closed else damaged()) from error
+        except BaseException:
+            await self._end(worker)
+            raise
+        self._idle.append(worker)
+        result: _Result
+        result, failure = pickle.loads(answer)  # noqa: S301 - our own process wrote it
+        if failure is not None:
+            raise failure
+        return result
+
+    async def _free_worker(self) -> WorkerProcess:
+        """Return one that works: the one that worked last, or a new one."""
+        while self._idle and not self._closed:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+            await self._end(worker)  # it died between two tasks
+        if self._closed:
+            raise Unavailable
+        try:
+            worker = WorkerProcess(self._memory_bytes, self._timeout_s)
+        except OSError as error:
+            raise Unavailable(code="image_workers_busy") from error
+        self._workers.add(worker)
+        try:
+            async with asyncio.timeout(_START_S):
+                await worker.started()
+        except (TimeoutError, EOFError, ConnectionError) as error:
+            await self._end(worker)
+            raise Unavailable(code="image_workers_busy") from error
+        except BaseException:
+            await self._end(worker)
+            raise
+        return worker
+
+    async def _end(self, worker: WorkerProcess) -> None:
+        self._workers.discard(worker)
+        await worker.end()
 
 
 @asynccontextmanager
 async def open_image_workers(
     *, processes: int = 2, memory_bytes: int = 2**30, timeout_s: float = 20, queue_limit: int = 32
 ) -> AsyncIterator[ImageWorkers]:
-    """Open the workers; `queue_limit` calls may wait for one beyond those that are being worked on."""
+    """Open up to `processes` workers, never more than there are cores for this process.
+
+    `queue_limit` calls may wait for one beyond those that are being worked on.
+    """
+    processes = min(processes, len(os.sched_getaffinity(0)))
     workers = ImageWorkers(processes=processes, memory_bytes=memory_bytes, timeout_s=timeout_s, queue_limit=queue_limit)
     try:
         yield workers
     finally:
         await workers.close()
-
-
-def _end(pool: pebble.ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]  # pebble annotates only some of its methods
-    pool.join()
 
 
 def _touch(target: Path) -> None:

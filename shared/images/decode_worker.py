@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import resource
 import signal
+import socket
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -23,9 +26,11 @@ from shared.images.photo_quality import PhotoFacts, Rendition
 from shared.images.strip import stripped
 from shared.images.validation import ImageLimits, require_image
 
-__all__ = ["check", "enter_worker", "inspect", "perform", "rendition", "thumbnail", "thumbnail_and_inspect"]
+__all__ = ["check", "inspect", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
 
 _Result = TypeVar("_Result")
+
+NICE = 10
 
 # Imported so that Pillow need not look for plugins, which takes longer than most of the work here.
 _PLUGINS = (GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
@@ -43,10 +48,28 @@ _UPRIGHT = {
 }
 
 
-def enter_worker(memory_bytes: int) -> None:
-    """Prepare a worker: bounded memory, no core dumps, and a group of its own so that Ctrl-C is the parent's affair."""
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ends a worker that hangs inside a decoder
+def serve() -> None:
+    """Be a worker: answer requests on the socket inherited as descriptor `argv[1]` until its other end closes.
+
+    `argv[2]` is the memory it may have in bytes, `argv[3]` the seconds after which a task ends the process, also where
+    nobody is left to do so.
+    """
+    descriptor, memory_bytes, longest_s = map(int, sys.argv[1:])
+    _bound(memory_bytes)
+    with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as requests:
+        connection.sendall(b"!")
+        with suppress(EOFError, ConnectionError):
+            while True:
+                work = pickle.load(requests)  # noqa: S301 - from the process that started this one
+                signal.alarm(longest_s)
+                answer = pickle.dumps(_perform(work))
+                signal.alarm(0)
+                connection.sendall(len(answer).to_bytes(4, "big") + answer)
+
+
+def _bound(memory_bytes: int) -> None:
+    """Take no more than this memory, leave no core dumps, and let whoever waits for an answer go first."""
+    os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
@@ -54,14 +77,14 @@ def enter_worker(memory_bytes: int) -> None:
     PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PROFILE_BYTES  # it bounds profiles too; text is gone before Pillow reads
 
 
-def perform(work: Callable[[], _Result]) -> _Result:
-    """Do one task of a worker; an error goes without the frames it came through, which would keep the pixels alive."""
+def _perform(work: Callable[[], _Result]) -> tuple[_Result | None, Exception | None]:
+    """Do one task; an error goes without the frames it came through, which would keep the pixels alive."""
     try:
-        return work()
-    except Exception as error:  # noqa: BLE001 - it goes on at once
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - it is raised where the task was asked for
         error.add_note(traceback.format_exc())
         error.__cause__ = error.__context__ = None
-        raise error.with_traceback(None)  # noqa: B904 - it is the same error
+        return None, error.with_traceback(None)
 
 
 def check(source: Path, limits: ImageLimits) -> ImageFacts:

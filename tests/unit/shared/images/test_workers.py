@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import multiprocessing
 import os
 import signal
 import struct
@@ -11,9 +10,11 @@ import sys
 import textwrap
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 from PIL import Image, PngImagePlugin
 
 from shared.errors import NotAllowedValue, TooLarge, Unavailable
@@ -250,7 +251,14 @@ async def test_a_task_that_needs_too_much_memory_is_damaged_and_the_next_one_wor
 
 
 def worker_pids():
-    return [child.pid for child in multiprocessing.active_children()]
+    """Find this process's workers among all processes."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((folder / "stat").read_bytes().rpartition(b") ")[2].split()[1])
+            if parent == os.getpid() and b"shared.images" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
 
 
 async def test_a_worker_that_dies_fails_its_task_alone(workers, tmp_path, slow, small):
@@ -269,6 +277,19 @@ async def test_a_worker_that_dies_between_two_tasks_is_replaced(workers, small):
     os.kill(worker_pids()[0], signal.SIGKILL)
     await asyncio.sleep(0.5)
     assert (await workers.check(small, LIMITS)).width == 64
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_the_workers_do_their_work_on_either_event_loop(runner, tmp_path, small, slow):
+    async def work():
+        async with open_image_workers(processes=2, timeout_s=0.5) as workers:
+            facts = await asyncio.gather(*(workers.check(small, LIMITS) for _ in range(20)))
+            assert {fact.width for fact in facts} == {64}
+            with pytest.raises(NotAllowedValue):
+                await workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp")
+            assert (await workers.check(small, LIMITS)).width == 64
+
+    runner(work())
 
 
 async def test_a_full_queue_asks_to_come_again(slow, small, tmp_path):
@@ -305,20 +326,22 @@ async def test_closing_leaves_no_process_and_nobody_waiting(slow):
         assert worker_pids()
     assert not worker_pids()
     ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert sorted(type(end).__name__ for end in ends) == ["CancelledError", "CancelledError", "Unavailable"]
+    assert [type(end) for end in ends] == [Unavailable] * 3
 
 
 SCRIPT = """
-    import asyncio, multiprocessing, pathlib, sys
+    import asyncio, pathlib, sys
     from shared.images.validation import ImageLimits
     from shared.images.decode_pool import open_image_workers
 
     async def main():
         context = open_image_workers(processes=2)
         workers = await context.__aenter__()
-        await workers.check(pathlib.Path(sys.argv[1]), ImageLimits())
-        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-        if sys.argv[2] == "stay":
+        await asyncio.gather(*(workers.check(pathlib.Path(sys.argv[1]), ImageLimits()) for _ in range(2)))
+        print(*[worker._process.pid for worker in workers._workers], flush=True)
+        if sys.argv[2] == "work":
+            asyncio.create_task(workers.check(pathlib.Path(sys.argv[3]), ImageLimits()))
+        if sys.argv[2] != "leave":
             await asyncio.sleep(60)
 
     if __name__ == "__main__":
@@ -326,17 +349,17 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("end", ["leave", "stay"])
-def test_a_process_that_ends_in_any_way_leaves_no_worker_behind(small, tmp_path, end):
+@pytest.mark.parametrize("end", ["leave", "stay", "work"])
+def test_a_process_that_ends_in_any_way_leaves_no_worker_behind(small, slow, tmp_path, end):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     root = Path(__file__).parents[4]
     with subprocess.Popen(
-        [sys.executable, script, small, end], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root)}
+        [sys.executable, script, small, end, slow], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root)}
     ) as process:
         pids = [int(pid) for pid in process.stdout.readline().split()]
         assert len(pids) == 2
-        if end == "stay":
+        if end != "leave":
             process.kill()
         process.wait(20)
     deadline = time.monotonic() + 20
