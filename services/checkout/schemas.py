@@ -60,12 +60,13 @@ class SessionRequest(WireModel):
 
 
 class SessionAnswer(WireModel):
-    """An open session, for Stripe's embedded form."""
+    """An open session, for Stripe's embedded form, or for the sandbox's page at `pay_url`."""
 
     client_secret: str
     session_id: str
     expires_at: str
     publishable_key: str
+    pay_url: str | None
 
 
 class StatusQuery(QueryModel):

@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, model_validator
 
-from shared.settings import Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
+from shared.settings import LOOPBACK_HOSTS, Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
 
 STRIPE_API = "https://api.stripe.com"
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class CheckoutSettings(TokenSettings, RedisSettings, StorageSettings):
@@ -63,8 +62,14 @@ class CheckoutSettings(TokenSettings, RedisSettings, StorageSettings):
         if not self.stripe_secret_key or self.stripe_secret_key == "sk_test_sandbox":
             raise ValueError("STRIPE_SECRET_KEY must be Stripe's own in production: the sandbox moves no money")
         base = urlsplit(self.stripe_api_base)
-        if base.scheme != "https" or base.hostname in LOOPBACK:
+        if base.scheme != "https" or base.hostname in LOOPBACK_HOSTS:
             raise ValueError("STRIPE_API_BASE must be empty in production: the sandbox moves no money")
+
+    @property
+    def pay_page(self) -> str:
+        """Where a browser finds the sandbox's page of a session, by its id; empty with Stripe itself."""
+        port = urlsplit(self.stripe_api_base).port or self.stripe_sandbox_port
+        return f"http://localhost:{port}/pay/" if self.uses_sandbox else ""
 
     @property
     def uses_sandbox(self) -> bool:

@@ -7,6 +7,7 @@ from aiohttp import web
 from services.checkout.handlers.app_keys import CATALOGUE, KEYS, OBJECTS, SERVICE, SETTINGS
 from services.checkout.model.sessions import CheckoutSession, ImageState
 from services.checkout.schemas import ImageAnswer, SessionAnswer, SessionRequest, StatusAnswer, StatusQuery
+from services.checkout.settings import CheckoutSettings
 from shared.app.idempotency import Claim
 from shared.app.responses import PRIVATE, json_answer
 from shared.app.routes import Answer, Route
@@ -37,17 +38,18 @@ async def open_session(request: web.Request) -> web.Response:
         row = await request.app[SERVICE].create_session.open(
             cart, image_id=wanted.imageId, order_id=wanted.order_id, user_id=user.user_id if user else None
         )
-        return json_answer(_as_session(row, request.app[SETTINGS].stripe_publishable_key), headers=PRIVATE)
+        return json_answer(_as_session(row, request.app[SETTINGS]), headers=PRIVATE)
 
     return await request.app[KEYS].run(request, work)
 
 
-def _as_session(row: CheckoutSession, publishable_key: str) -> SessionAnswer:
+def _as_session(row: CheckoutSession, settings: CheckoutSettings) -> SessionAnswer:
     return SessionAnswer(
         client_secret=row.client_secret or "",
         session_id=row.session_id or "",
         expires_at=rfc3339(row.expires_at),
-        publishable_key=publishable_key,
+        publishable_key=settings.stripe_publishable_key,
+        pay_url=f"{settings.pay_page}{row.session_id}" if settings.pay_page else None,
     )
 
 

@@ -72,7 +72,7 @@ async def test_the_whole_purchase(buyer: Buyer, stack: Stack) -> None:
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
-    assert set(opened) == {"client_secret", "session_id", "expires_at", "publishable_key"}
+    assert set(opened) == {"client_secret", "session_id", "expires_at", "publishable_key", "pay_url"}
     session_id = opened["session_id"]
     assert re.fullmatch(r"cs_test_[A-Za-z0-9]+", session_id)
     seconds = (datetime.fromisoformat(opened["expires_at"]) - datetime.now(UTC)).total_seconds()

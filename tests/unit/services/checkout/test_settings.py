@@ -30,12 +30,14 @@ def test_without_a_key_it_is_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (settings.stripe_secret_key, settings.stripe_publishable_key) == ("sk_test_sandbox", "pk_test_sandbox")
     assert settings.stripe_webhook_secret == ("whsec_1", "whsec_2")
     assert settings.uses_sandbox
+    assert settings.pay_page == "http://localhost:8009/pay/"
     monkeypatch.setenv("STRIPE_SANDBOX_PORT", "9123")
     assert read(**SECRETS).stripe_api_base == "http://127.0.0.1:9123"
 
 
 def test_with_a_key_it_is_stripe() -> None:
     settings = read(**SECRETS, stripe_secret_key="sk_test_1", stripe_publishable_key="pk_test_1")
+    assert settings.pay_page == ""
     assert settings.stripe_api_base == "https://api.stripe.com"
     assert not settings.uses_sandbox
     assert read(**PRODUCTION).stripe_secret_key == "sk_live_1"
