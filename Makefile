@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .bench
-SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway
+SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway demo-shop
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test check format bench bench-quick soak up down create-admin clean $(SERVICES:%=run-%)
@@ -38,6 +38,9 @@ run-gateway: install
 run-stripe-sandbox: install
 	@exec $(BIN)/python -m stripe_sandbox
 
+run-demo-shop: install
+	@exec $(BIN)/python -m web.shop
+
 run-%: install
 	@exec $(BIN)/python -m services.$(subst -,_,$*)
 
@@ -66,7 +69,7 @@ check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry shared services gateway stack stripe_sandbox
+	$(BIN)/deptry shared services gateway stack stripe_sandbox web
 	$(BIN)/python tools/check_sizes.py
 
 format: install-dev ## put the code in order

@@ -12,11 +12,13 @@ from gateway.forward import forwarder
 from gateway.health import HEALTH, Health, health, ready
 from gateway.one_time_delivery import SETTLEMENTS, open_settlements
 from gateway.openapi import WHOLE_API, WholeApi, openapi
+from gateway.pages import client_routes, page_routes
 from gateway.path_check import check_path
 from gateway.rate_limits import open_limits
 from gateway.route_table import build_table
 from gateway.settings import GatewaySettings
 from gateway.upstream.pool import Pool
+from shared.app.builtin_endpoints import index_of
 from shared.app.factory import base_app
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.auth.access_tokens import VERIFIER
@@ -62,6 +64,8 @@ def create_app(settings: GatewaySettings) -> web.Application:
         Route(method="GET", path="/metrics", handler=_metrics(settings), summary="Prometheus metrics"),
         Route(method="GET", path="/openapi.json", handler=openapi, summary="The whole API, OpenAPI 3.1"),
     )
+    routes += client_routes()
+    routes += page_routes(settings, INFO, index_of(INFO, routes))
     app = base_app(INFO, settings, routes)
     app.middlewares.append(check_path)
     app[CLIENTS] = Clients(settings.trusted_proxies, settings.internal_secret)

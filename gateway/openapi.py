@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.examples import add_examples
 from gateway.route_table import Row
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
@@ -126,6 +127,7 @@ class WholeApi:
         whole = document(info.title or info.name, info.description, info.version, self._public_url)
         for service, rows in self._rows.items():
             _merge(whole, service, self._said.get(service) or _minimal(service, rows), rows)
+        add_examples(whole)
         return whole
 
 

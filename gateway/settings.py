@@ -11,7 +11,17 @@ from limits import RateLimitItem, parse
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import Networks, Port, RedisSettings, TokenSettings, Words, per_service
+from shared.settings import (
+    LOOPBACK_HOSTS,
+    Networks,
+    OnOff,
+    Port,
+    RedisSettings,
+    ServerSettings,
+    TokenSettings,
+    Words,
+    per_service,
+)
 
 OFF = "off"
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
@@ -41,11 +51,58 @@ def _check_addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls
 
 
+def _origin_of(url: str) -> str:
+    """Return the scheme and host of an address; a bare domain is reached by https."""
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate), Field(validate_default=True)]
 Addresses = Annotated[Words, AfterValidator(_check_addresses)]
 
 
-class GatewaySettings(TokenSettings, RedisSettings):
+class PageSettings(ServerSettings):
+    """Whether there are pages, and where they lead."""
+
+    pages: OnOff | None = None
+    demo_shop: OnOff = "on"
+    stripe_sandbox_port: Port = 8009
+    stripe_api_base: str = ""
+    stripe_secret_key: Annotated[bool, BeforeValidator(bool)] = False  # only whether there is one
+    cdn_url: str = ""
+    r2_public_domain: str = ""
+
+    @model_validator(mode="after")
+    def _follow_environment(self) -> Self:
+        if self.pages is None:
+            object.__setattr__(self, "pages", "off" if self.environment == "production" else "on")
+        return self
+
+    @property
+    def sandbox_url(self) -> str:
+        """Where the Stripe sandbox shows its sessions; empty where payments go elsewhere."""
+        base = urlsplit(self.stripe_api_base)
+        own = base.hostname in LOOPBACK_HOSTS and base.port == self.stripe_sandbox_port
+        unset = not self.stripe_api_base and not self.stripe_secret_key
+        return f"http://localhost:{self.stripe_sandbox_port}/" if own or unset else ""
+
+    @property
+    def shop_url(self) -> str:
+        """Where the demo shop is; empty where there is none."""
+        return f"{self.frontend_url}/" if self.demo_shop == "on" and self.environment == "development" else ""
+
+    @property
+    def policy(self) -> str:
+        """Return the pages' Content-Security-Policy: nothing from elsewhere, but images where the services put them."""
+        domains = (self.public_url, self.cdn_url, self.r2_public_domain)
+        hosts = " ".join(sorted({_origin_of(domain) for domain in domains if domain}))
+        return (
+            f"default-src 'self'; img-src 'self' data: blob: {hosts}; object-src 'none'; base-uri 'none'; "
+            "form-action 'self'; frame-ancestors 'none'"
+        )
+
+
+class GatewaySettings(TokenSettings, RedisSettings, PageSettings):
     """Everything that can be set; where a service is reached follows its port unless an address is given."""
 
     model_config = SettingsConfigDict(arbitrary_types_allowed=True)

@@ -18,6 +18,8 @@ DEFAULT_SECRET_WORDS = ("change-me", "changeme", "your-secret-key", "secret", "d
 
 ORIGIN = re.compile(r"https?://[^/?#@\s]+")  # RFC 6454: a scheme and a host, no path
 
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -35,6 +37,7 @@ Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 DatabaseUrl = Annotated[str, Field(pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)]
+OnOff = Literal["on", "off"]
 JwtAlgorithm = Literal["HS256", "EdDSA", "ES256", "RS256"]
 
 

@@ -42,7 +42,8 @@ async def _ready(request: web.Request) -> web.Response:
     return web.json_response({"status": "ready", "timestamp": rfc3339(utc_now())})
 
 
-def _index(info: ServiceInfo, routes: Iterable[Route]) -> Handler:
+def index_of(info: ServiceInfo, routes: Iterable[Route]) -> Handler:
+    """Return the handler that says what a process is and which paths it has."""
     endpoints = {
         f"{route.method} {re.sub(r':[^{}]+}', '}', route.path)}": route.summary
         for route in routes
@@ -75,7 +76,7 @@ def _openapi(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> H
 def own_pages(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> tuple[Route, ...]:
     """Return the rows of the common paths."""
     return (
-        Route(method="GET", path="/", handler=_index(info, routes), summary="What this service is"),
+        Route(method="GET", path="/", handler=index_of(info, routes), summary="What this service is"),
         Route(method="GET", path="/health", handler=_health, summary="Alive; asks nobody"),
         Route(method="GET", path="/ready", handler=_ready, summary="Ready; asks each dependency"),
         Route(method="GET", path="/metrics", handler=server_stats, summary="Prometheus metrics"),

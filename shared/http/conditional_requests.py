@@ -82,12 +82,25 @@ def _is_same(request: web.Request, etag: str, last_modified: datetime) -> bool:
     return request.if_range == last_modified.replace(microsecond=0)
 
 
-def prefers_webp(request: web.Request) -> bool:
-    """Tell whether the client names WebP and likes JPEG no better; `image/*` alone is also said by those who cannot show it."""
-    quality = {"image/webp": 0.0, "image/jpeg": 0.0}
+def _qualities(request: web.Request) -> dict[str, float]:
+    """Return how much the client likes each media range it names (RFC 9110 section 12.5.1)."""
+    found = {}
     for item in ",".join(request.headers.getall(hdrs.ACCEPT, [])).split(","):
         name, *parameters = (part.strip().lower() for part in item.split(";"))
-        if name in quality:
-            said = next((part[2:] for part in parameters if part.startswith("q=")), "1")
-            quality[name] = float(said) if re.fullmatch(r"[01](\.[0-9]{0,3})?", said) else 0.0
-    return quality["image/webp"] > 0 and quality["image/webp"] >= quality["image/jpeg"]
+        said = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        found[name] = float(said) if re.fullmatch(r"[01](\.[0-9]{0,3})?", said) else 0.0
+    return found
+
+
+def prefers_webp(request: web.Request) -> bool:
+    """Tell whether the client names WebP and likes JPEG no better; `image/*` alone is also said by those who cannot show it."""
+    liked = _qualities(request)
+    webp = liked.get("image/webp", 0.0)
+    return webp > 0 and webp >= liked.get("image/jpeg", 0.0)
+
+
+def prefers_html(request: web.Request) -> bool:
+    """Tell whether the client names HTML and likes JSON less, as browsers do; `*/*` alone is what programs say."""
+    liked = _qualities(request)
+    json = next((liked[name] for name in ("application/json", "application/*", "*/*") if name in liked), 0.0)
+    return liked.get("text/html", 0.0) > json

@@ -42,6 +42,21 @@ async def test_the_document_is_valid_openapi(stack: Stack) -> None:
     validate(await _document(stack))
 
 
+async def test_every_call_that_needs_something_has_an_example_of_it(stack: Stack) -> None:
+    document = await _document(stack)
+    without = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            if any(
+                "example" not in parameter for parameter in operation.get("parameters", ()) if parameter["required"]
+            ) or any(
+                content[kind].get("schema") and "example" not in content[kind] for kind in content if "json" in kind
+            ):
+                without.append((method, path))
+    assert without == []
+
+
 async def _token(stack: Stack) -> str:
     user = {"username": "schemathesis", "email": "s@example.com", "password": "correct horse battery"}
     async with aiohttp.ClientSession() as http:

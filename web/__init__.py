@@ -1,0 +1,1 @@
+"""What people see: the pages of the gateway and the demo shop."""
