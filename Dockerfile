@@ -13,6 +13,8 @@ COPY --from=build /app/.venv /app/.venv
 COPY shared shared
 COPY services services
 COPY gateway gateway
+COPY web web
+COPY clients/javascript/src clients/javascript/src
 USER 10001
 VOLUME /data
 STOPSIGNAL SIGTERM

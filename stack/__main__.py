@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from stack.checks import check_ports, load_processes
+from stack.checks import check_ports, load_processes, shop_runs
 from stack.env import write_env
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,11 +22,14 @@ def main() -> None:
     processes = load_processes()
     sandbox = any(process.name == "stripe-sandbox" for process in processes)
     check_ports(processes)
+    shop = shop_runs(processes)
     if sandbox:
         sys.stdout.write("Payments go to the Stripe sandbox on this machine: no real money moves.\n")
     sys.stdout.flush()
     gateway = next(process.settings.port for process in processes if process.name == "gateway")
     os.environ["KEEPSAKE_SANDBOX"] = "true" if sandbox else "false"
+    os.environ["KEEPSAKE_SHOP"] = "true" if shop else "false"
+    os.environ["DEMO_SHOP"] = "on" if shop else "off"  # the front page leads to a shop that is there
     os.environ["KEEPSAKE_GATEWAY"] = f"http://localhost:{gateway}"
     os.environ["KEEPSAKE_STARTED"] = str(time.time())
     os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(CONFIG)])  # noqa: S606

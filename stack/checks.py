@@ -14,10 +14,10 @@ from services.media_store.settings import MediaStoreSettings
 from services.planter_orders.settings import PlanterOrdersSettings
 from services.temp_image.settings import TempImageSettings
 from shared.app.server import open_socket
-from shared.settings import ServerSettings, load_settings
+from shared.settings import LOOPBACK_HOSTS, ServerSettings, load_settings
 from stripe_sandbox.settings import SandboxSettings
+from web.shop.settings import ShopSettings
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 PROCESSES: dict[str, type[ServerSettings]] = {
     "auth-verify": AuthVerifySettings,
     "temp-image": TempImageSettings,
@@ -44,7 +44,7 @@ def load_processes() -> tuple[Process, ...]:
     """
     checkout = load_settings(CheckoutSettings)
     base = urlsplit(checkout.stripe_api_base)
-    sandbox = base.hostname in LOOPBACK and base.port == checkout.stripe_sandbox_port
+    sandbox = base.hostname in LOOPBACK_HOSTS and base.port == checkout.stripe_sandbox_port
     return tuple(
         Process(name, load_settings(model)) for name, model in PROCESSES.items() if name != "stripe-sandbox" or sandbox
     )
@@ -60,3 +60,16 @@ def check_ports(processes: Iterable[Process]) -> None:
             raise SystemExit(1)
         seen[port] = process.name
         open_socket(process.settings.host, port, shared=False).close()
+
+
+def shop_runs(processes: Iterable[Process]) -> bool:
+    """Tell whether the demo shop is to run; where it is wanted and its port is not free, say so and go on without."""
+    shop = load_settings(ShopSettings)
+    if not shop.is_wanted:
+        return False
+    try:
+        check_ports((*processes, Process("the demo shop", shop)))
+    except SystemExit:
+        sys.stderr.write("keepsake: the demo shop does not run; everything else does.\n")
+        return False
+    return True

@@ -32,6 +32,7 @@ MODULES = {
     "stripe-sandbox": "stripe_sandbox",
     "gateway": "gateway",
 }
+DEMO_SHOP = "demo-shop"  # started where a test asks for it by name
 URL_SETTINGS = {
     "auth-verify": "AUTH_SERVICE_URL",
     "temp-image": "TEMP_IMAGE_URL",
@@ -50,7 +51,7 @@ class Stack:
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.ports = {name: free_port() for name in MODULES}
+        self.ports = {name: free_port() for name in (*MODULES, DEMO_SHOP)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.settings = {
             "ENVIRONMENT": "development",
@@ -63,7 +64,7 @@ class Stack:
             "RATE_LIMIT_DEFAULT": "off",
             "RATE_LIMIT_LOGIN": "off",
             "RATE_LIMIT_STORE_IMAGE": "off",
-            **{f"{_setting(name)}_PORT": str(port) for name, port in self.ports.items()},
+            **{f"{_setting(name)}_PORT": str(self.ports[name]) for name in MODULES},
             **{setting: self.url(name) for name, setting in URL_SETTINGS.items()},
             **(settings or {}),
         }
@@ -82,7 +83,7 @@ class Stack:
         for name in names:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name] = subprocess.Popen(
-                    [sys.executable, "-m", MODULES[name]],
+                    [sys.executable, "-m", "web.shop" if name == DEMO_SHOP else MODULES[name]],
                     cwd=self.folder,
                     env=self.environment(),
                     stdin=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""The demo shop: five storefronts as static pages, on an origin of their own."""

@@ -1,0 +1,18 @@
+"""`python -m web.shop`: serve the demo shop at `FRONTEND_URL` until it is told to stop."""
+
+from __future__ import annotations
+
+from shared.app.server import run
+from shared.settings import load_settings
+from web.shop.app import create_app
+from web.shop.settings import ShopSettings
+
+
+def main() -> None:
+    """Read the settings and serve."""
+    settings = load_settings(ShopSettings)
+    run("demo-shop", settings, lambda: create_app(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+// The purchase: a photo is uploaded before the payment, so that it is there after it, wherever the browser has been.
+
+import { prepareImage } from "./client/index.js";
+import { onPhotos, preview, thumbnail } from "./photo.js";
+import { $, attempt, keepsake, pay, progressOf, say } from "./shop.js";
+
+const MAX_BYTES = 5 * 2 ** 20; // what a temporary image may have
+const KEPT_AS = "purchase"; // {imageId, expiresAt, thumbnail}: whoever comes back without having paid can go on
+
+let photo = null;
+
+onPhotos(([file]) => {
+  photo = file;
+  preview($("preview"), file);
+  $("upload").disabled = false;
+  $("pay").disabled = true;
+  say("");
+});
+
+$("upload").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    const file = await prepareImage(photo, { maxBytes: MAX_BYTES });
+    const { imageId, expiresAt } = await keepsake.tempImages.upload(file, { onProgress: progressOf($("progress")) });
+    const small = await thumbnail(file).catch(() => ""); // some photos no browser can show
+    sessionStorage.setItem(KEPT_AS, JSON.stringify({ imageId, expiresAt, thumbnail: small }));
+    ready(expiresAt);
+  }),
+);
+
+$("pay").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    const { imageId } = JSON.parse(sessionStorage.getItem(KEPT_AS));
+    await pay(await keepsake.checkout.open({ imageId }));
+  }),
+);
+
+function ready(expiresAt) {
+  const until = new Date(expiresAt).toLocaleTimeString("en", { hour: "numeric", minute: "2-digit" });
+  say(`Your photo is uploaded and waits for the payment until ${until}.`);
+  $("pay").disabled = false;
+}
+
+const kept = JSON.parse(sessionStorage.getItem(KEPT_AS));
+if (kept && Date.parse(kept.expiresAt) > Date.now()) {
+  $("preview").src = kept.thumbnail;
+  $("preview").hidden = !kept.thumbnail;
+  ready(kept.expiresAt);
+}
