@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
@@ -13,14 +11,11 @@ from typing import Any
 import stripe
 from aiohttp import web
 from stripe.params import (
-    ChargeRetrieveParams,
     DisputeRetrieveParams,
     EventListParams,
-    EventRetrieveParams,
     PaymentIntentRetrieveParams,
     RefundCreateParams,
     RefundListParams,
-    RefundRetrieveParams,
 )
 from stripe.params.checkout import (
     SessionCreateParams,
@@ -33,11 +28,12 @@ from stripe.params.checkout import (
 from shared.http.read_body import BODY, read_bytes
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.form import parse_form, parse_pairs
-from stripe_sandbox.ledger import Ledger, event_conditions
+from stripe_sandbox.ledger import Ledger, limit_of
+from stripe_sandbox.objects import list_of
 from stripe_sandbox.parameters import read_params
 from stripe_sandbox.payments import refund
-from stripe_sandbox.sessions import create_session, expire_session
-from stripe_sandbox.store import Answer, Condition, Object
+from stripe_sandbox.sessions import contents_of, create_session, expire_session, require_played
+from stripe_sandbox.store import Answer, Object
 
 MAX_BODY_BYTES = 512 * 1024
 FORM = "application/x-www-form-urlencoded"
@@ -71,32 +67,47 @@ class Operation:
 
 
 def _list(kind: str, path: str, *filters: str) -> Callable[[Call], Object]:
+    played = frozenset({"limit", "starting_after", *filters})
+
     def execute(call: Call) -> Object:
-        asked = [Condition(f"$.{name}", "=", call.params[name]) for name in filters if name in call.params]
-        if "customer_details" in call.params:
-            asked.append(Condition("$.customer_details.email", "=", call.params["customer_details"]["email"]))
-        return call.ledger.page(kind, call.params, path, asked)
+        require_played(call.params, played)
+        return call.ledger.page(kind, call.params, path)
 
     return execute
 
 
 def _get(kind: str, param: str = "id") -> Callable[[Call], Object]:
-    return lambda call: call.ledger.require(kind, call.id, param=param)
+    def execute(call: Call) -> Object:
+        require_played(call.params, frozenset())
+        return call.ledger.require(kind, call.id, param=param)
+
+    return execute
+
+
+def _session(call: Call) -> Object:
+    """Return a session; with `expand[]=payment_intent`, which alone is played, the intent stands in place of its id."""
+    require_played(call.params, frozenset({"expand"}))
+    session = call.ledger.require("checkout.session", call.id, param="session")
+    if call.params.get("expand", ["payment_intent"]) != ["payment_intent"]:
+        raise StripeError("The Stripe sandbox expands `payment_intent` alone.", param="expand")
+    if "expand" in call.params and session["payment_intent"]:
+        session["payment_intent"] = call.ledger.require("payment_intent", session["payment_intent"])
+    return session
 
 
 def _line_items(call: Call) -> Object:
-    call.ledger.require("checkout.session", call.id, param="session")
-    return call.ledger.line_items(call.id, call.params)
+    require_played(call.params, frozenset({"limit"}))
+    lines, limit = contents_of(call.ledger, call.id)["lines"], limit_of(call.params)
+    return list_of(lines[:limit], f"{SESSIONS}/{call.id}/line_items", has_more=len(lines) > limit)
 
 
 SESSIONS = "/v1/checkout/sessions"
-SESSION_FILTERS = ("customer", "customer_account", "payment_intent", "payment_link", "status", "subscription")
 OPERATIONS = (
     Operation(
         "POST", SESSIONS, SessionCreateParams, lambda call: create_session(call.ledger, call.params, call.base_url)
     ),
-    Operation("GET", SESSIONS, SessionListParams, _list("checkout.session", SESSIONS, *SESSION_FILTERS)),
-    Operation("GET", f"{SESSIONS}/{{id}}", SessionRetrieveParams, _get("checkout.session", "session")),
+    Operation("GET", SESSIONS, SessionListParams, _list("checkout.session", SESSIONS, "created", "payment_intent")),
+    Operation("GET", f"{SESSIONS}/{{id}}", SessionRetrieveParams, _session),
     Operation(
         "POST",
         f"{SESSIONS}/{{id}}/expire",
@@ -105,32 +116,17 @@ OPERATIONS = (
     ),
     Operation("GET", f"{SESSIONS}/{{id}}/line_items", SessionListLineItemsParams, _line_items),
     Operation("GET", "/v1/payment_intents/{id}", PaymentIntentRetrieveParams, _get("payment_intent", "intent")),
-    Operation("GET", "/v1/charges/{id}", ChargeRetrieveParams, _get("charge")),
     Operation("GET", "/v1/disputes/{id}", DisputeRetrieveParams, _get("dispute")),
     Operation("POST", "/v1/refunds", RefundCreateParams, lambda call: refund(call.ledger, call.params, call.cause)),
-    Operation("GET", "/v1/refunds", RefundListParams, _list("refund", "/v1/refunds", "charge", "payment_intent")),
-    Operation("GET", "/v1/refunds/{id}", RefundRetrieveParams, _get("refund")),
-    Operation(
-        "GET",
-        "/v1/events",
-        EventListParams,
-        lambda call: call.ledger.page("event", call.params, "/v1/events", event_conditions(call.params)),
-    ),
-    Operation("GET", "/v1/events/{id}", EventRetrieveParams, _get("event")),
+    Operation("GET", "/v1/refunds", RefundListParams, _list("refund", "/v1/refunds", "payment_intent")),
+    Operation("GET", "/v1/events", EventListParams, _list("event", "/v1/events", "created")),
 )
 
 
 def require_caller(request: web.Request) -> None:
     """Refuse a request without a test key, and one in an API version that is not the installed SDK's."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[0]
-        except (binascii.Error, UnicodeDecodeError):
-            given = "unreadable"
-    elif scheme.lower() != "bearer":
-        given = ""
-    if not given.strip():
+    if scheme.lower() != "bearer" or not given.strip():
         raise StripeError("You did not provide an API key. Send it as a bearer token: `Bearer sk_test_…`.", status=401)
     if given.startswith("sk_live_"):
         raise StripeError("The Stripe sandbox takes no live keys: this one may be compromised now.", status=401)
@@ -241,8 +237,7 @@ class Api:
             return remembering(interrupted.status, interrupted.text or "")
         try:
             with store.transaction():
-                thing = call.ledger.expand(operation.execute(call), call.params.get("expand", []))
-                return remembering(200, json.dumps(thing, indent=2))
+                return remembering(200, json.dumps(operation.execute(call), indent=2))
         except StripeError as error:
             if not error.executed:
                 raise

@@ -73,7 +73,7 @@ def create_app(
     """
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
-        store = Store(settings.data_dir / "stripe-sandbox" / "state.sqlite3")
+        store = Store(settings.data_dir / "stripe-sandbox" / "sandbox.sqlite3")
         ledger = app[LEDGER] = Ledger(store, now)
         async with aiohttp.ClientSession() as client:
             sender = asyncio.create_task(Sender(ledger, client, settings.webhook_url, settings.webhook_secret).run())

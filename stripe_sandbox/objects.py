@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import stripe
-from stripe import Charge, Dispute, Event, LineItem, PaymentIntent, Price, Product, Refund
+from stripe import Charge, Dispute, Event, LineItem, PaymentIntent, Price, Refund
 from stripe.checkout import Session
 
 from stripe_sandbox.store import Object
@@ -19,7 +19,6 @@ LEFT_OUT: dict[Any, frozenset[str]] = {
     Session: frozenset({"line_items"}),
     Charge: frozenset({"refunds", "source"}),
     Price: frozenset({"currency_options", "deleted", "tiers"}),
-    Product: frozenset({"deleted"}),
     Event: frozenset({"account", "context"}),
 }
 
@@ -71,7 +70,7 @@ def new_session(**known: Any) -> Object:
     )
 
 
-def new_price(created: int, currency: str, product: str, **known: Any) -> Object:
+def new_price(created: int, currency: str, unit_amount: int) -> Object:
     """Return a price that was made for one session alone."""
     return blank(
         Price,
@@ -81,24 +80,11 @@ def new_price(created: int, currency: str, product: str, **known: Any) -> Object
         created=created,
         currency=currency,
         metadata={},
-        product=product,
+        product=make_id("prod", 14),
+        tax_behavior="unspecified",
         type="one_time",
-        **known,
-    )
-
-
-def new_product(created: int, name: str, **known: Any) -> Object:
-    """Return a product that was made for one session alone."""
-    return blank(
-        Product,
-        id=make_id("prod", 14),
-        active=False,
-        created=created,
-        updated=created,
-        name=name,
-        type="service",
-        marketing_features=[],
-        **known,
+        unit_amount=unit_amount,
+        unit_amount_decimal=str(unit_amount),
     )
 
 

@@ -13,6 +13,7 @@ from stripe_sandbox.errors import StripeError
 from stripe_sandbox.form import parse_pairs
 from stripe_sandbox.ledger import Ledger
 from stripe_sandbox.payments import DECLINED, decline, pay, settle
+from stripe_sandbox.sessions import contents_of
 from stripe_sandbox.store import Object
 
 NOTICE = "This is a sandbox: no real money moves here."
@@ -57,7 +58,7 @@ async def list_sessions(request: web.Request) -> web.Response:
         f'<tr><td><a href="/pay/{escape(session["id"])}">{escape(session["id"][:24])}…</a></td>'
         f"<td>{escape(format_amount(session['amount_total'], session['currency']))}</td>"
         f"<td>{escape(session['status'])}, {escape(session['payment_status'])}</td></tr>"
-        for session in ledger.store.select("checkout.session", [])
+        for session in ledger.store.select("checkout.session")
     )
     table = (
         "<table><caption>The newest checkout sessions</caption><thead><tr><th scope=col>Session</th>"
@@ -90,8 +91,7 @@ async def answer_form(request: web.Request) -> web.Response:
     with ledger.store.transaction():
         if chosen == {"pay"}:
             session = pay(ledger, session_id, delayed="delayed" in said)
-            stays = session["redirect_on_completion"] == "if_required"
-            return _leave(session, "success_url" if stays else "return_url", "success_url")
+            return _leave(session, "return_url", "success_url")
         if chosen == {"decline"}:
             return _pay_page(ledger, decline(ledger, session_id), DECLINED)
         session = ledger.require("checkout.session", session_id)
@@ -117,15 +117,13 @@ def _leave(session: Object, *destinations: str) -> web.Response:
             url = session[name].replace("{CHECKOUT_SESSION_ID}", session["id"])
             location = "".join(c if c.isascii() else "".join(f"%{byte:02X}" for byte in c.encode()) for c in url)
             return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
-    if session["status"] == "complete":
-        return render_page("Paid", "<p>Thank you. This page can be closed.</p>")
     back = f'<p><a href="/pay/{escape(session["id"])}">Back to the payment</a></p>'
     return render_page("Payment cancelled", f"<p>The payment was cancelled. Nothing was charged.</p>{back}")
 
 
 def _pay_page(ledger: Ledger, session: Object, alert: str = "") -> web.Response:
     currency = session["currency"]
-    lines = ledger.store.select("item", [], parent=session["id"], oldest_first=True)
+    lines = contents_of(ledger, session["id"])["lines"]
     rows = "".join(
         f"<tr><td>{escape(line['description'])}</td><td>{line['quantity']}</td>"
         f"<td>{escape(format_amount(line['amount_total'], currency))}</td></tr>"

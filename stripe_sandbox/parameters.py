@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -21,17 +20,12 @@ TEXT_LIMITS = {
     "customer_email": 800,
     "line_items[price_data][product_data][name]": 250,
     "line_items[price_data][product_data][description]": 40_000,
-    "line_items[price_data][product_data][unit_label]": 12,
-    "payment_intent_data[description]": 1000,
-    "payment_intent_data[statement_descriptor]": 22,
-    "payment_intent_data[statement_descriptor_suffix]": 22,
 }
-LIST_LIMITS = {"line_items": 100, "line_items[price_data][product_data][images]": 8, "types": 20}
+LIST_LIMITS = {"line_items": 100}
 MAX_METADATA_KEYS = 50
 MAX_METADATA_KEY = 40
 MAX_METADATA_VALUE = 500
 INTEGER = re.compile(r"-?[0-9]{1,18}")
-DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,12})?")
 
 
 @cache
@@ -88,7 +82,7 @@ def _read_union(options: tuple[Any, ...], value: Any, path: str) -> Any:
         return _read_choice(named, value, path)
     nested = isinstance(value, dict)
     types = [option for option in options if get_origin(option) is not Literal]
-    fitting = [option for option in types if nested == (option not in {str, int, bool, Decimal})]
+    fitting = [option for option in types if nested == (option not in {str, int, bool})]
     return _read((fitting or types)[0], value, path)
 
 
@@ -141,10 +135,6 @@ def _read_scalar(hint: Any, value: Any, path: str) -> Any:
         if not INTEGER.fullmatch(value):
             raise StripeError("Invalid integer.", param=path, code="parameter_invalid_integer")
         return int(value)
-    if hint is Decimal:
-        if not DECIMAL.fullmatch(value):
-            raise StripeError("Invalid decimal.", param=path)
-        return Decimal(value)
     limit = TEXT_LIMITS.get(_without_indexes(path), MAX_TEXT)
     if len(value) > limit:
         raise StripeError(f"Invalid string: must be at most {limit} characters", param=path)

@@ -8,14 +8,14 @@ from stripe import Charge, PaymentIntent
 from stripe.checkout import Session
 
 from stripe_sandbox.currencies import format_amount, require_step
-from stripe_sandbox.errors import StripeError
+from stripe_sandbox.errors import StripeError, missing_param
 from stripe_sandbox.ledger import Ledger
 from stripe_sandbox.objects import blank, make_id, new_charge, new_dispute, new_payment_intent, new_refund
-from stripe_sandbox.sessions import intent_data_of, require_played
+from stripe_sandbox.sessions import contents_of, require_played
 from stripe_sandbox.store import Object
 
 DECLINED = "Your card was declined. Nothing was charged; you can try again."
-PLAYED_REFUND = frozenset({"amount", "charge", "expand", "metadata", "payment_intent", "reason"})
+PLAYED_REFUND = frozenset({"amount", "metadata", "payment_intent", "reason"})
 
 
 def pay(ledger: Ledger, session_id: str, *, delayed: bool = False) -> Object:
@@ -123,9 +123,8 @@ def _attempt(ledger: Ledger, session: Object) -> Object:
     """Return the session's payment intent, made at the first attempt as Stripe does."""
     if session["payment_intent"]:
         return ledger.require("payment_intent", session["payment_intent"])
-    data = intent_data_of(ledger, session)
+    data = {"metadata": {}, "receipt_email": session["customer_email"], **contents_of(ledger, session["id"])["intent"]}
     intent = new_payment_intent(session["amount_total"], session["currency"], ledger.time()) | data
-    intent["receipt_email"] = intent["receipt_email"] or session["customer_email"]
     intent["payment_method"] = make_id("pm")
     session["payment_intent"] = intent["id"]
     ledger.emit("payment_intent.created", ledger.store.put(intent))
@@ -165,16 +164,10 @@ def _customer_of(session: Object) -> Object:
 
 
 def _charge_to_refund(ledger: Ledger, params: dict[str, Any]) -> Object:
-    if "payment_intent" not in params and "charge" not in params:
-        message = "One of the following params should be provided for this request: payment_intent or charge."
-        raise StripeError(message, code="parameter_missing")
-    identifier = params.get("charge")
-    if "payment_intent" in params:
-        intent = ledger.require("payment_intent", params["payment_intent"], param="payment_intent")
-        if identifier not in {None, intent["latest_charge"]}:
-            raise StripeError("The charge does not belong to the payment intent.", param="charge")
-        identifier = intent["latest_charge"]
-    charge = ledger.require("charge", identifier, param="charge") if identifier else None
+    if "payment_intent" not in params:
+        raise missing_param("payment_intent")
+    intent = ledger.require("payment_intent", params["payment_intent"], param="payment_intent")
+    charge = ledger.store.get(intent["latest_charge"] or "", "charge")
     if charge is None or not charge["paid"]:
         message = "This PaymentIntent does not have a successful charge to refund."
         raise StripeError(message, code="charge_not_refundable", executed=True)

@@ -19,9 +19,9 @@ SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS objects (
-    sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, parent TEXT NOT NULL, body TEXT NOT NULL
+    sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, body TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, parent, sequence);
+CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, sequence);
 CREATE INDEX IF NOT EXISTS open_sessions ON objects (json_extract(body, '$.expires_at'))
     WHERE kind = 'checkout.session' AND json_extract(body, '$.status') = 'open';
 CREATE TABLE IF NOT EXISTS answers (
@@ -51,15 +51,6 @@ class Delivery:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition on an object's member: `path` in SQLite's JSON notation, `operator` of SQL."""
-
-    path: str
-    operator: str
-    value: Any
-
-
 class Store:
     """Objects by id, in the order in which they came; answers by idempotency key; deliveries that are due."""
 
@@ -83,12 +74,11 @@ class Store:
             raise
         self._db.execute("COMMIT")
 
-    def put(self, thing: Object, *, parent: str = "") -> Object:
-        """Write an object, new or changed; a changed one keeps its place and its parent."""
+    def put(self, thing: Object) -> Object:
+        """Write an object, new or changed; a changed one keeps its place."""
         self._db.execute(
-            "INSERT INTO objects (id, kind, parent, body) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
-            (thing["id"], thing["object"], parent, json.dumps(thing)),
+            "INSERT INTO objects (id, kind, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+            (thing["id"], thing["object"], json.dumps(thing)),
         )
         return thing
 
@@ -101,30 +91,21 @@ class Store:
     def select(
         self,
         kind: str,
-        conditions: list[Condition],
         *,
-        parent: str = "",
         limit: int = 100,
-        before: str | None = None,
         after: str | None = None,
-        oldest_first: bool = False,
+        payment_intent: str | None = None,
+        created_since: int = 0,
     ) -> list[Object]:
-        """Return up to `limit` objects, newest first unless told, that came before (older) or after the named ones."""
-        where = ["kind = ?", "parent = ?"]
-        values: list[Any] = [kind, parent]
-        for condition in conditions:
-            operand = "(SELECT value FROM json_each(?))" if condition.operator == "IN" else "?"
-            where.append(f"json_extract(body, ?) {condition.operator} {operand}")
-            values += [condition.path, condition.value]
-        if before is not None:
-            where.append("sequence < (SELECT sequence FROM objects WHERE id = ?)")
-            values.append(before)
-        if after is not None:
-            where.append("sequence > (SELECT sequence FROM objects WHERE id = ?)")
-            values.append(after)
-        order = "ASC" if oldest_first else "DESC"
-        query = f"SELECT body FROM objects WHERE {' AND '.join(where)} ORDER BY sequence {order} LIMIT ?"  # noqa: S608 - no text from outside is in it
-        return [json.loads(body) for (body,) in self._db.execute(query, [*values, limit])]
+        """Return up to `limit` objects, newest first; `after` is the id of the last one seen, None for the first page."""
+        query = (
+            "SELECT body FROM objects WHERE kind = :kind"
+            " AND (:after IS NULL OR sequence < (SELECT sequence FROM objects WHERE id = :after))"
+            " AND (:intent IS NULL OR json_extract(body, '$.payment_intent') = :intent)"
+            " AND (:since = 0 OR json_extract(body, '$.created') >= :since) ORDER BY sequence DESC LIMIT :limit"
+        )
+        values = {"kind": kind, "after": after, "intent": payment_intent, "since": created_since, "limit": limit}
+        return [json.loads(body) for (body,) in self._db.execute(query, values)]
 
     def overdue_sessions(self, now_s: float) -> list[Object]:
         """Return the open sessions whose time is up."""

@@ -7,7 +7,12 @@ from decimal import Decimal
 from typing import Any, ForwardRef, Literal, Union, get_args, get_origin
 
 import stripe
-from stripe import ListObject, StripeObject
+from stripe import Charge, Dispute, Event, LineItem, ListObject, PaymentIntent, Refund, StripeObject
+from stripe.checkout import Session
+
+KINDS: dict[str, Any] = {
+    kind.OBJECT_NAME: kind for kind in (Charge, Dispute, Event, LineItem, PaymentIntent, Refund, Session)
+}
 
 
 def faults_of(value: Any, hint: Any, path: str = "$") -> list[str]:  # noqa: PLR0911 - one for each kind of type

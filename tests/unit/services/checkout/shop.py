@@ -34,10 +34,9 @@ from shared.clock import utc_now
 from shared.http.read_body import read_bytes
 from stripe_sandbox.api import LEDGER
 from stripe_sandbox.app import create_app
-from stripe_sandbox.ledger import KINDS
 from stripe_sandbox.settings import SandboxSettings
 from tests.support.serving import serving
-from tests.support.stripe_types import faults_of
+from tests.support.stripe_types import KINDS, faults_of
 
 JWT_SECRET = "j" * 40
 INTERNAL_SECRET = "i" * 40
@@ -297,7 +296,7 @@ class Shop:
 
     def charges(self) -> list[JSON]:
         """Return the charges that took money."""
-        return [charge for charge in self.ledger.store.select("charge", []) if charge["paid"]]
+        return [charge for charge in self.ledger.store.select("charge") if charge["paid"]]
 
     def promoted(self) -> list[Path]:
         """Return the files of promoted images."""

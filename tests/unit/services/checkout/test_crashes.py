@@ -169,7 +169,7 @@ async def test_opening_goes_on_after_any_crash(quiet_shop: Shop) -> None:
     async def mend() -> None:
         async with life(shop, Fate(None, after=False)) as service:
             row = await service.create_session.open(cart(), image_id=image_id)
-        held = [s for s in shop.ledger.store.select("checkout.session", []) if s["metadata"]["imageId"] == image_id]
+        held = [s for s in shop.ledger.store.select("checkout.session") if s["metadata"]["imageId"] == image_id]
         assert [session["id"] for session in held] == [row.session_id]
         assert await shop.is_held(image_id, row.session_id or "")
 
@@ -277,9 +277,7 @@ async def test_an_order_is_sold_and_moved_once_after_any_crash(quiet_shop: Shop)
                 await service.queries.status(row.session_id or "", "ann")
         await sweep_until_quiet(shop)
         assert shop.book.status_of(order_id) == "paid"
-        sessions = [
-            s for s in shop.ledger.store.select("checkout.session", []) if s["metadata"]["order_id"] == order_id
-        ]
+        sessions = [s for s in shop.ledger.store.select("checkout.session") if s["metadata"]["order_id"] == order_id]
         assert [session["payment_status"] for session in sessions] == ["paid"]
 
     await die_everywhere(shop, begin, mend)
@@ -306,9 +304,7 @@ async def test_a_refund_is_made_once_after_any_crash(quiet_shop: Shop) -> None:
         async with life(shop, Fate(None, after=False)) as service:
             await refund(service)
             row = await service.queries.status(session_id, None)
-        made = [
-            found for found in shop.ledger.store.select("refund", []) if found["payment_intent"] == row.payment_intent
-        ]
+        made = [found for found in shop.ledger.store.select("refund") if found["payment_intent"] == row.payment_intent]
         assert [found["amount"] for found in made] == [50]
 
     await die_everywhere(shop, begin, mend)

@@ -122,7 +122,7 @@ async def test_a_session_is_given_out_only_once_its_order_waits_for_it(shop: Sho
     shop.book.refuses_moves = False
     await shop.session({"order_id": order_id}, user="ann")
     assert at(shop, order_id, "awaiting_payment")
-    assert len(shop.ledger.store.select("checkout.session", [])) == 1
+    assert len(shop.ledger.store.select("checkout.session")) == 1
 
 
 async def test_the_session_of_an_order_that_is_deleted_meanwhile_is_closed(shop: Shop) -> None:
@@ -130,7 +130,7 @@ async def test_the_session_of_an_order_that_is_deleted_meanwhile_is_closed(shop:
     shop.book.vanishes_after_look = True
     status, answer = await shop.open({"order_id": order_id}, user="ann")
     assert (status, answer["code"]) == (409, "session_closed")
-    (session,) = shop.ledger.store.select("checkout.session", [])
+    (session,) = shop.ledger.store.select("checkout.session")
     assert session["status"] == "expired"
 
 

@@ -20,13 +20,13 @@ async def paid(shop: Shop, body: dict[str, Any] | None = None, **options: Any) -
 
 
 def refunds(shop: Shop) -> list[int]:
-    return [made["amount"] for made in reversed(shop.ledger.store.select("refund", []))]
+    return [made["amount"] for made in reversed(shop.ledger.store.select("refund"))]
 
 
 async def test_a_payment_is_given_back_in_parts_until_nothing_is_left(shop: Shop) -> None:
     session_id = await paid(shop)
     status, first = await refund(shop, session_id=session_id, amount=50, reason="requested_by_customer")
-    made = shop.ledger.store.select("refund", [])[0]
+    made = shop.ledger.store.select("refund")[0]
     assert (status, first) == (
         200,
         {"refund_id": made["id"], "status": "succeeded", "amount": 50, "currency": "usd", "session_id": session_id},
@@ -36,7 +36,7 @@ async def test_a_payment_is_given_back_in_parts_until_nothing_is_left(shop: Shop
         status, answer = await refund(shop, session_id=session_id, amount=too_much)
         assert (status, answer["code"]) == (422, "refund_too_large")
     assert (await refund(shop, session_id=session_id, amount=50, reason="the colour was wrong"))[0] == 200
-    assert shop.ledger.store.select("refund", [])[0]["metadata"]["reason"] == "the colour was wrong"
+    assert shop.ledger.store.select("refund")[0]["metadata"]["reason"] == "the colour was wrong"
     status, rest = await refund(shop, session_id=session_id)
     assert (status, rest["amount"]) == (200, 100)
     assert (await refund(shop, session_id=session_id)) == (200, rest)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from base64 import b64encode
 from typing import Any
 from urllib.parse import quote
 
@@ -40,8 +39,8 @@ async def test_an_embedded_session_is_open_and_carries_what_was_asked(sandbox: S
     assert (session.amount_total, session.currency, session.expires_at) == (200, "usd", expires_at)
     assert session.metadata.to_dict() == {"imageId": "0123456789abcdef0123456789abcdef"}
     assert session.livemode is False
-    found = await sandbox.client.v1.checkout.sessions.retrieve_async(session.id, {"expand": ["line_items"]})
-    assert [(item.description, item.quantity) for item in found.line_items.data] == [("A board", 1)]
+    lines = await sandbox.client.v1.checkout.sessions.line_items.list_async(session.id)
+    assert [(item.description, item.quantity) for item in lines.data] == [("A board", 1)]
 
 
 async def test_a_hosted_session_has_the_address_of_its_page(sandbox: Sandbox) -> None:
@@ -62,7 +61,7 @@ async def test_a_hosted_session_has_the_address_of_its_page(sandbox: Sandbox) ->
         ({"return_url": "/relative"}, "url_invalid", "return_url"),
         ({"return_url": "javascript:alert(1)"}, "url_invalid", "return_url"),
         ({"return_url": "https://shop.example/ x"}, "url_invalid", "return_url"),
-        ({"redirect_on_completion": "never"}, None, "return_url"),
+        ({"redirect_on_completion": "never"}, None, "redirect_on_completion"),
         ({"success_url": RETURN_URL}, None, "success_url"),
         ({"cancel_url": RETURN_URL}, None, "cancel_url"),
         ({"ui_mode": "hosted_page", "return_url": None}, "parameter_missing", "success_url"),
@@ -80,15 +79,10 @@ async def test_a_hosted_session_has_the_address_of_its_page(sandbox: Sandbox) ->
             "parameter_invalid_integer",
             "line_items[0][price_data][unit_amount]",
         ),
-        ({"line_items": [line_item(49, "jpy")]}, "amount_too_small", None),
-        (
-            {"line_items": [line_item(150, "ugx")]},
-            "parameter_invalid_integer",
-            "line_items[0][price_data][unit_amount]",
-        ),
-        ({"line_items": [line_item(200, "xxx")]}, None, "line_items[0][price_data][currency]"),
+        ({"line_items": [line_item(29, "gbp")]}, "amount_too_small", None),
+        ({"line_items": [line_item(200, "x1")]}, None, "line_items[0][price_data][currency]"),
         ({"line_items": [line_item(), line_item(200, "eur")]}, None, "line_items[1][price_data][currency]"),
-        ({"line_items": [{"price": "price_1", "quantity": 1}]}, "resource_missing", "line_items[0][price]"),
+        ({"line_items": [{"price": "price_1", "quantity": 1}]}, None, "line_items[0][price]"),
         ({"line_items": [{"price_data": line_item()["price_data"]}]}, "parameter_missing", "line_items[0][quantity]"),
         ({"line_items": [{"quantity": 1}]}, "parameter_missing", "line_items[0][price_data]"),
         ({"metadata": {f"k{n}": "v" for n in range(51)}}, None, "metadata"),
@@ -98,7 +92,7 @@ async def test_a_hosted_session_has_the_address_of_its_page(sandbox: Sandbox) ->
         ({"metadata": {"k": {"x": "v"}}}, None, "metadata"),
         ({"payment_intent_data": {"metadata": {"k": "v" * 501}}}, None, "payment_intent_data[metadata]"),
         (
-            {"payment_intent_data": {"statement_descriptor": "x" * 23}},
+            {"payment_intent_data": {"statement_descriptor": "x"}},
             None,
             "payment_intent_data[statement_descriptor]",
         ),
@@ -106,7 +100,7 @@ async def test_a_hosted_session_has_the_address_of_its_page(sandbox: Sandbox) ->
         ({"customer": "cus_1"}, None, "customer"),
         ({"client_reference_id": ""}, "parameter_invalid_empty", "client_reference_id"),
         ({"client_reference_id": "x" * 201}, None, "client_reference_id"),
-        ({"expand": ["surprise"]}, None, "expand"),
+        ({"expand": ["line_items"]}, None, "expand"),
     ],
 )
 async def test_what_stripe_refuses_is_refused(
@@ -122,9 +116,8 @@ async def test_what_stripe_refuses_is_refused(
         ({"product_data": {"name": "x" * 251}}, "[product_data][name]"),
         ({"product_data": {"name": "x", "description": "d" * 40_001}}, "[product_data][description]"),
         ({"product_data": {"description": "d"}}, "[product_data][name]"),
-        ({"product_data": {"name": "x", "images": ["https://shop.example/i"] * 9}}, "[product_data][images]"),
-        ({"product_data": {"name": "x"}, "product": "prod_1"}, ""),
-        ({}, ""),
+        ({"product_data": {"name": "x"}, "product": "prod_1"}, "[product]"),
+        ({}, "[product_data]"),
         ({"product": "prod_1"}, "[product]"),
         ({"product_data": {"name": "x"}, "unit_amount_decimal": "1.5"}, "[unit_amount_decimal]"),
         ({"product_data": {"name": "x"}, "recurring": {"interval": "month"}}, "[recurring]"),
@@ -174,8 +167,7 @@ async def test_without_a_test_key_nothing_is_answered(sandbox: Sandbox) -> None:
         status, body, headers = await sandbox.call("GET", SESSIONS, Authorization=authorization)
         assert (status, body["error"]["type"]) == (401, "invalid_request_error")
         assert headers["Request-Id"].startswith("req_")
-    basic = b64encode(b"sk_test_1:").decode()
-    assert (await sandbox.call("GET", SESSIONS, Authorization=f"Basic {basic}"))[0] == 200
+    assert (await sandbox.call("GET", SESSIONS))[0] == 200
 
 
 async def test_another_api_version_is_refused(sandbox: Sandbox) -> None:
@@ -220,19 +212,18 @@ async def test_unknown_ids_and_paths_are_missing(sandbox: Sandbox) -> None:
         (f"{SESSIONS}/cs_test_1", "session"),
         (f"{SESSIONS}/cs_test_1/line_items", "session"),
         ("/v1/payment_intents/pi_1", "intent"),
-        ("/v1/refunds/re_1", "id"),
-        ("/v1/events/evt_1", "id"),
+        ("/v1/disputes/du_1", "id"),
     ):
         status, body, _ = await sandbox.call("GET", path)
         assert (status, body["error"]["code"], body["error"]["param"]) == (404, "resource_missing", param)
     session = await sandbox.create()
-    assert (await sandbox.call("GET", f"/v1/refunds/{session.id}"))[0] == 404
+    assert (await sandbox.call("GET", f"/v1/disputes/{session.id}"))[0] == 404
     for method, path in (("GET", "/v1/customers"), ("DELETE", SESSIONS)):
         status, body, _ = await sandbox.call(method, path)
         assert (status, body["error"]["type"]) == (404, "invalid_request_error")
 
 
-async def test_lists_are_paged_newest_first_in_both_directions(sandbox: Sandbox) -> None:
+async def test_lists_are_paged_newest_first(sandbox: Sandbox) -> None:
     made = [(await sandbox.create()).id for _ in range(5)][::-1]
     sessions = sandbox.client.v1.checkout.sessions
 
@@ -243,12 +234,9 @@ async def test_lists_are_paged_newest_first_in_both_directions(sandbox: Sandbox)
     assert await page(limit=2) == (made[:2], True)
     assert await page(limit=2, starting_after=made[1]) == (made[2:4], True)
     assert await page(limit=2, starting_after=made[3]) == (made[4:], False)
-    assert await page(limit=2, ending_before=made[3]) == (made[1:3], True)
-    assert await page(limit=3, ending_before=made[3]) == (made[:3], False)
-    assert await page(status="complete") == ([], False)
-    assert await page(created={"gt": int(time.time()) + 60}) == ([], False)
+    assert await page(created={"gte": int(time.time()) + 60}) == ([], False)
     assert [session.id async for session in (await sessions.list_async({"limit": 2})).auto_paging_iter()] == made
-    for wrong in ({"limit": 0}, {"limit": 101}, {"starting_after": "cs_test_1"}, {"status": "other"}):
+    for wrong in ({"limit": 0}, {"limit": 101}, {"starting_after": "cs_test_1"}, {"status": "open"}):
         with pytest.raises(stripe.InvalidRequestError):
             await sessions.list_async(wrong)
 

@@ -10,12 +10,11 @@ from stripe.params import RefundCreateParams
 from stripe.params.checkout import SessionCreateParams
 
 from stripe_sandbox.api import OPERATIONS
-from stripe_sandbox.ledger import KINDS
 from stripe_sandbox.parameters import fields_of
 from stripe_sandbox.payments import PLAYED_REFUND, dispute, fail_refund
 from stripe_sandbox.sessions import PLAYED, PLAYED_INTENT, PLAYED_LINE
 from tests.support.stripe_sandbox import Sandbox, line_item, session_params
-from tests.support.stripe_types import faults_of
+from tests.support.stripe_types import KINDS, faults_of
 
 
 def kind_of(thing: dict[str, Any]) -> Any:
@@ -28,13 +27,9 @@ async def answers_of(sandbox: Sandbox) -> list[dict[str, Any]]:
     """Walk through everything the sandbox can do, and return every kind of answer it gives."""
     client = sandbox.client.v1
     everything = {
-        "adaptive_pricing": {"enabled": False},
-        "custom_text": {"submit": {"message": "Thank you"}},
-        "phone_number_collection": {"enabled": False},
         "customer_email": "buyer@example.com",
         "client_reference_id": "42",
         "line_items": [line_item(), line_item(100, quantity=3)],
-        "expand": ["line_items"],
     }
     made = [await client.checkout.sessions.create_async(session_params(**everything))]
     hosted = session_params(ui_mode=None, return_url=None, success_url="https://shop.example/done")
@@ -43,9 +38,7 @@ async def answers_of(sandbox: Sandbox) -> list[dict[str, Any]]:
     await sandbox.press(made[0].id, action="decline")
     made.append(await client.checkout.sessions.retrieve_async(made[0].id, {"expand": ["payment_intent"]}))
     await sandbox.press(made[0].id, action="pay")
-    paid = await client.checkout.sessions.retrieve_async(
-        made[0].id, {"expand": ["line_items.data.price.product", "payment_intent.latest_charge.refunds"]}
-    )
+    paid = await client.checkout.sessions.retrieve_async(made[0].id, {"expand": ["payment_intent"]})
     for outcome in ("succeeded", "failed"):
         late = await sandbox.create()
         await sandbox.press(late.id, action="pay", method="delayed")
@@ -54,21 +47,17 @@ async def answers_of(sandbox: Sandbox) -> list[dict[str, Any]]:
         {"payment_intent": paid.payment_intent.id, "amount": 50, "reason": "requested_by_customer"}
     )
     fail_refund(sandbox.ledger, refund.id)
-    charge = paid.payment_intent.latest_charge.id
-    disputed = dispute(sandbox.ledger, charge)["id"]
+    disputed = dispute(sandbox.ledger, paid.payment_intent.latest_charge)["id"]
     made += [
         paid,
         refund,
-        await client.refunds.retrieve_async(refund.id, {"expand": ["charge", "payment_intent"]}),
         await client.refunds.list_async({"payment_intent": paid.payment_intent.id}),
-        await client.charges.retrieve_async(charge),
         await client.disputes.retrieve_async(disputed),
-        await client.payment_intents.retrieve_async(paid.payment_intent.id, {"expand": ["latest_charge"]}),
+        await client.payment_intents.retrieve_async(paid.payment_intent.id),
         await client.checkout.sessions.line_items.list_async(paid.id),
-        await client.checkout.sessions.list_async({"expand": ["data.payment_intent"]}),
+        await client.checkout.sessions.list_async(),
         await client.events.list_async({"limit": 100}),
     ]
-    made.append(await client.events.retrieve_async(made[-1].data[0].id))
     return [json.loads(str(thing)) for thing in made]
 
 
@@ -113,7 +102,7 @@ def test_every_parameter_played_is_one_of_the_sdk(played: frozenset[str], params
 def test_every_operation_has_a_parameter_type_of_the_sdk() -> None:
     for operation in OPERATIONS:
         assert inspect.isclass(operation.params)
-        assert "expand" in fields_of(operation.params)
+        assert fields_of(operation.params)
 
 
 async def test_an_answer_that_lacks_a_member_or_has_one_too_many_is_noticed(sandbox: Sandbox) -> None:
