@@ -1,6 +1,8 @@
-"""The fixtures of the outside systems; each starts its server when the first test asks for it."""
+"""The fixtures of the outside systems, each started when the first test asks for it, and which tests are the long ones."""
 
 from __future__ import annotations
+
+import pytest
 
 pytest_plugins = [
     "tests.support.postgres",
@@ -10,3 +12,24 @@ pytest_plugins = [
     "tests.support.serving",
     "tests.support.stripe_sandbox",
 ]
+
+# `make test` leaves these out: they need a server beside Python, or they take their time.
+SERVERS = frozenset({"redis_server_url", "postgres_server_url", "s3_server"})
+BACKENDS = frozenset({"redis", "postgres", "s3", "r2"})
+LONG_SUITES = ("tests/system/attacks/", "tests/system/faults/", "tests/system/replicas/", "tests/browser/")
+
+
+def _is_long(item: pytest.Function) -> bool:
+    params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return (
+        item.nodeid.startswith(LONG_SUITES)
+        or not SERVERS.isdisjoint(item.fixturenames)
+        or any(value in BACKENDS for value in params if isinstance(value, str))
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses among them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and _is_long(item):
+            item.add_marker("long")

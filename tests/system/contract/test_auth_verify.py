@@ -1,4 +1,4 @@
-"""CONTRACT "auth-verify": what a frontend may rely on, on the service's own port and through the gateway."""
+"""docs/contract.md, "auth-verify": what a frontend may rely on, on the service's own port and through the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT "checkout": what a frontend may rely on, through the gateway and on the service's own port."""
+"""docs/contract.md, "checkout": what a frontend may rely on, through the gateway and on the service's own port."""
 
 from __future__ import annotations
 

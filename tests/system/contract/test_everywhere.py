@@ -1,4 +1,4 @@
-"""CONTRACT "Everywhere": what holds at the gateway and at each service alike."""
+"""docs/contract.md, "Everywhere": what holds at the gateway and at each service alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRACT "planter-orders": photo orders, through the gateway and on the service's own port."""
+"""docs/contract.md, "planter-orders": photo orders, through the gateway and on the service's own port."""
 
 from __future__ import annotations
 

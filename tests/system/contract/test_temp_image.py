@@ -1,4 +1,4 @@
-"""CONTRACT "temp-image": what a frontend may rely on, on the service's own port."""
+"""docs/contract.md, "temp-image": what a frontend may rely on, on the service's own port."""
 
 from __future__ import annotations
 
