@@ -1,4 +1,4 @@
-"""The settings parts that services compose: frozen, read once from the environment and `.env`, named as docs/contract.md names them."""
+"""The settings parts that services compose: frozen, read once from the environment and `.env`, as docs/contract.md names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m stack`: write `.env` where there is none, check settings and ports, then become supervisord."""
+"""`python -m stack [--reload]`: write `.env` where there is none, check settings and ports, then become supervisord."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def main() -> None:
     os.environ["KEEPSAKE_SANDBOX"] = "true" if sandbox else "false"
     os.environ["KEEPSAKE_SHOP"] = "true" if shop else "false"
     os.environ["DEMO_SHOP"] = "on" if shop else "off"  # the front page leads to a shop that is there
+    os.environ["KEEPSAKE_RELOAD"] = "true" if "--reload" in sys.argv else "false"
     os.environ["KEEPSAKE_GATEWAY"] = f"http://localhost:{gateway}"
     os.environ["KEEPSAKE_STARTED"] = str(time.time())
     os.execv(sys.executable, [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(CONFIG)])  # noqa: S606

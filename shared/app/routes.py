@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from pydantic import BaseModel
 
+from shared import VERSION
 from shared.auth.access import Access
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,4 +59,4 @@ class ServiceInfo:
     name: str
     description: str
     title: str = ""
-    version: str = "1.0.0"
+    version: str = VERSION

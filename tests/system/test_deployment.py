@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -11,9 +13,12 @@ import pytest
 import yaml
 from pydantic import AliasChoices
 
+from shared import VERSION
+from shared.app.routes import ServiceInfo
 from shared.settings import ServerSettings
 from stack.checks import PROCESSES
 from stack.env import GENERATED, write_env
+from stack.reload import newest_change
 from tests.support.stack import MODULES, ROOT
 
 EXAMPLE = ROOT / ".env.example"
@@ -88,3 +93,19 @@ def test_no_secret_is_in_the_repository() -> None:
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
     for name in GENERATED:
         assert re.search(rf"^{name}=$", EXAMPLE.read_text(), re.MULTILINE)
+
+
+def test_there_is_one_version():
+    client = json.loads((ROOT / "clients/javascript/package.json").read_text())["version"]
+    production = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/production/kustomization.yaml").read_text())
+    assert {client, production["images"][0]["newTag"], ServiceInfo("any", "any").version} == {VERSION}
+    assert f"## {VERSION}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_a_change_of_the_code_is_seen(tmp_path):
+    assert newest_change(tmp_path) == 0
+    (tmp_path / "shared").mkdir()
+    file = tmp_path / "shared" / "x.py"
+    file.write_text("")
+    os.utime(file, (1000, 2000))
+    assert newest_change(tmp_path) == 2000

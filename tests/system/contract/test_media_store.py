@@ -1,4 +1,4 @@
-"""docs/contract.md, "media-store": each row through the gateway and on the service's port, on disk + SQLite and on S3 + PostgreSQL."""
+"""docs/contract.md, "media-store": each row at both doors, on disk + SQLite and on S3 + PostgreSQL."""
 
 from __future__ import annotations
 
