@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_val
 
 from services.checkout.model.catalogue import DEFAULT_CURRENCY, Catalogue, Purpose
 from shared.errors import FieldError, NotAllowedValue
-from shared.http.validation import Matching, QueryModel, WireModel
+from shared.http.validation import Matching, MaxChars, QueryModel, WireModel
 
 SESSION_ID_SCHEMA = "^cs_(test|live)_[A-Za-z0-9]{1,200}$"
 PRICES = frozenset({"price", "unit_amount", "amount", "price_data", "return_url"})
@@ -108,9 +108,7 @@ class RefundRequest(WireModel):
     session_id: str | None = None
     order_id: str | None = None
     amount: Annotated[Whole, Field(ge=1)] | None = None
-    reason: Annotated[str, Field(max_length=500), Matching(r"[^\x00]*", "must not contain a NUL character")] | None = (
-        None
-    )
+    reason: Annotated[str, MaxChars(500), Matching(r"[^\x00]*", "must not contain a NUL character")] | None = None
 
 
 class RefundAnswer(WireModel):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from shared.auth.access_tokens import Principal
 from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
 from shared.http.read_body import size_text
+from shared.http.validation import length_as_typed
 
 MAX_USERNAME = 150
 MAX_CAPTION = 1000
@@ -162,7 +163,7 @@ def require_uploader(principal: Principal, username: str, owner: str | None) -> 
 
 def parse_purpose(purpose: str) -> str:
     """Return `original` or `processed_<effect>`. Raises BadRequest."""
-    if len(purpose) > MAX_PURPOSE or not PURPOSE.fullmatch(purpose):
+    if length_as_typed(purpose) > MAX_PURPOSE or not PURPOSE.fullmatch(purpose):
         raise BadRequest.of(
             "purpose",
             f"The purpose must be original or processed_<effect>, at most {MAX_PURPOSE} characters.",

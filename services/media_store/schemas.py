@@ -16,7 +16,7 @@ from services.media_store.model import (
     ImageType,
     StoredImage,
 )
-from shared.http.validation import PlainText, QueryModel, WireModel
+from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel
 
 Width = Literal["160", "320", "640", "960", "1280", "1920"]
 
@@ -30,8 +30,8 @@ class StoreForm(QueryModel):
         description="`original` or `processed_<effect>`",
         json_schema_extra={"maxLength": MAX_PURPOSE, "pattern": "^(original|processed_.+)$"},
     )
-    session_id: str = Field("", max_length=MAX_SESSION_ID)
-    effect: str = ""
+    session_id: Annotated[str, MaxChars(MAX_SESSION_ID)] = ""
+    effect: Annotated[str, MaxChars(MAX_PURPOSE)] = ""
 
 
 class Stored(WireModel):
@@ -58,7 +58,7 @@ class UserImageForm(QueryModel):
     )
     image_type: str = Field(description=f"One of {', '.join(ImageType)}", json_schema_extra={"enum": list(ImageType)})
     is_primary: str = Field("false", description="`true` in any case of letters; anything else is false")
-    caption: str = Field("", max_length=MAX_CAPTION)
+    caption: Annotated[str, MaxChars(MAX_CAPTION)] = ""
 
 
 class UserImage(WireModel):

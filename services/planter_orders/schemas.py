@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.model.status import Status
-from shared.http.validation import PlainText, QueryModel, WireModel
+from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -38,15 +38,15 @@ def _year(moment: datetime) -> datetime:
 Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_year)]
 StatusName = Annotated[Status, Field(strict=False)]
 Limit = Annotated[int, Field(ge=1, le=100)]
-Note = Annotated[PlainText, Field(max_length=500)]
+Note = Annotated[PlainText, MaxChars(500)]
 
 
 class PetFields(QueryModel):
     """The text fields of an upload."""
 
-    pet_name: Annotated[PlainText, Field(max_length=100)] | None = None
-    pet_type: Annotated[PlainText, Field(max_length=50)] | None = None
-    notes: Annotated[PlainText, Field(max_length=2000)] | None = None
+    pet_name: Annotated[PlainText, MaxChars(100)] | None = None
+    pet_type: Annotated[PlainText, MaxChars(50)] | None = None
+    notes: Annotated[PlainText, MaxChars(2000)] | None = None
 
 
 class OrdersQuery(QueryModel):

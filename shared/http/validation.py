@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from functools import cache
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from shared.errors import BadRequest, FieldError, KeepsakeError, NotAllowedValue
 from shared.http.read_body import read_bytes
@@ -44,6 +45,31 @@ def _without_nul(text: str) -> str:
 
 # PostgreSQL's text has no NUL (section 8.3 of its manual), so none gets as far as a query.
 PlainText = Annotated[str, AfterValidator(_without_nul)]
+
+
+def length_as_typed(text: str) -> int:
+    """Count characters as who typed them does: browsers send a line break as two (HTML, `maxlength`)."""
+    return len(text) - text.count("\r\n")
+
+
+class MaxChars:
+    """Annotates text that may have so many characters, a line break counting as one."""
+
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Count once it is known to be text."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Show the limit."""
+        return {**handler(schema), "maxLength": self._max_chars}
+
+    def _check(self, text: str) -> str:
+        if length_as_typed(text) > self._max_chars:
+            raise PydanticCustomError("string_too_long", "is too long", {"max_length": self._max_chars})
+        return text
 
 
 class Matching:
@@ -93,10 +119,10 @@ def _message(item: ErrorDetails) -> str:
     return sentence.format(**item.get("ctx", {})) if sentence else item["msg"].removeprefix("Value error, ")
 
 
-def refusal(error: ValidationError, *, missing: str = "") -> KeepsakeError:
+def refusal(error: ValidationError, *, missing: str = "", unfit: Container[str] = ()) -> KeepsakeError:
     """Turn pydantic's findings into a 400 where something is missing or unreadable, else a 422; no value is repeated.
 
-    `missing` is the row's own sentence for the 400.
+    `missing` is the row's own sentence for the 400; `unfit` are fields whose every refusal is a 400.
     """
     found = error.errors(include_input=False, include_url=False)
     fields = tuple(FieldError(".".join(str(part) for part in item["loc"])[:100], _message(item)) for item in found)
@@ -106,6 +132,8 @@ def refusal(error: ValidationError, *, missing: str = "") -> KeepsakeError:
         absent = ", ".join(item.field for item, raw in zip(fields, found, strict=True) if raw["type"] == "missing")
         return BadRequest(missing or f"Missing required fields: {absent}.", "missing_field", errors=fields)
     said = "; ".join(f"{item.field}: {item.message}" for item in fields)
+    if first := next((item["loc"][0] for item in found if item["loc"][0] in unfit), None):
+        return BadRequest(f"{said}.", f"invalid_{first}", errors=fields)
     return NotAllowedValue(f"{said}.", errors=fields)
 
 
@@ -132,20 +160,20 @@ def parse_query(request: web.Request, model: type[ModelT], *, missing: str = "")
 
 
 async def parse_json(
-    request: web.Request, model: type[ModelT], *, missing: str = "", max_bytes: int = MAX_JSON_BYTES
+    request: web.Request, model: type[ModelT], *, missing: str = "", unfit: Container[str] = ()
 ) -> ModelT:
-    """Read at most `max_bytes` of JSON into `model`; another content type counts as an empty object.
+    """Read JSON into `model`; another content type counts as an empty object, `missing` and `unfit` are `refusal`'s.
 
     Raises BadRequest, NotAllowedValue or TooLarge.
     """
-    body = await read_bytes(request, max_bytes=max_bytes)
+    body = await read_bytes(request, max_bytes=MAX_JSON_BYTES)
     is_json = request.content_type in JSON_TYPES or request.content_type.endswith("+json")
     try:
         if is_json:
             return model.model_validate_json(body)
         model.model_validate({})
     except ValidationError as error:
-        raise refusal(error, missing=missing) from None
+        raise refusal(error, missing=missing, unfit=unfit) from None
     raise BadRequest("Send the body as application/json.", "json_required")
 
 

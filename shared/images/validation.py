@@ -67,10 +67,16 @@ def _require_image(buffer: Buffer, declared_type: str | None, limits: ImageLimit
     return facts
 
 
+# What clients declare that know no better, or whose author forgot to.
+SAYS_NOTHING = frozenset(
+    {"", "application/octet-stream", "binary/octet-stream", "multipart/form-data", "image", "*/*", "undefined", "null"}
+)
+
+
 def may_be_image(declared_type: str | None) -> bool:
     """Tell whether a declared content type leaves the question to the bytes: an image type, or none worth the name."""
     declared = (declared_type or "").partition(";")[0].strip().lower()
-    return declared in {"", "application/octet-stream"} or declared.startswith("image/")
+    return declared in SAYS_NOTHING or declared.startswith("image/")
 
 
 def require_within(facts: ImageFacts, limits: ImageLimits) -> None:

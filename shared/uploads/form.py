@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from aiohttp import hdrs, web
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from shared.errors import BadRequest, TooLarge
 from shared.http.read_body import BODY, IDLE_S, continue_body, read_chunk, require_unencoded
+from shared.uploads.multipart import MAX_PART_HEADER_BYTES, FormParser, PartHead, malformed, read_boundary
 from shared.uploads.parts import (
-    MAX_PART_HEADER_BYTES,
     MAX_TEXT_BYTES,
     FileField,
     FilePart,
@@ -23,23 +21,13 @@ from shared.uploads.parts import (
     TextPart,
     UploadedFile,
     file_too_large,
-    filename_of,
-    headers_too_large,
-    malformed,
-    require_plain_headers,
 )
 from shared.uploads.sinks import FileSink
 
 FORM_TYPE = "multipart/form-data"
 MAX_PARTS = 20
-MAX_PREAMBLE_BYTES = 8 * 1024
 # All that is neither a field's text nor a file's bytes: part headers, and 64 KiB for boundaries and epilogue.
 MAX_OVERHEAD_BYTES = MAX_PARTS * MAX_PART_HEADER_BYTES + 64 * 1024
-# RFC 2046 section 5.1.1: 1 to 70 of these, no space at the end. Unquoted ones that RFC 9110 wants quoted are in use.
-BOUNDARY = re.compile(
-    r""";\s*boundary=(?:"([\w'()+,./:=?\- ]{0,69}[\w'()+,./:=?\-])"|([\w'()+./:=?\-]{1,70}))(?=\s*(?:;|$))""",
-    re.ASCII | re.IGNORECASE,
-)
 
 T = TypeVar("T")
 BeforeFile = Callable[[Sequence[tuple[str, str]], str], int]
@@ -103,36 +91,26 @@ class _FormReader(Generic[T]):
         self._parts = 0
         self._opened = 0
 
-    async def read(self, request: web.BaseRequest, boundary: str, idle_s: float) -> Form[T]:
-        parser = PushMultipartParser(
-            boundary,
-            max_header_size=MAX_PART_HEADER_BYTES,
-            max_header_count=MAX_PART_HEADER_BYTES,  # their bytes are counted, not the lines
-        )
+    async def read(self, request: web.BaseRequest, boundary: bytes, idle_s: float) -> Form[T]:
+        parser = FormParser(boundary)
         part: Part = IgnoredPart()
-        chunk = await _skip_preamble(request, b"--" + boundary.encode(), idle_s)
         received = payload = 0
-        try:
-            while chunk:
-                received += len(chunk)
-                for event in parser.parse(chunk):
-                    if event is None:
-                        await part.end()
-                    elif isinstance(event, MultipartSegment):
-                        part = self._begin(event)
-                    else:
-                        payload += len(event)
-                        await part.add(event)
-                if received - payload > MAX_OVERHEAD_BYTES:
-                    raise malformed()
-                if received > self.max_bytes:
-                    raise self.too_large()
-                chunk = await read_chunk(request, idle_s=idle_s)
-            parser.close()
-        except ParserLimitReached as error:
-            raise headers_too_large() from error
-        except MultipartError as error:
-            raise malformed() from error
+        while chunk := await read_chunk(request, idle_s=idle_s):
+            received += len(chunk)
+            for event in parser.feed(chunk):
+                if event is None:
+                    await part.end()
+                elif isinstance(event, PartHead):
+                    part = self._begin(event)
+                else:
+                    payload += len(event)
+                    await part.add(event)
+            if received - payload > MAX_OVERHEAD_BYTES:
+                raise malformed()
+            if received > self.max_bytes:
+                raise self.too_large()
+        if not parser.complete:
+            raise malformed()
         if not self._files:
             raise _no_file(self._field)
         return Form(dict(reversed(self._fields)), self._files)
@@ -140,21 +118,20 @@ class _FormReader(Generic[T]):
     def too_large(self) -> TooLarge:
         return file_too_large(self._field.max_bytes)
 
-    def _begin(self, segment: MultipartSegment) -> Part:
+    def _begin(self, head: PartHead) -> Part:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise TooLarge(f"The form has too many parts: at most {MAX_PARTS}.", "too_many_parts")
-        require_plain_headers(segment)
-        is_ours = segment.name == self._field.name
-        filename = filename_of(segment)
-        if filename is None and not is_ours:
-            return TextPart(segment.name, self._fields)
-        if filename is None or not is_ours:
-            return IgnoredPart()
         field = self._field
+        is_ours = head.name == field.name
+        if head.filename is None and not is_ours:
+            return TextPart(head.name, self._fields)
+        if not is_ours or (head.filename is None and not field.nameless):
+            return IgnoredPart()
         if self._before_file is not None:
-            field = replace(field, max_bytes=min(field.max_bytes, self._before_file(self._fields, filename)))
-        return FilePart(segment, filename, field, self._files, self._open, digest=self._digest)
+            max_bytes = self._before_file(self._fields, head.filename or "")
+            field = replace(field, max_bytes=min(field.max_bytes, max_bytes))
+        return FilePart(head, field, self._files, self._open, digest=self._digest)
 
     def _open(self) -> FileSink[T]:
         """Open the next file's sink, to be discarded with the others; raises BadRequest for one file too many."""
@@ -169,30 +146,10 @@ class _FormReader(Generic[T]):
         return sink
 
 
-async def _skip_preamble(request: web.BaseRequest, delimiter: bytes, idle_s: float) -> bytes:
-    """Return the body from its first delimiter on.
-
-    The parser skips a preamble by itself, but takes or refuses the same one depending on where the network split it.
-    """
-    head = await read_chunk(request, idle_s=idle_s)
-    while not head.startswith(delimiter):
-        start = head.find(b"\r\n" + delimiter, 0, MAX_PREAMBLE_BYTES)
-        if start >= 0:
-            return head[start + 2 :]
-        if len(head) > MAX_PREAMBLE_BYTES or not (chunk := await read_chunk(request, idle_s=idle_s)):
-            raise malformed()
-        head += chunk
-    return head
-
-
-def _boundary(content_type: str, field: FileField) -> str:
+def _boundary(content_type: str, field: FileField) -> bytes:
     if content_type.partition(";")[0].strip().lower() != FORM_TYPE:
         raise _no_file(field)
-    found = BOUNDARY.findall(content_type)
-    if len(found) != 1:
-        raise malformed("The form's boundary is missing or not valid.")
-    quoted, plain = found[0]
-    return str(quoted or plain)
+    return read_boundary(content_type)
 
 
 def _no_file(field: FileField) -> BadRequest:

@@ -8,45 +8,40 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
-from urllib.parse import unquote
 
-from multipart import MultipartSegment
-
-from shared.errors import BadRequest, NotAllowedValue, TooLarge, UnsupportedMedia
+from shared.errors import NotAllowedValue, TooLarge
 from shared.http.read_body import size_text
 from shared.images.validation import named
+from shared.uploads.multipart import PartHead, malformed
 from shared.uploads.sinks import FileSink
 
-MAX_PART_HEADER_BYTES = 8 * 1024
 MAX_TEXT_BYTES = 64 * 1024
 MAX_FILENAME_CHARS = 255
 HASH_IN_THREAD_BYTES = 64 * 1024
 
-# RFC 7578 forbids this form of RFC 8187; older clients send it, and nothing else, for names that are not ASCII.
-EXTENDED_FILENAME = re.compile(r""";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s"]*)""", re.IGNORECASE)
-CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-CONTROLS_BUT_TAB = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-LINE_BREAKS = re.compile(r"[\r\n]")
-ENCODING_HEADERS = {"Content-Transfer-Encoding", "Content-Encoding"}
-IDENTITY = {"", "identity", "binary", "8bit", "7bit"}
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class FileField:
-    """The form's one file field, and the 400 for a request that has no file in it."""
+    """The form's one file field, and the 400 for a request that has no file in it.
+
+    `nameless` takes a part without a file name as a file, too, as S3 does.
+    """
 
     name: str
     max_bytes: int
     max_files: int = 1
     missing: str = "No image provided"
     missing_code: str = "no_file"
+    nameless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile(Generic[T]):
-    """One file: `filename` is what the client called it, without folders and controls; `sha256` is hex, or empty."""
+    """One file: `filename` is what the client called it, without folders and control characters; `sha256` is hex, or empty."""
 
     filename: str
     declared_type: str | None
@@ -106,16 +101,15 @@ class FilePart(Generic[T]):
 
     def __init__(
         self,
-        segment: MultipartSegment,
-        filename: str,
+        head: PartHead,
         field: FileField,
         files: list[UploadedFile[T]],
         open_sink: Callable[[], FileSink[T]],
         *,
         digest: bool,
     ) -> None:
-        self._declared_type = segment.content_type
-        self._filename = filename
+        self._declared_type = head.content_type
+        self._filename = head.filename or ""
         self._max_bytes = field.max_bytes
         self._field = field
         self._files = files
@@ -123,7 +117,7 @@ class FilePart(Generic[T]):
         self._size = 0
         self._hash = hashlib.sha256() if digest else None
         # A browser sends an empty file input as `filename=""` and no bytes: that is no file.
-        self._sink = open_sink() if filename else None
+        self._sink = open_sink() if head.filename else None
 
     async def add(self, chunk: bytes) -> None:
         """Hash the bytes and pass them on; raises TooLarge with the first byte over the limit."""
@@ -149,44 +143,9 @@ class FilePart(Generic[T]):
         self._files.append(UploadedFile(_safe(self._filename), self._declared_type, self._size, sha256, content))
 
 
-def require_plain_headers(segment: MultipartSegment) -> None:
-    """Refuse header blocks that are too large, ambiguous or encoded, which the parser lets pass."""
-    size = dispositions = 0
-    for name, value in segment.headerlist:
-        size += len(name) + len(value.encode()) + 3  # the colon and the line break
-        dispositions += name == "Content-Disposition"
-        # A control character in a file's name is dropped later; a line break there would begin another header.
-        if (LINE_BREAKS if name == "Content-Disposition" else CONTROLS_BUT_TAB).search(value):
-            raise malformed()
-        if name in ENCODING_HEADERS and value.strip().lower() not in IDENTITY:
-            raise UnsupportedMedia("Send each part of the form unencoded.", "content_encoding_not_supported")
-    if size > MAX_PART_HEADER_BYTES:
-        raise headers_too_large()
-    if dispositions != 1:
-        raise malformed()
-
-
-def filename_of(segment: MultipartSegment) -> str | None:
-    """Return what the client calls the file, as sent; None where the part is no file."""
-    plain: str | None = segment.filename
-    extended = EXTENDED_FILENAME.search(segment["Content-Disposition"])
-    return plain if extended is None else unquote(extended[2], extended[1], errors="replace") or plain
-
-
 def _safe(filename: str) -> str:
     """Drop folders (RFC 6266 section 4.3) and controls; of an overlong name keep the end, which has the extension."""
     return CONTROLS.sub("", filename.replace("\\", "/").rpartition("/")[2])[-MAX_FILENAME_CHARS:]
-
-
-def malformed(sentence: str = "The form could not be read as multipart/form-data.") -> BadRequest:
-    """Refuse a body that is no form."""
-    return BadRequest(sentence, "malformed_form")
-
-
-def headers_too_large() -> TooLarge:
-    """Refuse a part whose headers are over their limit."""
-    limit = size_text(MAX_PART_HEADER_BYTES)
-    return TooLarge(f"A part of the form has too many headers: at most {limit}.", "part_headers_too_large")
 
 
 def file_too_large(max_bytes: int) -> TooLarge:

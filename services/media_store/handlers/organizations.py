@@ -26,7 +26,7 @@ from shared.presign import PostPolicyVerifier, S3Error, VerifiedPost, local_buck
 from shared.uploads import FileField, read_form
 
 CONTENT_TYPES: Final = ("image/jpeg", "image/png", "image/webp")
-FILE = FileField("file", PRESIGNED_MAX_BYTES, missing="Bucket POST must contain a file field.")
+FILE = FileField("file", PRESIGNED_MAX_BYTES, missing="Bucket POST must contain a file field.", nameless=True)
 # What S3 calls our refusals; its browsers' code knows no others.
 S3_CODES: Final = {
     400: (400, "MalformedPOSTRequest"),
@@ -42,7 +42,7 @@ async def sign_upload(request: web.Request) -> web.Response:
     """Sign an upload of a member."""
     uploads, organization_id = request.app[UPLOADS], request.match_info["org_id"]
     await uploads.require_member(organization_id, principal_of(request).user_id)
-    wanted = await parse_json(request, schemas.UploadRequest)
+    wanted = await parse_json(request, schemas.UploadRequest, unfit={"content_type", "filename"})
     if wanted.content_type not in CONTENT_TYPES:
         raise BadRequest.of(
             "content_type", f"The content_type must be one of {', '.join(CONTENT_TYPES)}.", "invalid_content_type"

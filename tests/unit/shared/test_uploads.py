@@ -93,6 +93,16 @@ async def test_unknown_files_are_read_and_dropped(tmp_path):
         ('name="image"; filename="grüße 🐈.png"', "grüße 🐈.png"),
         ('name="image"; filename="C:\\fakepath\\cat.jpg"', "cat.jpg"),
         ('name="image"; filename="../../etc/passwd"', "passwd"),
+        ('name="image"; filename="a\x00\x1b\x7f\x85b.jpg"', "ab.jpg"),
+        ('name="image"; filename="a; name=b.jpg"', "a; name=b.jpg"),
+        ('name="image"; filename="a\\"', ""),
+        ('name="image"; filename*=UTF-8\'\'"na%C3%AFve x.jpg"', "naïve x.jpg"),
+        ('name="image"; filename*="UTF-8\'\'na%C3%AFve%20x.jpg"', "naïve x.jpg"),
+        ("name=\"image\"; filename*=Shift_JIS'ja'%8E%CA%90%5E.jpg", "写真.jpg"),
+        ("name=\"image\"; filename*=windows-1252''%80.jpg", "€.jpg"),
+        ('name="image"; filename="x.jpg"; filename*=no-such\'\'%80.jpg', "x.jpg"),
+        ('name="image"; filename="x.jpg"; filename*=hex\'\'80', "x.jpg"),
+        ("name=image; filename=my cat.jpg", "my cat.jpg"),
         ('name="image"; filename="a%0D%0Ab.jpg"', "ab.jpg"),
         ('name="image"; filename="c\x00a\x1bt.jpg"', "cat.jpg"),
         ('name="image"; filename="a \\"b\\".jpg"', 'a "b".jpg'),
@@ -116,11 +126,41 @@ async def test_an_undeclared_type_is_none():
     assert answer.body["files"][0]["declared_type"] is None
 
 
-@pytest.mark.parametrize("encoding", ["binary", "8bit", "7BIT"])
-async def test_a_part_that_says_it_is_not_encoded_is_taken(encoding):
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(f"Content-Transfer-Encoding: {encoding}" for encoding in ("binary", "8bit", "7BIT", "base64")),
+        *(f"Content-Length: {length}" for length in ("3", "2", "99", "-1", "many")),
+        "Content-Encoding: gzip",
+        "Content-Type: text/plain; charset=utf-7",
+        "X-Folded: a\r\n b",
+        "X-Control: \x01",
+    ],
+)
+async def test_of_a_parts_headers_only_name_and_type_count(header):
     async with form_server() as server:
-        answer = await server.send(form(file(b"x", "image", "a.jpg", f"Content-Transfer-Encoding: {encoding}")))
-    assert answer.status == 200
+        answer = await server.send(form(part('name="image"; filename="a.jpg"', b"xyz", header)))
+    assert (answer.status, answer.body["files"][0]["content"]) == (200, b"xyz".hex())
+
+
+async def test_a_file_name_that_is_not_utf_8_is_read_as_far_as_it_can_be():
+    async with form_server() as server:
+        answer = await server.send(form(file(b"x")).replace(b"cat", b"\x8e\xca"))
+    assert answer.body["files"][0]["filename"].endswith(".jpg")
+
+
+@pytest.mark.parametrize("nameless", [False, True])
+async def test_a_part_without_a_file_name_is_a_file_only_where_it_may_be(nameless):
+    async with form_server(FileField("image", 10, nameless=nameless)) as server:
+        answer = await server.send(form(text("image", "abc")))
+    assert answer.status == (200 if nameless else 400)
+
+
+async def test_blanks_behind_a_boundary_are_skipped():
+    body = form(text("a", "b"), file(b"x")).replace(BOUNDARY.encode() + b"\r\n", BOUNDARY.encode() + b" \t \r\n")
+    async with form_server() as server:
+        answer = await server.send(body + b" \t\r\n")
+    assert (answer.status, answer.body["fields"]) == (200, {"a": "b"})
 
 
 @pytest.mark.parametrize(
@@ -136,11 +176,22 @@ async def test_the_boundary_may_be_quoted_and_stand_anywhere(content_type):
         assert (await server.send(form(file(b"x")), content_type)).status == 200
 
 
-@pytest.mark.parametrize("boundary", ["----=_Part_1_2.3", "a/b:c=d", "a 'b' (c)", "x" * 70])
-async def test_a_boundary_may_have_every_character_of_the_standard(boundary):
+@pytest.mark.parametrize(
+    ("written", "boundary"),
+    [
+        *(
+            (f'"{boundary}"', boundary)
+            for boundary in ("----=_Part_1_2.3", "a/b:c=d", "a 'b' (c)", "x" * 70, "a;b", "[<@>]")
+        ),
+        *((boundary, boundary) for boundary in ("*****", "!#$%&'*+-.^_`|~", "x" * 70, "a/b:c=d")),
+        ('"a\\"b\\\\c"', 'a"b\\c'),
+        ('"a; boundary=b"; charset=utf-8', "a; boundary=b"),
+    ],
+)
+async def test_a_boundary_may_be_any_token_or_quoted_string(written, boundary):
     async with form_server() as server:
         body = form(file(b"x")).replace(BOUNDARY.encode(), boundary.encode())
-        assert (await server.send(body, f'multipart/form-data; boundary="{boundary}"')).status == 200
+        assert (await server.send(body, f"multipart/form-data; boundary={written}")).status == 200
 
 
 async def test_a_short_preamble_and_epilogue_are_skipped():

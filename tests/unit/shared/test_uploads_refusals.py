@@ -95,13 +95,6 @@ async def test_a_nul_in_a_text_is_refused_with_the_fields_name():
     assert (answer.status, answer.body["code"], answer.body["fields"]) == (422, "invalid_value", ["caption"])
 
 
-@pytest.mark.parametrize("header", ["Content-Transfer-Encoding: base64", "content-encoding: gzip"])
-async def test_an_encoded_part_is_refused(header):
-    async with form_server() as server:
-        answer = await server.send(form(file(b"x", "image", "a.jpg", header)))
-    assert (answer.status, answer.body["code"]) == (415, "content_encoding_not_supported")
-
-
 async def test_an_encoded_body_is_refused():
     async with form_server() as server:
         answer = await server.send(form(file(b"x")), CONTENT_TYPE, "Content-Encoding: gzip")
@@ -142,7 +135,7 @@ DASHES = f"--{BOUNDARY}".encode()
         pytest.param(form(file(b"x")).replace(b"\r\n", b"\n"), id="bare line feeds"),
         pytest.param(form(file(b"x")).replace(b"\r\nContent-Type", b"\nContent-Type"), id="bare line feed in headers"),
         pytest.param(form(file(b"x")).replace(b"image", b"im\xffage"), id="header is not UTF-8"),
-        pytest.param(form(file(b"x")).replace(b"image/jpeg", b"image/\0jpeg"), id="NUL in a header"),
+        pytest.param(form(file(b"x")).replace(b"; filename", b'; name="b"; filename'), id="two names"),
         pytest.param(form(file(b"x")).replace(b"Content-Disposition", b"X-Other"), id="no disposition"),
         pytest.param(form(file(b"x")).replace(b"form-data;", b"attachment;"), id="other disposition"),
         pytest.param(form(file(b"x", "a", "b", 'Content-Disposition: form-data; name="image"')), id="two dispositions"),
@@ -152,7 +145,8 @@ DASHES = f"--{BOUNDARY}".encode()
         pytest.param(form(file(b"x")) + b"e" * 300_000, id="long epilogue"),
         pytest.param(DASHES + b"x\r\n" + form(file(b"x")), id="bytes after the boundary"),
         pytest.param(form(file(b"x\r\n" + DASHES + b"y")), id="boundary inside the file"),
-        pytest.param(form(file(b"xyz", "image", "a", "Content-Length: 2")), id="length of the part too small"),
+        pytest.param(form(file(b"x")).replace(DASHES, DASHES + b" " * 300), id="many blanks behind the boundary"),
+        pytest.param(form(file(b"x")).replace(DASHES, DASHES + b" x"), id="bytes behind a blank"),
     ],
 )
 async def test_broken_syntax_is_one_kind_of_refusal(tmp_path, body):

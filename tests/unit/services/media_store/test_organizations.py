@@ -58,6 +58,12 @@ async def test_where_the_bucket_takes_no_forms_the_url_is_our_own(local: Store) 
         ({"content_type": "image/gif"}, 400),
         ({"content_type": "text/html"}, 400),
         ({"content_type": ""}, 400),
+        *(
+            ({field: value}, 400)
+            for field in ("content_type", "filename")
+            for value in (None, 1, True, [], {}, ["image/png"])
+        ),
+        ({"filename": None, "size": "5"}, 400),
         ({"filename": ""}, 400),
         ({"filename": "folder/"}, 400),
         ({"filename": "x" * 256}, 400),
@@ -153,6 +159,17 @@ async def test_an_expired_form_is_refused(tmp_path) -> None:
     async with open_store(settings_of(tmp_path), clock=lambda: datetime.now(UTC) - timedelta(seconds=301)) as store:
         answer = await store.send((await store.sign()).json, pictures.jpeg())
         assert (answer.status, code_of(answer)) == (403, "AccessDenied")
+
+
+async def test_the_files_part_needs_no_file_name(local: Store) -> None:
+    signed, photo = (await local.sign()).json, pictures.jpeg()
+    data = aiohttp.FormData(default_to_multipart=True)
+    for name, value in signed["fields"].items():
+        data.add_field(name, value)
+    data.add_field("file", photo.decode("latin-1"), content_type="text/plain; charset=latin-1")
+    answer = await local.call("POST", "/media/", data=data)
+    assert answer.status == 204, answer.body
+    assert (await local.call("GET", signed["public_url"])).body == photo
 
 
 async def test_fields_behind_the_file_do_not_count(local: Store) -> None:

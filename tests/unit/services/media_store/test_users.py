@@ -16,12 +16,13 @@ ABSENT = "00000000-0000-4000-8000-000000000000"
 
 
 async def test_an_uploaded_image_is_described_and_listed(store: Store) -> None:
-    image = await store.upload(pictures.jpeg(64, 48), caption="  <b>me</b> & you ", is_primary="TRUE")
+    caption = "  <b>me</b> & you " + "\r\n" * 982
+    image = await store.upload(pictures.jpeg(64, 48), caption=caption, is_primary="TRUE")
     assert set(image) == {
         "id", "url", "image_type", "is_primary", "caption", "uploaded_at", "width", "height", "size_bytes", "mime_type",
     }  # fmt: skip
     assert (image["width"], image["height"], image["mime_type"]) == (64, 48, "image/jpeg")
-    assert (image["is_primary"], image["caption"], image["image_type"]) == (True, "  <b>me</b> & you ", "gallery")
+    assert (image["is_primary"], image["caption"], image["image_type"]) == (True, caption, "gallery")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", image["uploaded_at"])
     moment = int(datetime.fromisoformat(image["uploaded_at"]).timestamp() * 1_000_000)
     found = re.fullmatch(r".*/media/users/ann/images/gallery_(\d{16})\.jpg", image["url"])
@@ -49,6 +50,7 @@ async def test_a_missing_field_is_named_as_the_source_does(local: Store, missing
         ({"username": "a\x1fb"}, 400),
         ({"username": "a" * 151}, 400),
         ({"caption": "x" * 1001}, 422),
+        ({"caption": "\r\n" * 1001}, 422),
         ({"caption": "\x00"}, 422),
         ({"username": "bob"}, 403),
     ],

@@ -29,13 +29,20 @@ def refusal_of(data, declared_type=None, limits=LIMITS, name=""):
         "image/png; charset=x",
         "application/octet-stream",
         " Application/Octet-Stream ;a=b",
+        "binary/octet-stream",
+        "multipart/form-data; boundary=x",
+        "image",
+        "image/*",
+        "*/*",
+        "undefined",
+        "NULL",
     ],
 )
 def test_the_bytes_decide_whatever_image_type_is_declared(declared_type):
     assert require_image(pictures.jpeg(), declared_type=declared_type, limits=LIMITS).format is ImageFormat.JPEG
 
 
-@pytest.mark.parametrize("declared_type", ["text/html", "application/json", "video/mp4", "image", "imagex/png", "x"])
+@pytest.mark.parametrize("declared_type", ["text/html", "application/json", "video/mp4", "images", "imagex/png", "x"])
 def test_a_declared_type_that_is_no_image_is_unsupported(declared_type):
     refusal = refusal_of(pictures.jpeg(), declared_type)
     assert isinstance(refusal, UnsupportedMedia)
