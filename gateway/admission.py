@@ -70,7 +70,7 @@ async def admit(request: web.Request, row: Row) -> Address:
     """
     address = request.app[CLIENTS].address_of(request)
     await request.app[LIMITS].count(row.limit, network_of(address))
-    await require_access(request, row.access)
+    await require_access(request, row.access, by_link=row.by_link)
     if (request[BODY].length or 0) > row.max_bytes:
         raise too_large(row)
     return address

@@ -23,6 +23,7 @@ from shared.app.factory import base_app
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.auth.access_tokens import VERIFIER
 from shared.auth.jwks import open_verifier
+from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.errors import NotFound
 from shared.http.client_address import is_in
 from shared.http.connection_limit import CROWD, Crowd
@@ -68,6 +69,7 @@ def create_app(settings: GatewaySettings) -> web.Application:
     routes += page_routes(settings, INFO, index_of(INFO, routes))
     app = base_app(INFO, settings, routes)
     app.middlewares.append(check_path)
+    app[SIGNED_LINKS] = SignedLinks(settings.internal_secret, settings.public_url)
     app[CLIENTS] = Clients(settings.trusted_proxies, settings.internal_secret)
     app[CROWD] = Crowd(settings.trusted_proxies)
     app[HEALTH] = Health(pools)

@@ -33,14 +33,15 @@ class Row:
     """One path with one method.
 
     `file_bytes` is what each of its `files` may have (the form's own bytes come on top); without files `body_bytes` bounds
-    the body. `signed` rows tell the service the client's address in a signed header; in `one_time` rows the gateway
-    confirms the delivery; `events` never end by themselves.
+    the body. In `by_link` rows a signed link is as good as a token. `signed` rows tell the service the client's address in a
+    signed header; in `one_time` rows the gateway confirms the delivery; `events` never end by themselves.
     """
 
     method: str
     path: str
     service: str
     access: Access = Access.PUBLIC
+    by_link: bool = False
     limit: Limit = Limit.DEFAULT
     body_bytes: int = JSON_BYTES
     files: int = 0
@@ -100,8 +101,8 @@ def _media_store(settings: GatewaySettings) -> tuple[Row, ...]:
         Row(method="POST", path=f"{image}/delete", service=service, access=token),
         Row(method="POST", path=f"{image}/set_primary", service=service, access=token),
         Row(method="PUT", path=f"{image}/set_primary", service=service, access=token),
-        Row(method="GET", path=f"{image}/serve", service=service),
-        Row(method="GET", path="/media/{key:.+}", service=service),
+        Row(method="GET", path=f"{image}/serve", service=service, by_link=not settings.media_public_read),
+        Row(method="GET", path="/media/{key:.+}", service=service, by_link=not settings.media_public_read),
         Row(method="DELETE", path="/media/{key:.+}", service=service, access=admin),
         Row(method="POST", path="/media", service=service, body_bytes=XML_REFUSED_BYTES),
         Row(method="GET", path="/api/debug/r2-status", service=service, access=admin),
@@ -127,8 +128,8 @@ def _planter_orders(settings: GatewaySettings) -> tuple[Row, ...]:
         Row(method="GET", path="/api/images/orders", service=service, access=token),
         Row(method="GET", path=order, service=service, access=token),
         Row(method="DELETE", path=order, service=service, access=token, first_byte_s=CHECKOUT_FIRST_BYTE_S),
-        Row(method="GET", path=f"{order}/files/{{filename}}", service=service, access=token),
-        Row(method="GET", path=f"{order}/events", service=service, access=token, events=True),
+        Row(method="GET", path=f"{order}/files/{{filename}}", service=service, access=token, by_link=True),
+        Row(method="GET", path=f"{order}/events", service=service, access=token, by_link=True, events=True),
         Row(method="PATCH", path="/api/admin/orders/{order_id}", service=service, access=admin),
         Row(method="GET", path="/api/admin/orders", service=service, access=admin),
         Row(method="GET", path="/api/admin/orders.csv", service=service, access=admin),

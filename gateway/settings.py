@@ -125,6 +125,7 @@ class GatewaySettings(TokenSettings, RedisSettings, PageSettings):
     max_files_per_order: Annotated[int, Field(ge=1)] = 4
     temp_image_max_size: Annotated[int, Field(ge=1)] = 5 * 2**20
     store_image_require_auth: bool = False
+    media_public_read: bool = True
 
     rate_limit_store_image: Rate = "10/minute"  # type: ignore[assignment]  # validated into a rate
     rate_limit_login: Rate = "10/minute"  # type: ignore[assignment]  # validated into a rate

@@ -38,6 +38,7 @@ from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
+from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
 from shared.images.decode_pool import open_image_workers
 from shared.images.validation import ImageLimits
@@ -114,7 +115,8 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
     app = base_app(INFO, settings, ROUTES)
     app[SETTINGS] = settings
     app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
-    app[ADDRESSES] = PublicAddresses(settings.public_url, settings.public_base_url, settings.media_public_read)
+    app[SIGNED_LINKS] = links = SignedLinks(settings.internal_secret, settings.public_url)
+    app[ADDRESSES] = PublicAddresses(settings.public_url, settings.public_base_url, settings.media_public_read, links)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:

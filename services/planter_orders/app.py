@@ -43,6 +43,7 @@ from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
+from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.sniff import ImageFormat
@@ -91,7 +92,7 @@ def _assemble(
     now: Callable[[], datetime],
 ) -> list[Work]:
     """Wire the use cases to what they need; return what goes on by itself."""
-    renderer, wakes = OrderRenderer(settings.public_url), list[Callable[[], None]]()
+    renderer, wakes = OrderRenderer(app[SIGNED_LINKS], settings.public_url), list[Callable[[], None]]()
 
     def wake() -> None:
         for each in wakes:
@@ -147,6 +148,7 @@ def build_app(
     """Build the app; its resources open when it starts. `decoders` processes decode images, once there are any."""
     app = base_app(INFO, settings, ROUTES)
     app[SETTINGS] = settings
+    app[SIGNED_LINKS] = SignedLinks(settings.internal_secret, settings.public_url)
     app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:

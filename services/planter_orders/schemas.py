@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.model.status import Status
+from shared.auth.signed_links import SignedLinks
 from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel
 
+ORDERS = "/api/images/orders"
+THUMBNAIL = "size=thumb"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -91,6 +94,14 @@ class QualityEntry(WireModel):
     warnings: list[str]
 
 
+class FileLinks(WireModel):
+    """Where a page shows the photo without a token, until `expires_at`."""
+
+    photo: str
+    thumbnail: str
+    expires_at: datetime
+
+
 class FileEntry(WireModel):
     """A photo: size in bytes, sides in pixels as displayed; `quality` is null until it is known."""
 
@@ -103,10 +114,11 @@ class FileEntry(WireModel):
     url: str
     thumbnail_url: str
     quality: QualityEntry | None
+    links: FileLinks
 
 
-class OrderEntry(WireModel):
-    """An order, as in its `order_metadata.json`."""
+class OrderMetadata(WireModel):
+    """An order; in its `order_metadata.json` the files have no links."""
 
     order_id: str
     user_id: str
@@ -118,6 +130,13 @@ class OrderEntry(WireModel):
     status: Status
 
 
+class OrderEntry(OrderMetadata):
+    """An order, with links to its events and to all photos as one ZIP that need no token."""
+
+    events: str
+    photos_zip: str
+
+
 class UploadAnswer(WireModel):
     """A new order."""
 
@@ -125,7 +144,7 @@ class UploadAnswer(WireModel):
     message: str = "Images uploaded successfully"
     order_id: str
     files_uploaded: int
-    order_metadata: OrderEntry
+    order_metadata: OrderMetadata
 
 
 class OrdersAnswer(WireModel):
@@ -163,29 +182,45 @@ class OrderFacts(WireModel):
 class OrderRenderer:
     """Renders orders with addresses below `public_url`."""
 
-    def __init__(self, public_url: str) -> None:
-        self._base = f"{public_url}/api/images/orders"
+    def __init__(self, links: SignedLinks, public_url: str) -> None:
+        self._links = links
+        self._public_url = public_url
 
     def order(self, order: Order) -> OrderEntry:
         """Return the order as answers show it."""
+        path = f"{ORDERS}/{order.id}"
         return OrderEntry(
+            **dict(self.metadata(order)),
+            events=self._links.url(f"{path}/events"),
+            photos_zip=self._links.url(f"{path}/photos.zip"),
+        )
+
+    def metadata(self, order: Order) -> OrderMetadata:
+        """Return the order as the answer to its upload shows it."""
+        return OrderMetadata(
             order_id=order.id,
             user_id=order.user_id,
             pet_name=order.pet_name,
             pet_type=order.pet_type,
             notes=order.notes,
-            files=[self._file(order, photo) for photo in order.photos],
+            files=[self.file(order, photo) for photo in order.photos],
             upload_timestamp=order.created_at,
             status=order.status,
         )
 
     def metadata_file(self, order: Order) -> bytes:
         """Return the bytes of the order's `order_metadata.json`."""
-        return self.order(order).model_dump_json(indent=2).encode()
+        return self.metadata(order).model_dump_json(indent=2, exclude={"files": {"__all__": {"links"}}}).encode()
 
-    def _file(self, order: Order, photo: Photo) -> FileEntry:
-        url = f"{self._base}/{order.id}/files/{photo.filename}"
+    def file(self, order: Order, photo: Photo) -> FileEntry:
+        """Return one photo's entry."""
+        path = f"{ORDERS}/{order.id}/files/{photo.filename}"
         quality = photo.quality
+        links = FileLinks(
+            photo=self._links.url(path),
+            thumbnail=self._links.url(path, THUMBNAIL),
+            expires_at=datetime.fromtimestamp(self._links.expires_at(), UTC),
+        )
         return FileEntry(
             filename=photo.filename,
             original_filename=photo.original_filename,
@@ -193,7 +228,8 @@ class OrderRenderer:
             size=photo.size,
             width=photo.width,
             height=photo.height,
-            url=url,
-            thumbnail_url=f"{url}?size=thumb",
+            url=self._public_url + path,
+            thumbnail_url=f"{self._public_url}{path}?{THUMBNAIL}",
             quality=None if quality is None else QualityEntry(ok=not quality.warnings, warnings=list(quality.warnings)),
+            links=links,
         )

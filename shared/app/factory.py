@@ -202,11 +202,11 @@ def _spellings(path: str) -> Iterable[str]:
 
 
 def _guarded(route: Route) -> Handler:
-    if route.access is Access.PUBLIC:
+    if route.access is Access.PUBLIC and not route.by_link:
         return route.handler
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        await require_access(request, route.access)
+        await require_access(request, route.access, by_link=route.by_link)
         return await route.handler(request)
 
     return guarded

@@ -125,7 +125,7 @@ def _operation(route: Route, tag: str, schemas: dict[str, Any], references: Refe
         | {str(status): _answer(answer, references) for status, answer in answers.items()},
     }
     if route.access is not Access.PUBLIC:
-        operation["security"] = [{"bearer": []}]
+        operation["security"] = [{"bearer": []}, *([{"signature": [], "expires": []}] if route.by_link else [])]
     if parameters := _parameters(route, schemas, references):
         operation["parameters"] = parameters
     if route.body is not None:
@@ -147,7 +147,11 @@ def document(title: str, description: str, version: str, server_url: str) -> dic
         "paths": {},
         "components": {
             "schemas": {"Problem": PROBLEM},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                # The two halves of a signed link.
+                **{name: {"type": "apiKey", "in": "query", "name": name} for name in ("signature", "expires")},
+            },
         },
     }
 

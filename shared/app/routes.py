@@ -44,6 +44,7 @@ class Route:
     handler: Handler
     summary: str
     access: Access = Access.PUBLIC
+    by_link: bool = False  # a signed link is as good as a token
     query: type[BaseModel] | None = None
     body: type[BaseModel] | FormBody | None = None
     form_too: bool = False  # the JSON body is also taken as application/x-www-form-urlencoded

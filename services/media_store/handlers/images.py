@@ -24,6 +24,7 @@ from services.media_store.model import (
 from services.media_store.service.images import UserImage
 from shared.app.responses import NO_STORE, json_answer
 from shared.auth.access_tokens import identify, principal_of
+from shared.auth.signed_links import check_link
 from shared.errors import BadRequest, NotFound
 from shared.http.validation import parse_mapping, parse_query
 from shared.objects import require_key
@@ -82,8 +83,11 @@ async def upload_user_image(request: web.Request) -> web.Response:
 
 
 async def require_reader(request: web.Request, username: str) -> None:
-    """Let everybody read a user's images, or only their owner and admins, as the setting says."""
-    if not request.app[SETTINGS].media_public_read:
+    """Let everybody read a user's images, or only their owner and admins, as the setting says.
+
+    What a path shows by itself, a signed link opens too.
+    """
+    if not request.app[SETTINGS].media_public_read and not check_link(request):
         require_owner(await identify(request), username, await request.app[IMAGES].owner_of(username))
 
 

@@ -11,6 +11,7 @@ from services.media_store.model import PUBLIC, TEMP_PREFIX, Kind, StoredImage, p
 from services.media_store.service.public_urls import path_of
 from shared.app.object_response import EMBEDDABLE, Representation, send_object
 from shared.app.responses import NO_STORE, json_answer
+from shared.auth.signed_links import cache_control
 from shared.http.conditional_requests import prefers_webp
 from shared.http.validation import parse_query
 from shared.images.sniff import sniff
@@ -59,7 +60,7 @@ async def _show(request: web.Request, image: StoredImage, width: str | None) -> 
         size=image.size,
         content_type=image.content_type,
         last_modified=image.uploaded_at,
-        cache_control=PRIVATE if is_private else for_good,
+        cache_control=cache_control(request, PRIVATE) if is_private else for_good,
         vary=(hdrs.AUTHORIZATION,) if is_private else (),
     )
     return await _send(request, what, width)

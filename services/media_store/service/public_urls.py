@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from services.media_store.model import USERS_PREFIX
+from shared.auth.signed_links import SignedLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +16,13 @@ class PublicAddresses:
     public_url: str
     cdn_url: str
     users_are_public: bool
+    links: SignedLinks
 
     def of(self, key: str) -> str:
-        """Return the address of an object; of private ones never the CDN's, which asks for no token."""
-        through_us = not self.cdn_url or (key.startswith(USERS_PREFIX) and not self.users_are_public)
-        return f"{self.public_url}/media/{path_of(key)}" if through_us else f"{self.cdn_url}/{path_of(key)}"
+        """Return the address of an object: of private ones a signed link, and never the CDN's, which checks none."""
+        if key.startswith(USERS_PREFIX) and not self.users_are_public:
+            return self.links.url(f"/media/{path_of(key)}")
+        return f"{self.cdn_url}/{path_of(key)}" if self.cdn_url else f"{self.public_url}/media/{path_of(key)}"
 
 
 def path_of(key: str) -> str:

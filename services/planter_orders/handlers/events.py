@@ -10,11 +10,13 @@ from contextlib import aclosing, suppress
 from aiohttp import hdrs, web
 
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS, ORDERS
+from services.planter_orders.handlers.orders import caller_of
 from services.planter_orders.model.orders import OrderEvent
 from shared.app.lifecycle import LIFE
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import principal_of
+from shared.auth.signed_links import link_end
 from shared.clock import rfc3339
 
 COMMENT_S = 15.0
@@ -40,16 +42,15 @@ def _written(event: OrderEvent | None) -> bytes:
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
-    """Send events until the order is deleted, the token expires or the service stops."""
-    principal = principal_of(request)
+    """Send events until the order is deleted, the token or the link expires, or the service stops."""
     async with request.app[ORDER_EVENTS].reading:
-        order = await request.app[ORDERS].show(principal, request.match_info["order_id"])
+        order = await request.app[ORDERS].show(caller_of(request), request.match_info["order_id"])
     if request.method == hdrs.METH_HEAD:
         return web.Response(headers=HEADERS)
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
     stopping = request.app[LIFE].stopping
-    sending = asyncio.create_task(_send(request, response, order.id, principal.expires_at))
+    sending = asyncio.create_task(_send(request, response, order.id, _until(request)))
     ending = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({sending, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -62,6 +63,12 @@ async def follow(request: web.Request) -> web.StreamResponse:
                 await task
     await response.write_eof()
     return response
+
+
+def _until(request: web.Request) -> float:
+    """Return when the token or the link expires by which the request came."""
+    end = link_end(request)
+    return principal_of(request).expires_at if end is None else end
 
 
 async def _send(request: web.Request, response: web.StreamResponse, order_id: str, until: float) -> None:
@@ -81,6 +88,7 @@ ROUTES = (
         handler=follow,
         summary="The order's status as server-sent events",
         access=Access.TOKEN,
+        by_link=True,
         answers={200: Answer("The events", content_type="text/event-stream")},
     ),
 )

@@ -13,11 +13,17 @@ from services.planter_orders.schemas import DeletedAnswer, OrderAnswer, OrdersAn
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
-from shared.auth.access_tokens import principal_of
+from shared.auth.access_tokens import Principal, principal_of
+from shared.auth.signed_links import link_end
 from shared.http.validation import parse_query
 
 COLLECTION = "/api/images/orders"
 ONE = COLLECTION + "/{order_id}"
+
+
+def caller_of(request: web.Request) -> Principal | None:
+    """Return the caller of a path that a signed link opens too; None for whoever has one."""
+    return principal_of(request) if link_end(request) is None else None
 
 
 def place_of(query: OrdersQuery) -> Place | None:

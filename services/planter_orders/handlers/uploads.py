@@ -42,7 +42,7 @@ async def _upload(request: web.Request, claim: Claim) -> web.Response:
 
     def answered(order: Order) -> Any:
         nonlocal answer
-        metadata = request.app[RENDERER].order(order)
+        metadata = request.app[RENDERER].metadata(order)
         answer = (
             UploadAnswer(order_id=order.id, files_uploaded=len(order.photos), order_metadata=metadata)
             .model_dump_json()

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
@@ -14,10 +15,12 @@ import aiohttp
 import pytest
 
 from services.planter_orders.model.object_keys import user_folder
+from shared.auth.signed_links import SignedLinks
 from tests.support import pictures
 from tests.support.stack import Stack
 from tests.unit.services.planter_orders.api import Api, File, token
 from tests.unit.services.planter_orders.test_events import listening
+from tests.unit.services.planter_orders.test_links import opened
 
 PHOTO: File = ("rex.jpg", pictures.jpeg(900, 850), "image/jpeg")
 FIELDS = {"pet_name": "Rex", "pet_type": "dog", "notes": "Loves to play fetch"}
@@ -163,6 +166,25 @@ async def test_events_arrive_as_they_happen(api: Api, admin: Api) -> None:
     }
     async with listening(api, order_id, str(first["id"])) as listener:
         assert await listener.next() == second
+
+
+async def test_links_open_without_a_token_what_a_page_shows(api: Api, stack: Stack) -> None:
+    order = await api.looked_at((await api.upload(PHOTO)).body["order_id"])
+    links = order["files"][0]["links"]
+    for link in (links["photo"], links["thumbnail"], order["events"]):
+        assert link.startswith(f"{stack.url('gateway')}/api/images/orders/{order['order_id']}/")
+        assert (await opened(api, link, "HEAD")).status == 200
+        for changed in (link[:-1], link.replace("expires=1", "expires=2"), link.replace(order["order_id"], "0" * 32)):
+            refused = await opened(api, changed)
+            assert (refused.status, refused.body["code"]) == (403, "link_invalid")
+    shown = await opened(api, links["photo"])
+    assert (shown.status, shown.raw) == (200, PHOTO[1])
+    assert shown.headers["Cache-Control"].startswith("private")
+    old = SignedLinks(stack.settings["INTERNAL_SECRET"], "http://x", lambda: time.time() - 7201)
+    expired = await opened(api, old.url("/" + order["files"][0]["url"].split("/", 3)[3]))
+    assert (expired.status, expired.body["code"]) == (403, "link_expired")
+    signature = links["photo"].rpartition("=")[2]
+    assert not [path for path in stack.folder.rglob("*.log") if signature in path.read_text(errors="replace")]
 
 
 async def test_only_legal_moves_and_no_deletion_of_what_is_paid(api: Api, admin: Api) -> None:

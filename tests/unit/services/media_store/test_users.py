@@ -228,11 +228,12 @@ async def test_private_images_are_for_their_owner_and_admins(tmp_path) -> None:
     async with open_store(settings) as store:
         image = await store.upload(pictures.jpeg())
         assert image["url"].startswith(f"{settings.public_url}/media/users/")
+        address = image["url"].partition("?")[0]
         paths = [
             "/api/user_images/ann/",
             f"/api/user_image/{image['id']}/serve/",
-            image["url"],
-            image["url"] + "?w=160",
+            address,
+            address + "?w=160",
         ]
         for path in paths:
             assert (await store.call("GET", path)).status == 401, path
@@ -245,6 +246,30 @@ async def test_private_images_are_for_their_owner_and_admins(tmp_path) -> None:
         stored = await store.store(pictures.jpeg())
         assert stored["url"] == f"https://cdn.example/{stored['key']}"
         assert (await store.call("GET", f"/media/{stored['key']}")).status == 200
+
+
+async def test_the_url_of_a_private_image_opens_it_without_a_token(tmp_path) -> None:
+    data = pictures.jpeg(800, 600)
+    async with open_store(settings_of(tmp_path, media_public_read=False)) as store:
+        image, other = await store.upload(data), await store.upload(data)
+        shown = await store.call("GET", image["url"])
+        assert (shown.status, shown.headers["Content-Type"]) == (200, "image/jpeg")
+        assert shown.headers["Cache-Control"].startswith("private, max-age=")
+        assert (await store.call("HEAD", image["url"])).status == 200
+        assert (await store.call("GET", image["url"] + "&w=160")).headers["Cache-Control"].startswith("private")
+        listed = (await store.call("GET", "/api/user_images/ann/", headers=bearer())).json["images"]
+        assert [item["url"] for item in listed] == [other["url"], image["url"]]
+        values = image["url"].partition("?")[2]
+        for link in (other["url"].partition("?")[0] + "?" + values, image["url"][:-1], image["url"].partition("&")[0]):
+            answer = await store.call("GET", link)
+            assert (answer.status, answer.json["code"]) == (403, "link_invalid")
+        assert (await store.call("DELETE", image["url"])).status == 401
+
+
+async def test_public_images_have_no_signature(store: Store) -> None:
+    image = await store.upload(pictures.jpeg())
+    assert "?" not in image["url"]
+    assert (await store.call("GET", image["url"] + "?expires=1&signature=00")).status == 200
 
 
 async def test_a_late_page_costs_what_the_first_one_costs(local: Store) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import jwt
+from yarl import URL
 
 from shared.auth.access_tokens import sign_service_token
 
@@ -38,6 +39,12 @@ def form_of(files: Sequence[File], fields: Mapping[str, str] | None = None, name
     return form
 
 
+def written_down(order: Any) -> Any:
+    """Return what of an order as the API shows it stands in its `order_metadata.json`: all but the links."""
+    files = [{name: value for name, value in file.items() if name != "links"} for file in order["files"]]
+    return {name: value for name, value in order.items() if name not in {"events", "photos_zip"}} | {"files": files}
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -58,9 +65,12 @@ class Api:
     def as_user(self, user: str, *roles: str) -> Api:
         return Api(self.http, self.url, token(user, roles=roles), self._internal_secret)
 
-    async def call(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **body: Any) -> Answer:
-        sent = {"Authorization": f"Bearer {self.bearer}", **(headers or {})}
-        async with self.http.request(method, self.url + path, headers=sent, **body) as answer:
+    async def call(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, encoded: bool = False, **body: Any
+    ) -> Answer:
+        """Send a request, with a bearer token where the caller has one; an `encoded` path goes as it is."""
+        sent = {**({"Authorization": f"Bearer {self.bearer}"} if self.bearer else {}), **(headers or {})}
+        async with self.http.request(method, URL(self.url + path, encoded=encoded), headers=sent, **body) as answer:
             raw = await answer.read()
             is_json = "json" in answer.content_type and raw
             return Answer(answer.status, json.loads(raw) if is_json else raw, answer.headers, raw)

@@ -10,12 +10,23 @@ import pytest
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.objects import BlobStore
 from tests.support import pictures
-from tests.unit.services.planter_orders.api import Api, File
+from tests.unit.services.planter_orders.api import Api, File, written_down
 
 PHOTO: File = ("rex.jpg", pictures.jpeg(900, 850), "image/jpeg")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 FILENAME = re.compile(r"\d{8}_\d{6}_[0-9a-f]{6}\.(jpg|png|webp)")
-NAMES = {"filename", "original_filename", "content_type", "size", "width", "height", "url", "thumbnail_url", "quality"}
+NAMES = {
+    "filename",
+    "original_filename",
+    "content_type",
+    "size",
+    "width",
+    "height",
+    "url",
+    "thumbnail_url",
+    "quality",
+    "links",
+}
 
 
 async def keys(blobs: BlobStore) -> list[str]:
@@ -83,7 +94,7 @@ async def described(blobs: BlobStore, key: str, order: Any) -> None:
     async with asyncio.timeout(10):
         while True:
             async with blobs.open(key) as kept:
-                if json.loads(await kept.read()) == order:
+                if json.loads(await kept.read()) == written_down(order):
                     return
             await asyncio.sleep(0.02)
 
