@@ -72,27 +72,43 @@ async function look(file) {
   return known;
 }
 
-/** The pixels, upright: `createImageBitmap` where it can, else what an `<img>` can (Safari shows HEIC there). */
-async function decode(file) {
+/** How to draw what lies in one of the ways 2 to 8 upright on a canvas of `w` by `h`. */
+const TURNS = {
+  2: (w) => [-1, 0, 0, 1, w, 0],
+  3: (w, h) => [-1, 0, 0, -1, w, h],
+  4: (_, h) => [1, 0, 0, -1, 0, h],
+  5: () => [0, 1, 1, 0, 0, 0],
+  6: (w) => [0, 1, -1, 0, w, 0],
+  7: (w, h) => [0, -1, -1, 0, w, h],
+  8: (_, h) => [0, -1, 1, 0, 0, h],
+};
+
+/**
+ * The pixels, and how they have yet to be turned: browsers turn a JPEG and a PNG by themselves, but not a WebP.
+ * What `createImageBitmap` cannot decode an `<img>` may: Safari shows HEIC there.
+ */
+async function decode(file, { type, orientation }) {
+  const turn = type === "image/webp" ? TURNS[orientation] : undefined;
   try {
-    return await createImageBitmap(file, { imageOrientation: "from-image" });
+    const picture = await createImageBitmap(file, { imageOrientation: turn ? "none" : "from-image" });
+    const sides = [picture.width, picture.height];
+    return { picture, turn, sides: turn && orientation >= 5 ? sides.reverse() : sides };
   } catch (error) {
     if (typeof Image === "undefined") throw error;
     const picture = new Image();
     picture.src = URL.createObjectURL(file);
     try {
       await picture.decode();
-      return picture;
+      return { picture, sides: [picture.naturalWidth, picture.naturalHeight] };
     } finally {
       URL.revokeObjectURL(picture.src);
     }
   }
 }
 
-const sidesOf = (picture) => [picture.naturalWidth ?? picture.width, picture.naturalHeight ?? picture.height];
-
 /** The picture on a canvas of that size; on white where the new type knows no transparency. */
-function draw(picture, width, height, type) {
+function draw({ picture, turn, sides }, scale, type) {
+  const [width, height] = sides.map((side) => Math.max(1, Math.round(side * scale)));
   const canvas =
     typeof OffscreenCanvas === "undefined"
       ? Object.assign(document.createElement("canvas"), { width, height })
@@ -103,7 +119,9 @@ function draw(picture, width, height, type) {
     context.fillRect(0, 0, width, height);
   }
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, 0, 0, width, height);
+  const matrix = turn?.(width, height) ?? [1, 0, 0, 1, 0, 0];
+  context.setTransform(...matrix);
+  context.drawImage(picture, 0, 0, ...(matrix[0] ? [width, height] : [height, width]));
   return canvas;
 }
 
@@ -111,11 +129,10 @@ const encode = (canvas, type, quality) =>
   canvas.convertToBlob?.({ type, quality }) ?? new Promise((resolve) => canvas.toBlob(resolve, type, quality));
 
 /** Encodes within `maxBytes`: at lower quality first, where the type has any, then with fewer pixels. */
-async function shrink(picture, scale, type, maxBytes) {
-  const [width, height] = sidesOf(picture);
+async function shrink(decoded, scale, type, maxBytes) {
   const qualities = type === "image/png" ? [undefined] : QUALITIES;
   for (let tries = 0, blob; tries < TRIES; tries++) {
-    const canvas = draw(picture, Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)), type);
+    const canvas = draw(decoded, scale, type);
     for (const quality of qualities) {
       blob = await encode(canvas, type, quality);
       if (!blob || blob.size <= maxBytes) return blob;
@@ -137,17 +154,17 @@ export async function prepareImage(file, { maxBytes = Infinity, maxSide = Infini
   const needsNothing = found.type === wanted && found.orientation === 1 && file.size <= maxBytes;
   if (needsNothing && maxSide === Infinity) return file;
 
-  const picture = await decode(file).catch(() => null);
-  if (!picture) return file;
+  const decoded = await decode(file, found).catch(() => null);
+  if (!decoded) return file;
   try {
-    const [width, height] = sidesOf(picture);
+    const [width, height] = decoded.sides;
     const fitting = Math.min(1, maxSide / Math.max(width, height));
     if (needsNothing && fitting === 1) return file;
-    const blob = await shrink(picture, Math.min(fitting, Math.sqrt(CANVAS_PIXELS / (width * height))), wanted, maxBytes);
+    const blob = await shrink(decoded, Math.min(fitting, Math.sqrt(CANVAS_PIXELS / (width * height))), wanted, maxBytes);
     if (!blob) return file;
     const stem = (file.name ?? "photo").replace(/\.[^.]*$/, "");
     return new File([blob], `${stem}.${EXTENSIONS[blob.type]}`, { type: blob.type, lastModified: file.lastModified });
   } finally {
-    picture.close?.();
+    decoded.picture.close?.();
   }
 }

@@ -42,6 +42,7 @@ def test_each_import_of_the_package_is_there_with_its_types() -> None:
         assert (HOME / entry["types"]).is_file()
 
 
+@pytest.mark.long  # TypeScript takes its time
 @pytest.mark.timeout(300)
 def test_types_and_the_readmes_examples_hold_under_strict() -> None:
     ensure_installed(HOME)
