@@ -41,26 +41,32 @@ function watchUploads(begin) {
   };
 }
 
-/** Add a row; what is returned completes it. */
+/** Add a row; what is returned completes it. The bodies are put in when the row is opened. */
 function addRow(panel, keepsakeUrl, method, url, sent) {
   const started = performance.now();
-  const address = url.startsWith(keepsakeUrl) ? url.slice(keepsakeUrl.length) : url;
+  const bodies = { sent };
   const row = document.createElement("li");
   row.innerHTML = `<details><summary><code><b></b> <span></span></code> <span class="answer"><span class="badge">…</span></span></summary></details>`;
   row.querySelector("b").textContent = method;
-  row.querySelector("code span").textContent = address;
-  if (sent) row.firstChild.append(block("sent", sent));
+  row.querySelector("code span").textContent = url.startsWith(keepsakeUrl) ? url.slice(keepsakeUrl.length) : url;
+  const details = row.firstChild;
+  const fill = () => {
+    for (const shown of details.querySelectorAll("pre")) shown.remove();
+    if (details.open) details.append(...Object.entries(bodies).filter(([, text]) => text).map(block));
+  };
+  details.addEventListener("toggle", fill);
   panel.prepend(row);
   return (status, answered) => {
+    bodies.answered = answered;
+    fill();
     const badge = row.querySelector(".badge");
     badge.textContent = status || "no connection";
     badge.className = `badge ${status === 0 ? "bad" : status < 400 ? "good" : "warn"}`;
     badge.after(`${Math.round(performance.now() - started)} ms`);
-    if (answered) row.firstChild.append(block("answered", answered));
   };
 }
 
-function block(label, text) {
+function block([label, text]) {
   const element = document.createElement("pre");
   element.tabIndex = 0; // a long one scrolls, by key too
   element.setAttribute("aria-label", label);

@@ -24,17 +24,17 @@ export function refuse(text) {
   if (text) $("alert").scrollIntoView({ block: "nearest" });
 }
 
-/** Do `work` while `button` waits; whatever is refused is said in the server's own sentence. */
+/** Do `work` while `button`, if any, waits; whatever is refused is said in the server's own sentence. */
 export async function attempt(button, work) {
   refuse("");
-  button.disabled = true;
+  if (button) button.disabled = true;
   try {
     return await work();
   } catch (error) {
     say("");
     refuse(error.detail ?? error.message);
   } finally {
-    button.disabled = false;
+    if (button) button.disabled = false;
   }
 }
 

@@ -1,0 +1,68 @@
+// Events: an organisation's picture goes from the browser straight to where the images lie, and is published from there.
+
+import { requireCustomer, showCustomer } from "./account.js";
+import { prepareImage } from "./client/index.js";
+import { onPhotos, preview } from "./photo.js";
+import { $, attempt, keepsake, progressOf, say } from "./shop.js";
+
+const MAX_BYTES = 10 * 2 ** 20;
+const TYPES = ["image/jpeg", "image/png", "image/webp"]; // that may be uploaded directly
+
+let organization = null;
+let photo = null;
+let uploaded = null;
+
+function use({ id, name }) {
+  organization = keepsake.organizations(id);
+  $("organization").textContent = name;
+  $("picture").hidden = false;
+}
+
+$("create").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt($("create-button"), async () => {
+    await requireCustomer();
+    use(await keepsake.organizations.create($("name").value));
+    await showCustomer($("customer"));
+    say("The organisation is there, and you are its owner.");
+  });
+});
+
+onPhotos(([file]) => {
+  photo = file;
+  preview($("preview"), file);
+  $("upload").disabled = false;
+  $("publish").disabled = true;
+});
+
+$("upload").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    const type = TYPES.includes(photo.type) ? undefined : "image/jpeg";
+    const file = await prepareImage(photo, { maxBytes: MAX_BYTES, type });
+    // Asks Keepsake to sign the upload, then sends the file to the address that was signed.
+    uploaded = await organization.upload(file, { onProgress: progressOf($("progress")) });
+    show("Uploaded, for the time being", uploaded.publicUrl);
+    $("publish").disabled = false;
+    say("Uploaded directly. Publish it to keep it for good.");
+  }),
+);
+
+$("publish").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    const { url, width, height } = await organization.promote(uploaded);
+    show(`Published, ${width} × ${height}`, url);
+    say("Published: it was looked at, and stays at this address.");
+  }),
+);
+
+function show(text, url) {
+  const item = document.createElement("li");
+  item.append(`${text}: `, Object.assign(document.createElement("a"), { href: url, textContent: url }));
+  $("links").prepend(item);
+}
+
+attempt(null, async () => {
+  if (!(await showCustomer($("customer")))) return;
+  const { organizations } = await keepsake.organizations.list();
+  if (organizations.length) use(organizations.at(-1));
+});

@@ -1,0 +1,73 @@
+// Pet art: an effect is made in the browser; the original and what became of it are stored for good, each at its own address.
+
+import { prepareImage } from "./client/index.js";
+import { onPhotos } from "./photo.js";
+import { $, attempt, keepsake, progressOf, say } from "./shop.js";
+
+const MAX_BYTES = 10 * 2 ** 20;
+const SIDE = 1200; // pixels; as large as an effect is made
+
+const EFFECTS = {
+  poster: (pixels) => eachPixel(pixels, (red, green, blue) => [red, green, blue].map((value) => Math.round(value / 51) * 51)),
+  sepia: (pixels) => eachPixel(pixels, (red, green, blue) => {
+    const light = 0.3 * red + 0.59 * green + 0.11 * blue;
+    return [light + 40, light + 15, light - 15];
+  }),
+  negative: (pixels) => eachPixel(pixels, (red, green, blue) => [255 - red, 255 - green, 255 - blue]),
+};
+
+let photo = null;
+
+onPhotos(async ([file]) => {
+  await attempt(null, async () => {
+    photo = await prepareImage(file, { maxBytes: MAX_BYTES });
+    await draw();
+    $("store").disabled = false;
+    $("pictures").hidden = false;
+    say("");
+  });
+});
+
+$("effect").addEventListener("change", () => photo && draw());
+
+function eachPixel({ data }, change) {
+  for (let at = 0; at < data.length; at += 4) data.set(change(data[at], data[at + 1], data[at + 2]), at);
+}
+
+async function draw() {
+  const bitmap = await createImageBitmap(photo);
+  const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
+  for (const id of ["original", "processed"]) {
+    Object.assign($(id), { width: bitmap.width * scale, height: bitmap.height * scale });
+    $(id).getContext("2d").drawImage(bitmap, 0, 0, $(id).width, $(id).height);
+  }
+  const brush = $("processed").getContext("2d");
+  const pixels = brush.getImageData(0, 0, $("processed").width, $("processed").height);
+  EFFECTS[$("effect").value](pixels);
+  brush.putImageData(pixels, 0, 0);
+}
+
+$("store").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    const effect = $("effect").value;
+    const sessionId = crypto.randomUUID();
+    const art = await new Promise((resolve) => $("processed").toBlob(resolve, "image/jpeg", 0.92));
+    const move = progressOf($("progress"));
+    const half = (from) => ({ loaded, total }) => move({ loaded: from + loaded / total, total: 2 });
+
+    const original = await keepsake.images.store(photo, { purpose: "original", sessionId, onProgress: half(0) });
+    const processed = await keepsake.images.store(art, { purpose: `processed_${effect}`, sessionId, effect, onProgress: half(1) });
+    addLinks("Original", original.url, `With ${effect}`, processed.url);
+    say("Stored for good. The addresses stay.");
+  }),
+);
+
+function addLinks(...pairs) {
+  const item = document.createElement("li");
+  for (let at = 0; at < pairs.length; at += 2) {
+    if (at) item.append(" · ");
+    item.append(Object.assign(document.createElement("a"), { href: pairs[at + 1], textContent: pairs[at] }));
+  }
+  $("links").prepend(item);
+  $("stored").hidden = false;
+}

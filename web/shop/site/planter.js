@@ -1,0 +1,173 @@
+// Planters: an order with up to four photos, what is said about each photo, its status as it changes, and the payment.
+
+import { requireCustomer, showCustomer } from "./account.js";
+import { prepareImage } from "./client/index.js";
+import { onPhotos, preview } from "./photo.js";
+import { $, attempt, keepsake, pay, progressOf, refuse, say } from "./shop.js";
+
+const MAX_BYTES = 10 * 2 ** 20;
+const MOST = 4;
+const CHECK_AGAIN_MS = 1500;
+const WAY = ["pending", "awaiting_payment", "paid", "in_production", "shipped", "delivered"];
+const WORDS = {
+  small: "This photo is small: it may look coarse.",
+  blurred: "This photo is blurred.",
+  near_duplicate: "This photo is nearly the same as another one.",
+  duplicate: "This photo is nearly the same as another one.",
+  cropped: "Something is cut off in this photo.",
+  unreadable: "This photo could not be looked at.",
+  other: "",
+};
+
+let photos = [];
+const thumbnails = new Map(); // by file name: what has been fetched is not fetched again
+
+// --- the order to be --------------------------------------------------------------------------------------
+
+onPhotos((files) => {
+  refuse("");
+  if (photos.length + files.length > MOST) refuse(`A planter has room for ${MOST} photos.`);
+  photos = [...photos, ...files].slice(0, MOST);
+  showChosen();
+});
+
+function showChosen() {
+  $("chosen").replaceChildren(
+    ...photos.map((file) => {
+      const item = $("chosen-photo").content.cloneNode(true).firstElementChild;
+      preview(item.querySelector("img"), file);
+      item.querySelector("img").alt = file.name;
+      item.querySelector("button").setAttribute("aria-label", `Leave out ${file.name}`);
+      item.querySelector("button").addEventListener("click", () => {
+        photos = photos.filter((other) => other !== file);
+        showChosen();
+      });
+      return item;
+    }),
+  );
+  $("place").disabled = photos.length === 0;
+}
+
+$("order").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt($("place"), async () => {
+    await requireCustomer();
+    const files = await Promise.all(photos.map((photo) => prepareImage(photo, { maxBytes: MAX_BYTES })));
+    const fields = { petName: $("pet-name").value, petType: $("pet-type").value, notes: $("notes").value };
+    const { order_id } = await keepsake.orders.create(files, { ...fields, onProgress: progressOf($("progress")) });
+    history.pushState(null, "", `?order_id=${encodeURIComponent(order_id)}`); // a reload shows this order again
+    await open(order_id);
+  });
+});
+
+// --- the order that is -----------------------------------------------------------------------------------
+
+let following = new AbortController();
+
+/** Show an order, and follow it from now on. */
+async function open(orderId) {
+  following.abort();
+  following = new AbortController();
+  $("order").hidden = true;
+  $("placed").hidden = false;
+  await showCustomer($("customer"));
+  await refresh(orderId);
+  follow(orderId, following.signal).catch((error) => refuse(error.detail ?? error.message));
+}
+
+async function follow(orderId, signal) {
+  const onConnection = (state) => { $("connection").textContent = state === "open" ? "live" : "connecting again…"; };
+  for await (const event of keepsake.orders.events(orderId, { signal, onConnection })) {
+    if (event.type === "status") showStatus(event.status, event.at);
+    else if (event.type === "photo") await refresh(orderId);
+  }
+}
+
+async function refresh(orderId) {
+  const { order } = await keepsake.orders.get(orderId);
+  $("title").textContent = order.pet_name ? `A planter for ${order.pet_name}` : "Your planter";
+  showStatus(order.status);
+  $("photos").replaceChildren(...order.files.map((file) => photoCard(orderId, file)));
+  // What is wrong with a photo is known a moment after the order.
+  if (order.files.some((file) => file.quality === null)) {
+    setTimeout(() => refresh(orderId).catch(() => {}), CHECK_AGAIN_MS);
+  }
+}
+
+function showStatus(status, at) {
+  if ($("steps").dataset.status === status) return;
+  $("steps").dataset.status = status;
+  say(`Status: ${status}`);
+  const reached = WAY.indexOf(status);
+  for (const [index, step] of [...$("steps").children].entries()) {
+    step.classList.toggle("done", index <= reached);
+    if (index === reached) step.setAttribute("aria-current", "step");
+    else step.removeAttribute("aria-current");
+    if (index === reached && at) step.querySelector("time").textContent = new Date(at).toLocaleTimeString("en");
+  }
+  $("pay-box").hidden = !["pending", "awaiting_payment"].includes(status);
+}
+
+function photoCard(orderId, file) {
+  const item = $("order-photo").content.cloneNode(true).firstElementChild;
+  const image = item.querySelector("img");
+  image.alt = file.original_filename;
+  if (file.quality) showThumbnail(image, orderId, file.filename);
+  const warnings = file.quality?.warnings.map((warning) => WORDS[warning] ?? warning) ?? [];
+  item.querySelector(".checked").textContent = file.quality ? (file.quality.ok ? "Good photo" : "") : "Looking at it…";
+  item.querySelector(".checked").className = `checked badge ${file.quality?.ok ? "good" : ""}`;
+  item.querySelector(".checked").hidden = file.quality?.ok === false;
+  item.querySelector(".warnings").replaceChildren(...warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  if (file.request) askForAnother(item, orderId, file);
+  return item;
+}
+
+async function showThumbnail(image, orderId, filename) {
+  try {
+    if (!thumbnails.has(filename)) thumbnails.set(filename, keepsake.orders.photo(orderId, filename, { size: "thumb" }));
+    preview(image, await thumbnails.get(filename));
+  } catch {
+    thumbnails.delete(filename); // it is shown without, and asked for again with the next change
+  }
+}
+
+/** The shop has asked for a better photo: a field to choose it, which sends it at once. */
+function askForAnother(item, orderId, { filename, request }) {
+  const form = $("another").content.cloneNode(true).firstElementChild;
+  form.querySelector("p").textContent = ["Please choose another photo.", WORDS[request.reason], request.note].filter(Boolean).join(" ");
+  const input = form.querySelector("input");
+  input.id = `another-${filename}`;
+  form.querySelector("label").htmlFor = input.id;
+  input.addEventListener("change", () =>
+    attempt(input, async () => {
+      const photo = await prepareImage(input.files[0], { maxBytes: MAX_BYTES });
+      await keepsake.orders.replacePhoto(orderId, filename, photo, { onProgress: progressOf(form.querySelector("progress")) });
+      await refresh(orderId);
+      say("Thank you, the new photo is here.");
+    }),
+  );
+  item.append(form);
+}
+
+const orderInAddress = () => new URLSearchParams(location.search).get("order_id");
+
+$("pay").addEventListener("click", (event) =>
+  attempt(event.target, async () => pay(await keepsake.checkout.open({ orderId: orderInAddress() }))),
+);
+
+async function showOrders() {
+  if (!(await showCustomer($("customer")))) return;
+  const { orders } = await keepsake.orders.list({ limit: 5 });
+  $("earlier").hidden = orders.length === 0;
+  $("orders").replaceChildren(
+    ...orders.map(({ order_id, pet_name, status, upload_timestamp }) => {
+      const item = document.createElement("li");
+      const text = `${pet_name || "A planter"}, ${new Date(upload_timestamp).toLocaleString("en")}: ${status}`;
+      item.append(Object.assign(document.createElement("a"), { href: `?order_id=${encodeURIComponent(order_id)}`, textContent: text }));
+      return item;
+    }),
+  );
+}
+
+window.addEventListener("popstate", () => location.reload());
+attempt(null, () => (orderInAddress() ? open(orderInAddress()) : showOrders()));

@@ -1,0 +1,94 @@
+// Profiles: register, sign in, and one's own pictures, of which at most one is the primary.
+
+import { signedInAs } from "./account.js";
+import { prepareImage } from "./client/index.js";
+import { onPhotos, preview } from "./photo.js";
+import { $, attempt, keepsake, progressOf, say } from "./shop.js";
+
+const MAX_BYTES = 10 * 2 ** 20;
+
+let username = null;
+let photo = null;
+
+async function show() {
+  username = await signedInAs();
+  $("account").hidden = username !== null;
+  $("signed-in").hidden = username === null;
+  $("name").textContent = username ?? "";
+  if (username) await list();
+}
+
+async function list() {
+  const { images } = await keepsake.userImages.list(username);
+  $("pictures").replaceChildren(...images.map(card));
+  $("none").hidden = images.length > 0;
+}
+
+function card({ id, url, caption, is_primary }) {
+  const item = $("picture").content.cloneNode(true).firstElementChild;
+  const text = caption || "No caption";
+  Object.assign(item.querySelector("img"), { src: url, alt: caption || "A picture without a caption" });
+  Object.assign(item.querySelector(".caption"), { id: `caption-${id}`, textContent: text });
+  item.querySelector(".badge").hidden = !is_primary;
+  const [primary, remove] = item.querySelectorAll("button");
+  for (const button of [primary, remove]) button.setAttribute("aria-describedby", `caption-${id}`);
+  primary.disabled = is_primary;
+  primary.addEventListener("click", () => act(primary, () => keepsake.userImages.setPrimary(id)));
+  remove.addEventListener("click", () => act(remove, () => keepsake.userImages.remove(id)));
+  return item;
+}
+
+/** Do it, say what the server says, and show what there is now. */
+const act = (button, work) =>
+  attempt(button, async () => {
+    const { message } = await work();
+    await list();
+    say(message);
+  });
+
+const credentials = () => ({ username: $("username").value, password: $("password").value });
+
+$("register").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    const email = $("email").value || `${$("username").value}@example.com`;
+    const registered = await keepsake.auth.register({ ...credentials(), email });
+    say(`Registered as ${registered.username}. Now sign in.`);
+  }),
+);
+
+$("account").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt($("sign-in"), async () => {
+    await keepsake.auth.login(credentials());
+    $("password").value = "";
+    await show();
+    say(`Signed in as ${username}.`);
+  });
+});
+
+$("sign-out").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    await keepsake.auth.logout();
+    await show();
+    say("Signed out.");
+  }),
+);
+
+onPhotos(([file]) => {
+  photo = file;
+  preview($("preview"), file);
+  $("upload").disabled = false;
+});
+
+$("upload").addEventListener("click", (event) =>
+  attempt(event.target, async () => {
+    const image = await prepareImage(photo, { maxBytes: MAX_BYTES });
+    const fields = { username, imageType: $("type").value, isPrimary: $("primary").checked, caption: $("caption").value };
+    const { message } = await keepsake.userImages.upload(image, { ...fields, onProgress: progressOf($("progress")) });
+    $("caption").value = "";
+    await list();
+    say(message);
+  }),
+);
+
+attempt(null, show);
