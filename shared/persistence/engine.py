@@ -7,7 +7,7 @@ import fcntl
 import os
 import sqlite3
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.errors import DependencyDown, StorageFull
+from shared.persistence.sqlite import InlineConnection, InsertQueue, create_blocking_engine, prepare
 
 # Together below the 3 s within which a caller is told that the database is away: a place in the pool, then either a new
 # connection, or a statement and the end of the connection that did not answer it.
@@ -27,11 +28,11 @@ POOL_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 1.5
 STATEMENT_TIMEOUT_S = 1.5
 CLOSE_TIMEOUT_S = 0.2
-LOCK_WAIT_MS = 2500
+TURN_S = 2.5
 POOL_SIZE = 10
+POSTGRES_WRITERS = 8
 MIGRATION_WAIT_S = 60.0
 SQLITE_ROOM_BYTES = 2 * 2**20
-JOURNAL_PAGES = 480  # of 4 KiB: less than the room, which the journal then never leaves
 FULL = ("disk is full", "disk full", "No space left", "53100")
 
 
@@ -69,11 +70,13 @@ def database_errors() -> Iterator[None]:
 
 
 class Database:
-    """Transactions on one engine."""
+    """Transactions on one database."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        self._turn = asyncio.Lock()
+        self._turns = asyncio.Semaphore(POSTGRES_WRITERS if self.is_postgres else 1)
+        self._blocking = None if self.is_postgres else create_blocking_engine(engine.url)
+        self._inserts = InsertQueue(self._blocking, self._turn) if self._blocking else None
 
     @property
     def is_postgres(self) -> bool:
@@ -84,58 +87,58 @@ class Database:
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that commits at the end of the block, and rolls back on any exception."""
         with database_errors():
-            async with self._own_turn(), self.engine.begin() as connection:
+            async with self._turn(), self.engine.begin() as connection:
                 yield connection
 
-    @asynccontextmanager
-    async def _own_turn(self) -> AsyncIterator[None]:
-        """Let this process's writers stand in line: SQLite's own wait polls (200 at once took 1.5 s, in line 0.5 s)."""
-        if self.is_postgres:
-            yield
+    async def insert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        """Insert one row in a transaction of its own, as far as anybody sees; raises IntegrityError.
+
+        Whoever is cancelled meanwhile does not know whether the row is there.
+        """
+        if self._inserts is None:
+            async with self.begin() as connection:
+                await connection.execute(sa.insert(table), row)
             return
-        async with asyncio.timeout(LOCK_WAIT_MS / 1000):
-            await self._turn.acquire()
-        try:
-            yield
-        finally:
-            self._turn.release()
+        with database_errors():
+            await self._inserts.insert(table, row)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that only reads: on SQLite it waits for no writer."""
+        """Open a transaction that only reads: on SQLite it waits for no writer, and for no thread."""
         with database_errors():
-            async with self.engine.connect() as connection:
-                await connection.execution_options(reading=True)
-                async with connection.begin():
-                    yield connection
+            if self._blocking is not None:
+                with self._blocking.connect().execution_options(reading=True) as blocking, blocking.begin():
+                    yield InlineConnection(self.engine, blocking)
+                return
+            async with self.engine.connect() as connection, connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Let this process's writers stand in line.
+
+        SQLite's own wait polls (200 at once took 1.5 s, in line 0.5 s); with PostgreSQL some would wait for a connection
+        in vain.
+        """
+        async with asyncio.timeout(TURN_S):
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def close(self) -> None:
+        """Let what is being written end, then close the connections."""
+        if self._inserts is not None:
+            await self._inserts.close()
+        if self._blocking is not None:
+            self._blocking.dispose()
+        await self.engine.dispose()
 
     async def check(self) -> None:
         """Raise DependencyDown unless the database answers."""
         async with self.read() as connection:
             await connection.execute(sa.text("SELECT 1"))
-
-
-def _prepare_sqlite(engine: AsyncEngine) -> None:
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN comes too late to lock
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",  # a commit that was answered survives a power cut
-            f"busy_timeout={LOCK_WAIT_MS}",
-            "foreign_keys=ON",
-            f"wal_autocheckpoint={JOURNAL_PAGES}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def on_begin(connection: sa.Connection) -> None:
-        # Upgrading a read lock to a write lock fails at once under WAL; taking it first waits its turn.
-        connection.exec_driver_sql(
-            "BEGIN IMMEDIATE" if not connection.get_execution_options().get("reading") else "BEGIN"
-        )
 
 
 def _create_postgres_engine(url: str) -> AsyncEngine:
@@ -181,7 +184,7 @@ def _create_engine(url: str, path: Path) -> AsyncEngine:
         pool_timeout=POOL_TIMEOUT_S,
         hide_parameters=True,  # ids that open a door, and hashes, stay out of the log
     )
-    _prepare_sqlite(engine)
+    prepare(engine.sync_engine)
     return engine
 
 
@@ -189,10 +192,11 @@ def _create_engine(url: str, path: Path) -> AsyncEngine:
 async def open_database(url: str, data_dir: Path, service: str) -> AsyncIterator[Database]:
     """Open the database at `url`, or SQLite at `<data_dir>/<service>.db` where `url` is empty."""
     engine = _create_engine(url, data_dir / f"{service}.db")
+    database = Database(engine)
     try:
-        yield Database(engine)
+        yield database
     finally:
-        await engine.dispose()
+        await database.close()
 
 
 def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:

@@ -28,8 +28,6 @@ ORDERS = Counter("keepsake_orders_total", "Orders taken.")
 PHOTOS = Counter("keepsake_order_photos_total", "Photos taken with orders.")
 PHOTO_BYTES = Counter("keepsake_order_photo_bytes_total", "Bytes of photos taken with orders.")
 HEARTBEAT_S = 15.0
-# At the database at once: fewer than it has connections. Fifty uploads then wait here, and not for a connection in vain.
-DATABASE_TURNS = 6
 
 IncomingPhoto = UploadedFile[Path]
 
@@ -75,7 +73,6 @@ class Uploading:
         self._metadata_files = metadata_files
         self._on_order = on_order
         self._now = now
-        self._turns = asyncio.Semaphore(DATABASE_TURNS)
 
     async def place(
         self, user_id: str, pet: Pet, incoming: Sequence[IncomingPhoto], answered: Callable[[Order], Answered]
@@ -110,14 +107,12 @@ class Uploading:
                     content_type=kept.content_type,
                     sha256=kept.sha256,
                 )
-            async with self._turns:
-                await self._orders.add(order, answered(order))
+            await self._orders.add(order, answered(order))
         ORDERS.inc()
         PHOTOS.inc(len(photos))
         PHOTO_BYTES.inc(sum(photo.size for photo in photos))
         self._on_order()
-        async with self._turns:
-            await self._metadata_files.write_first(order)
+        await self._metadata_files.write_first(order)
         return order
 
     async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[ImageFacts]:
@@ -144,8 +139,7 @@ class Uploading:
 
         beating: asyncio.Task[None] | None = None
         try:
-            async with self._turns:
-                await self._orphans.open(order.id, order.user_id, self._now() + stale)
+            await self._orphans.open(order.id, order.user_id, self._now() + stale)
             beating = asyncio.create_task(heartbeat())
             yield
         except BaseException:

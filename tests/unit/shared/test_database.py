@@ -125,6 +125,62 @@ class TestTransactions:
         assert second is None
 
 
+class TestInserts:
+    async def test_a_row_is_there_when_it_is_answered(self, database: Database) -> None:
+        await database.insert(NOTES, {"text": "kept"})
+        assert await texts(database) == ["kept"]
+
+    async def test_of_rows_that_wait_together_the_one_that_violates_is_refused_alone(self, database: Database) -> None:
+        words = ["a", "b", "a", "c", "b", "d"]
+        ends = await asyncio.gather(*(database.insert(NOTES, {"text": word}) for word in words), return_exceptions=True)
+        assert sum(isinstance(end, IntegrityError) for end in ends) == 2
+        assert sorted(await texts(database)) == ["a", "b", "c", "d"]
+
+    async def test_rows_and_transactions_at_once_all_get_their_turn(self, database: Database) -> None:
+        async def write(number: int) -> None:
+            async with database.begin() as connection:
+                await connection.execute(sa.insert(NOTES), {"text": f"alone {number}"})
+
+        together = (database.insert(NOTES, {"text": f"together {number}"}) for number in range(300))
+        await asyncio.gather(*together, *(write(number) for number in range(20)))
+        assert len(await texts(database)) == 320
+
+    async def test_a_row_whose_caller_is_cancelled_is_settled_by_then(self, database: Database) -> None:
+        tasks = [asyncio.create_task(database.insert(NOTES, {"text": str(number)})) for number in range(10)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+        found = await texts(database)
+        await asyncio.sleep(0.1)
+        assert await texts(database) == found
+
+    async def test_rows_that_wait_together_share_a_commit(self, tmp_path: Path) -> None:
+        async with open_database("", tmp_path, "test") as database:
+            async with database.begin() as connection:
+                await connection.run_sync(METADATA.create_all)
+            commits: list[object] = []
+            sa.event.listen(database._blocking, "commit", commits.append)
+            await asyncio.gather(*(database.insert(NOTES, {"text": str(number)}) for number in range(100)))
+            assert len(commits) == 1
+
+    async def test_what_keeps_all_rows_from_being_written_is_told_to_each(self, tmp_path: Path) -> None:
+        async with (
+            open_database("", tmp_path, "test") as one,
+            open_database("", tmp_path, "test") as other,
+        ):
+            async with one.begin() as connection:
+                await connection.run_sync(METADATA.create_all)
+            async with one.begin():
+                ends = await asyncio.gather(
+                    *(other.insert(NOTES, {"text": str(number)}) for number in range(3)), return_exceptions=True
+                )
+            assert [type(end) for end in ends] == [DependencyDown] * 3
+            await other.insert(NOTES, {"text": "later"})
+            assert await texts(one) == ["later"]
+
+
 class TestTrouble:
     async def test_a_database_that_is_not_there_is_a_dependency_down(self, tmp_path: Path) -> None:
         async with open_database(f"postgresql+asyncpg://a@127.0.0.1:{free_port()}/b", tmp_path, "test") as database:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -25,11 +23,8 @@ from services.media_store.model import (
 )
 from services.media_store.ports import AlreadyPromoted
 from shared.auth.access_tokens import Principal
-from shared.errors import DependencyDown
 from shared.persistence.engine import Database, is_unique_violation
 
-WRITERS = 8
-TURN_S = 5.0
 LIVE = IMAGES.c.deleted_at.is_(None)
 NAMES = tuple(field.name for field in fields(StoredImage))
 COLUMNS = tuple(IMAGES.c[name] for name in NAMES)
@@ -45,30 +40,15 @@ def _image(row: sa.Row[Any]) -> StoredImage:
 
 
 class SqlImages:
-    """Keeps the rows. Writers take turns here, in order: in the database they would wait by chance, and time out."""
+    """Keeps the rows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._turns = asyncio.Semaphore(WRITERS if database.is_postgres else 1)
-
-    @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
-        try:
-            async with asyncio.timeout(TURN_S):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise DependencyDown("database") from error
-        try:
-            async with self._database.begin() as connection:
-                yield connection
-        finally:
-            self._turns.release()
 
     async def add(self, image: StoredImage) -> None:
         """Insert it."""
         try:
-            async with self._write() as connection:
-                await connection.execute(sa.insert(IMAGES), _row(image))
+            await self._database.insert(IMAGES, _row(image))
         except IntegrityError as error:
             if is_unique_violation(error, "media_images_source") or is_unique_violation(error, "source_key"):
                 raise AlreadyPromoted from None
@@ -76,7 +56,7 @@ class SqlImages:
 
     async def add_for_user(self, image: StoredImage, uploader: Principal) -> None:
         """Insert it while the name's row is locked."""
-        async with self._write() as connection:
+        async with self._database.begin() as connection:
             owner = await self._locked_owner(connection, image.username)
             require_uploader(uploader, str(image.username), owner)
             if owner is None and uploader.username == image.username:
@@ -101,7 +81,7 @@ class SqlImages:
     async def forget_source(self, source_key: str) -> bool:
         """Clear the source."""
         forget = sa.update(IMAGES).where(IMAGES.c.source_key == source_key, LIVE).values(source_key=None)
-        async with self._write() as connection:
+        async with self._database.begin() as connection:
             return bool((await connection.execute(forget)).rowcount)
 
     async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
@@ -134,7 +114,7 @@ class SqlImages:
     async def set_primary(self, image_id: str, caller: Principal) -> None:
         """Move the mark while the name's row is locked."""
         this = (IMAGES.c.id == image_id, IMAGES.c.username.is_not(None), LIVE)
-        async with self._write() as connection:
+        async with self._database.begin() as connection:
             username = (await connection.execute(sa.select(IMAGES.c.username).where(*this))).scalar()
             if username is None:
                 raise ImageNotFound
@@ -147,12 +127,12 @@ class SqlImages:
     async def begin_deletion(self, image_id: str, now: datetime) -> None:
         """Mark it, unless it is."""
         mark = sa.update(IMAGES).where(IMAGES.c.id == image_id, LIVE).values(deleted_at=now, is_primary=False)
-        async with self._write() as connection:
+        async with self._database.begin() as connection:
             await connection.execute(mark)
 
     async def finish_deletion(self, image_id: str) -> bool:
         """Delete the row."""
-        async with self._write() as connection:
+        async with self._database.begin() as connection:
             return bool((await connection.execute(sa.delete(IMAGES).where(IMAGES.c.id == image_id))).rowcount)
 
     async def deleting(self, *, before: datetime, limit: int) -> Sequence[StoredImage]:
