@@ -17,7 +17,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.lock | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
@@ -102,10 +102,12 @@ down: ## stop the containers
 create-admin: install ## USERNAME=… EMAIL=…; asks for the password
 	@$(BIN)/python -m services.auth_verify create-admin --username "$(USERNAME)" --email "$(EMAIL)"
 
-lock: install-dev ## resolve the dependencies again and pin them, without any index address
+# flask-swagger-ui is there for its files, so the flask that it asks for is left out, and the lock is installed as it stands.
+COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate
+lock: install-dev ## pin the dependencies again, without any index address; UPGRADE=--upgrade takes what is new
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements.lock
-	$(BIN)/uv pip compile -q pyproject.toml --extra test --extra check --python-version 3.11 --generate-hashes --no-header --no-annotate -c requirements.lock -o requirements-dev.lock
+	echo "flask ; sys_platform == 'never'" | $(COMPILE) $(UPGRADE) --overrides - -o requirements.lock
+	$(COMPILE) $(UPGRADE) --extra test --extra check -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what was installed and built; data in var/ stays
 	rm -rf $(VENV) $(BENCH) .ministack .mypy_cache .ruff_cache .hypothesis
