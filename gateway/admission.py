@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from typing import Final
 
 from aiohttp import hdrs, web
+from cachetools import TTLCache
 
 from gateway.rate_limits import Limits
 from gateway.route_table import Row
@@ -27,7 +26,7 @@ class Clients:
     def __init__(self, trusted_proxies: Networks, internal_secret: str) -> None:
         self._trusted_proxies = trusted_proxies
         self._secret = internal_secret
-        self._signed: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()
+        self._signed: TTLCache[tuple[str, str], str] = TTLCache(REMEMBERED_SIGNATURES, SIGNED_FOR_S)
 
     def address_of(self, request: web.Request) -> Address:
         """Return the client's address."""
@@ -41,15 +40,10 @@ class Clients:
 
     def token(self, service: str, address: str) -> str:
         """Return a service token that tells `service` the client's address."""
-        now = time.monotonic()
-        known = self._signed.get((service, address))
-        if known is not None and now < known[1]:
-            return known[0]
-        signed = sign_service_token(self._secret, caller="gateway", audience=service, addr=address)
-        self._signed[service, address] = (signed, now + SIGNED_FOR_S)
-        self._signed.move_to_end((service, address))
-        if len(self._signed) > REMEMBERED_SIGNATURES:
-            self._signed.popitem(last=False)
+        signed = self._signed.get((service, address))
+        if signed is None:
+            signed = sign_service_token(self._secret, caller="gateway", audience=service, addr=address)
+            self._signed[service, address] = signed
         return signed
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from cachetools import LRUCache
 from limits import RateLimitItem
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
@@ -35,7 +36,7 @@ class ProcessWindows:
     """
 
     def __init__(self) -> None:
-        self._windows: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._windows: LRUCache[tuple[str, str], deque[float]] = LRUCache(MAX_WINDOWS)
 
     def hit(self, rate: RateLimitItem, limit: str, client: str) -> float:
         """Count a request and return 0, or count nothing and return the seconds until there is room again."""
@@ -43,10 +44,6 @@ class ProcessWindows:
         window = self._windows.get((limit, client))
         if window is None:
             window = self._windows[limit, client] = deque()
-            if len(self._windows) > MAX_WINDOWS:
-                self._windows.popitem(last=False)
-        else:
-            self._windows.move_to_end((limit, client))
         oldest = now - rate.get_expiry()
         while window and window[0] <= oldest:
             window.popleft()

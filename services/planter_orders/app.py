@@ -34,7 +34,6 @@ from services.planter_orders.service import (
     Uploading,
     WebhookSender,
 )
-from services.planter_orders.service.working import keep_working
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.factory import base_app
 from shared.app.idempotency import IdempotencyKeys
@@ -45,6 +44,7 @@ from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
+from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.sniff import ImageFormat
 from shared.images.validation import ImageLimits
@@ -129,7 +129,7 @@ def _assemble(
     )
     wakes.append(thumbnails.wake)
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
-    background.append(lambda: keep_working("keys", keys.forget_old, asyncio.Event(), FORGET_KEYS_S))
+    background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_KEYS_S))
     if settings.order_webhook_url:
         sender = WebhookSender(
             outbox=Outbox(database),

@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import jwt
 from aiohttp import hdrs, web
+from cachetools import TTLCache
 
 from shared.auth.access import Access
 from shared.auth.revocations import Revocations
@@ -87,7 +87,7 @@ class TokenVerifier:
         self._audience = settings.jwt_audience
         self._keys = keys
         self._revocations = revocations
-        self._remembered: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._remembered: TTLCache[bytes, Principal] = TTLCache(REMEMBERED_TOKENS, FORGET_AFTER_S)
 
     async def verify(self, token: str) -> Principal:
         """Return the caller, or raise `Unauthorized(invalid=True)`; revocation is asked each time."""
@@ -101,14 +101,9 @@ class TokenVerifier:
             raise Unauthorized(invalid=True)
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         known = self._remembered.get(digest)
-        now = time.time()
-        if known is not None and now < min(known[0].expires_at + LEEWAY_S, known[1] + FORGET_AFTER_S):
-            self._remembered.move_to_end(digest)
-            return known[0]
-        principal = await self._decode(token)
-        self._remembered[digest] = (principal, now)
-        if len(self._remembered) > REMEMBERED_TOKENS:
-            self._remembered.popitem(last=False)
+        if known is not None and time.time() < known.expires_at + LEEWAY_S:
+            return known
+        principal = self._remembered[digest] = await self._decode(token)
         return principal
 
     async def _decode(self, token: str) -> Principal:

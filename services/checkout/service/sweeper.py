@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -16,6 +15,7 @@ from services.checkout.model.sessions import CHARGED, HOLD_AHEAD, Changes, Check
 from services.checkout.service.fulfilment import Fulfilment, backoff
 from services.checkout.service.outbox import Outbox
 from services.checkout.service.webhooks import Webhooks
+from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.log import get_logger
 
@@ -52,18 +52,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Work until cancelled; a dependency that is down is waited for."""
-        while True:
-            self.wake.clear()
-            try:
-                if await self.sweep():
-                    continue
-            except KeepsakeError as error:
-                get_logger().warning("the sweeper waits", code=error.code)
-            except Exception:  # noqa: BLE001 - a sweeper that died would leave paid images where they are
-                get_logger().exception("the sweeper failed")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_S):
-                    await self.wake.wait()
+        await work_periodically("checkout_sessions", self.sweep, INTERVAL_S, wake=self.wake, grace_s=0)
 
     async def sweep(self) -> bool:
         """Do once what is due now, in bounded batches; return whether a batch was full, so that more may be due.

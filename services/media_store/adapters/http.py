@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from urllib.parse import quote
+
+from cachetools import TTLCache
 
 from shared.auth.service_client import ServiceClient
 from shared.errors import DependencyDown
@@ -18,22 +18,18 @@ class HttpMembers:
 
     def __init__(self, auth_verify: ServiceClient) -> None:
         self._auth_verify = auth_verify
-        self._until: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._members: TTLCache[tuple[str, str], bool] = TTLCache(REMEMBERED, REMEMBERED_S)
 
     async def is_member(self, organization_id: str, user_id: str) -> bool:
         """Ask, unless the answer was yes within the last 30 s."""
         member = (organization_id, user_id)
-        if time.monotonic() < self._until.get(member, 0.0):
+        if member in self._members:
             return True
-        asked_at = time.monotonic()
         path = f"/internal/organizations/{quote(organization_id, safe='')}/members/{quote(user_id, safe='')}"
         answer = await self._auth_verify.call("GET", path)
-        self._until.pop(member, None)
         if answer.status == 404:
             return False
         if answer.status != 200:
             raise DependencyDown("auth-verify")
-        self._until[member] = asked_at + REMEMBERED_S
-        if len(self._until) > REMEMBERED:
-            self._until.popitem(last=False)
+        self._members[member] = True
         return True

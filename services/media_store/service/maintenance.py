@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,8 +10,7 @@ from datetime import datetime, timedelta
 from services.media_store.model import ORIGINALS, RENDITIONS_PREFIX, TEMP_PREFIX, ImageNotFound, Kind, StoredImage
 from services.media_store.ports import Images
 from services.media_store.service.images import ImageService
-from shared.errors import KeepsakeError
-from shared.log import get_logger
+from shared.concurrency.periodic import work_periodically
 from shared.objects import BlobStore
 
 EVERY_S = 60.0
@@ -56,14 +53,7 @@ class Upkeep:
 
     async def run(self) -> None:
         """Sweep now and then until cancelled; what fails is tried again the next time."""
-        while True:
-            try:
-                await self.sweep()
-            except KeepsakeError as error:
-                get_logger().warning("the sweep was cut short", code=error.code)
-            except Exception:  # noqa: BLE001 - the sweeper outlives whatever one sweep meets
-                get_logger().exception("the sweep failed")
-            await asyncio.sleep(EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - so that replicas do not march in step
+        await work_periodically("stored_images", self.sweep, EVERY_S, grace_s=0)
 
     async def sweep(self, *, whole: bool = False) -> Swept:
         """Clear away at most a batch of each kind, of temporary uploads the batch after the last one; `whole` clears all."""

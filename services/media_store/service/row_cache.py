@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
+from cachetools import TTLCache
 
 from services.media_store.model import StoredImage
 
@@ -15,29 +14,25 @@ class RecentImages:
     """A bounded memory by id and by key."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[StoredImage, float]] = OrderedDict()
-        self._ids: dict[str, str] = {}
+        self._by_key: TTLCache[str, StoredImage] = TTLCache(KEPT, KEPT_S)
+        self._keys: TTLCache[str, str] = TTLCache(KEPT, KEPT_S)
 
     def find(self, key: str) -> StoredImage | None:
         """Return what is remembered of a key."""
-        image, until = self._known.get(key, (None, 0.0))
-        return image if time.monotonic() < until else None
+        return self._by_key.get(key)
 
     def get(self, image_id: str) -> StoredImage | None:
         """Return what is remembered of an id."""
-        return self.find(self._ids.get(image_id, ""))
+        return self.find(self._keys.get(image_id, ""))
 
     def add(self, image: StoredImage) -> None:
         """Remember a row that was just read; one that is remembered already grows no younger."""
         if self.find(image.key) is not None:
             return
-        self._known[image.key] = (image, time.monotonic() + KEPT_S)
-        self._known.move_to_end(image.key)
-        self._ids[image.id] = image.key
-        if len(self._known) > KEPT:
-            self.forget(next(iter(self._known.values()))[0])
+        self._by_key[image.key] = image
+        self._keys[image.id] = image.key
 
     def forget(self, image: StoredImage) -> None:
         """Forget a row that is going away."""
-        self._known.pop(image.key, None)
-        self._ids.pop(image.id, None)
+        self._by_key.pop(image.key, None)
+        self._keys.pop(image.id, None)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from services.planter_orders.adapters.sql import OrderRepository, PendingJobs
 from services.planter_orders.model.object_keys import metadata_key
 from services.planter_orders.model.orders import Order, OrderFilter, Place
-from services.planter_orders.service.working import keep_working
+from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.log import get_logger
 from shared.objects import BlobStore, ObjectNotFound
@@ -74,7 +74,7 @@ class MetadataFiles:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        await keep_working("metadata_files", self.sweep, self._wake, INTERVAL_S)
+        await work_periodically("metadata_files", self.sweep, INTERVAL_S, wake=self._wake)
 
     async def sweep(self) -> None:
         """Write what is due, and review the next few."""

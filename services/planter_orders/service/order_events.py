@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from services.planter_orders.adapters.notifications import Notifications
 from services.planter_orders.adapters.sql import OrderRepository
 from services.planter_orders.model.orders import OrderEvent
-from services.planter_orders.service.working import keep_working
+from shared.concurrency.periodic import work_periodically
 from shared.errors import Unavailable
 
 CATCH_UP_S = 2.0
@@ -89,8 +89,8 @@ class OrderEvents:
     async def run(self) -> None:
         """Wake listeners by what other processes announce, and by looking, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(keep_working("notifications", self._listen, asyncio.Event(), LISTEN_AGAIN_S, grace_s=0))
-            group.create_task(keep_working("order_events", self._look, asyncio.Event(), CATCH_UP_S))
+            group.create_task(work_periodically("notifications", self._listen, LISTEN_AGAIN_S, grace_s=0))
+            group.create_task(work_periodically("order_events", self._look, CATCH_UP_S))
 
     def wake_all(self) -> None:
         """Let every listener look."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from services.planter_orders.adapters.sql import Orphan, Orphans
 from services.planter_orders.model.object_keys import folders_of
-from services.planter_orders.service.working import keep_working
+from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.log import get_logger
 from shared.objects import BlobStore
@@ -56,7 +56,7 @@ class OrphanCleanup:
     async def run(self) -> None:
         """Sweep until cancelled; what is being undone then is left to the next start."""
         try:
-            await keep_working("orphan_cleanup", self.sweep, self._wake, INTERVAL_S)
+            await work_periodically("orphan_cleanup", self.sweep, INTERVAL_S, wake=self._wake)
         finally:
             for task in self._undoing:
                 task.cancel()

@@ -13,7 +13,7 @@ from services.planter_orders.model.object_keys import folders_of, photo_key, thu
 from services.planter_orders.model.orders import Order, Photo
 from services.planter_orders.model.quality import judge
 from services.planter_orders.service.metadata_files import MetadataFiles
-from services.planter_orders.service.working import keep_working
+from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError, NotAllowedValue
 from shared.images.decode_pool import ImageWorkers
 from shared.images.photo_quality import PhotoFacts
@@ -52,7 +52,7 @@ class Thumbnails:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await keep_working("thumbnails", self.sweep, self._wake, INTERVAL_S)
+        await work_periodically("thumbnails", self.sweep, INTERVAL_S, wake=self._wake)
 
     async def sweep(self) -> None:
         """Do all that is due."""

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from services.planter_orders.adapters.http import WebhookReceiver
 from services.planter_orders.adapters.sql import Outbox, OutgoingWebhook
 from services.planter_orders.model.signing import signed_headers
-from services.planter_orders.service.working import keep_working
+from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.log import get_logger
 
@@ -49,7 +49,7 @@ class WebhookSender:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        await keep_working("webhooks", self.sweep, self._wake, INTERVAL_S)
+        await work_periodically("webhooks", self.sweep, INTERVAL_S, wake=self._wake)
 
     async def sweep(self) -> None:
         """Send what is due; what becomes due by that, too."""
