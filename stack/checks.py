@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,8 +13,8 @@ from services.checkout.settings import CheckoutSettings
 from services.media_store.settings import MediaStoreSettings
 from services.planter_orders.settings import PlanterOrdersSettings
 from services.temp_image.settings import TempImageSettings
-from shared.app.server import open_socket
-from shared.settings import LOOPBACK_HOSTS, ServerSettings, load_settings
+from shared.app.server import open_sockets
+from shared.settings import LOOPBACK_HOSTS, ServerSettings, load_settings, read_settings, refuse_start
 from stripe_sandbox.settings import SandboxSettings
 from web.shop.settings import ShopSettings
 
@@ -38,28 +38,40 @@ class Process:
 
 
 def load_processes() -> tuple[Process, ...]:
-    """Read the settings of every process that is to run; end with status 2 and one sentence at the first that is wrong.
+    """Read the settings of every process that is to run; end with status 2 and a line for each that is wrong.
 
     The Stripe sandbox is one of them where checkout's `STRIPE_API_BASE` is its own address.
     """
-    checkout = load_settings(CheckoutSettings)
+    read = {name: read_settings(model) for name, model in PROCESSES.items() if name != "stripe-sandbox"}
+    checkout = read["checkout"][0]
+    if isinstance(checkout, CheckoutSettings) and _is_sandbox(checkout):
+        read["stripe-sandbox"] = read_settings(SandboxSettings)
+    processes = tuple(Process(name, settings) for name, (settings, _) in read.items() if settings is not None)
+    lines = [line for _, found in read.values() for line in found]
+    if lines := list(dict.fromkeys([*lines, *_shared_ports(processes)])):
+        refuse_start(lines)
+    return processes
+
+
+def _is_sandbox(checkout: CheckoutSettings) -> bool:
     base = urlsplit(checkout.stripe_api_base)
-    sandbox = base.hostname in LOOPBACK_HOSTS and base.port == checkout.stripe_sandbox_port
-    return tuple(
-        Process(name, load_settings(model)) for name, model in PROCESSES.items() if name != "stripe-sandbox" or sandbox
-    )
+    return base.hostname in LOOPBACK_HOSTS and base.port == checkout.stripe_sandbox_port
+
+
+def _shared_ports(processes: Iterable[Process]) -> Iterator[str]:
+    """Say which processes want one port."""
+    seen: dict[int, str] = {}
+    for process in processes:
+        other = seen.setdefault(process.settings.port, process.name)
+        if other != process.name:
+            yield f"{process.name} and {other} are both set to port {process.settings.port}."
 
 
 def check_ports(processes: Iterable[Process]) -> None:
-    """End with status 1 and one sentence where a port is taken, or two processes want the same."""
-    seen: dict[int, str] = {}
+    """End with status 1 and one sentence where a port is taken."""
     for process in processes:
-        port = process.settings.port
-        if port in seen:
-            sys.stderr.write(f"keepsake: {process.name} and {seen[port]} are both set to port {port}.\n")
-            raise SystemExit(1)
-        seen[port] = process.name
-        open_socket(process.settings.host, port, shared=False).close()
+        for sock in open_sockets(process.settings.host, process.settings.port, shared=False):
+            sock.close()
 
 
 def shop_runs(processes: Iterable[Process]) -> bool:
@@ -67,9 +79,13 @@ def shop_runs(processes: Iterable[Process]) -> bool:
     shop = load_settings(ShopSettings)
     if not shop.is_wanted:
         return False
+    own = Process("the demo shop", shop)
     try:
-        check_ports((*processes, Process("the demo shop", shop)))
+        sys.stderr.writelines(taken := [f"keepsake: {line}\n" for line in _shared_ports((*processes, own))])
+        check_ports([own])
     except SystemExit:
+        taken = [""]
+    if taken:
         sys.stderr.write("keepsake: the demo shop does not run; everything else does.\n")
         return False
     return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.settings import Port, ServerSettings, Words
+from shared.settings import Port, ServerSettings, Words, missing
 
 
 class SandboxSettings(ServerSettings):
@@ -25,14 +26,16 @@ class SandboxSettings(ServerSettings):
         return value
 
     @model_validator(mode="after")
-    def _check_webhooks(self) -> Self:
-        if not self.stripe_webhook_secret:
-            raise ValueError(
-                "STRIPE_WEBHOOK_SECRET is missing: set it in the environment or in .env (`make run` writes one)"
-            )
+    def _follow_port(self) -> Self:
         if not self.checkout_url:
             object.__setattr__(self, "checkout_url", (f"http://localhost:{self.checkout_port}",))
         return self
+
+    def problems(self) -> Iterator[str]:
+        """Check that there is something to sign webhooks with."""
+        yield from super().problems()
+        if not self.stripe_webhook_secret:
+            yield missing("STRIPE_WEBHOOK_SECRET")
 
     @property
     def webhook_url(self) -> str:
@@ -43,3 +46,8 @@ class SandboxSettings(ServerSettings):
     def webhook_secret(self) -> str:
         """What the events are signed with."""
         return self.stripe_webhook_secret[0]
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Sessions are rows of SQLite."""
+        return True

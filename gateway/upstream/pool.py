@@ -28,7 +28,7 @@ class Address:
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._server_name = name
         self._port = parts.port or (443 if self._tls else 80)
-        # A resolver may say ::1 first, where nobody listens: the services bind 127.0.0.1 by default.
+        # A resolver may say ::1 first, where nobody listens on a system without IPv6.
         self._hosts = ("127.0.0.1", "::1") if name == "localhost" else (name,)
         host = f"[{name}]" if ":" in name else name
         self.host_header = f"{host}:{self._port}"

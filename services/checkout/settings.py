@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, model_validator
 
-from shared.settings import LOOPBACK_HOSTS, Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
+from shared.settings import (
+    LOOPBACK_HOSTS,
+    Port,
+    RedisSettings,
+    StorageSettings,
+    TokenSettings,
+    Words,
+    missing,
+    per_service,
+)
 
 STRIPE_API = "https://api.stripe.com"
 
@@ -48,22 +58,23 @@ class CheckoutSettings(TokenSettings, RedisSettings, StorageSettings):
         }
         for name, value in filled.items():
             object.__setattr__(self, name, value)
-        if self.environment == "production":
-            self._refuse_sandbox()
-        elif self.uses_sandbox:
+        if self.environment != "production" and self.uses_sandbox:
             object.__setattr__(self, "stripe_secret_key", self.stripe_secret_key or "sk_test_sandbox")
             object.__setattr__(self, "stripe_publishable_key", self.stripe_publishable_key or "pk_test_sandbox")
-        for name in ("stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secret"):
-            if not getattr(self, name):
-                raise ValueError(f"{name.upper()} is missing: set it in the environment or in .env")
         return self
 
-    def _refuse_sandbox(self) -> None:
-        if not self.stripe_secret_key or self.stripe_secret_key == "sk_test_sandbox":
-            raise ValueError("STRIPE_SECRET_KEY must be Stripe's own in production: the sandbox moves no money")
-        base = urlsplit(self.stripe_api_base)
-        if base.scheme != "https" or base.hostname in LOOPBACK_HOSTS:
-            raise ValueError("STRIPE_API_BASE must be empty in production: the sandbox moves no money")
+    def problems(self) -> Iterator[str]:
+        """Check that payments have all they need."""
+        yield from super().problems()
+        for name in ("stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secret"):
+            if not getattr(self, name):
+                yield missing(name.upper())
+        if self.environment == "production":
+            if self.stripe_secret_key == "sk_test_sandbox":
+                yield "STRIPE_SECRET_KEY must be Stripe's own in production: the sandbox moves no money"
+            base = urlsplit(self.stripe_api_base)
+            if self.stripe_secret_key and (base.scheme != "https" or base.hostname in LOOPBACK_HOSTS):
+                yield "STRIPE_API_BASE must be empty in production: the sandbox moves no money"
 
     @property
     def pay_page(self) -> str:
@@ -75,3 +86,8 @@ class CheckoutSettings(TokenSettings, RedisSettings, StorageSettings):
     def uses_sandbox(self) -> bool:
         """Whether no real money moves."""
         return self.stripe_api_base != STRIPE_API
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Always: what goes through it is spooled."""
+        return True

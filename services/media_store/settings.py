@@ -30,3 +30,8 @@ class MediaStoreSettings(TokenSettings, RedisSettings, StorageSettings):
     strip_metadata: bool = True
     store_image_ttl_s: Count | None = None
     temp_object_ttl_s: Count | None = None
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Always: uploads are spooled."""
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -33,11 +34,20 @@ class PlanterOrdersSettings(TokenSettings, RedisSettings, StorageSettings):
     def _complete(self) -> Self:
         if not self.checkout_url:
             object.__setattr__(self, "checkout_url", (f"http://localhost:{self.checkout_port}",))
-        if self.order_webhook_url and not self.order_webhook_secret:
-            raise ValueError("ORDER_WEBHOOK_SECRET is missing: ORDER_WEBHOOK_URL needs it")
-        for secret in self.order_webhook_secret:
-            try:
-                signing_key(secret)
-            except InvalidSecret:
-                raise ValueError("ORDER_WEBHOOK_SECRET must be whsec_ and base64") from None
         return self
+
+    def problems(self) -> Iterator[str]:
+        """Check the webhooks' secrets."""
+        yield from super().problems()
+        if self.order_webhook_url and not self.order_webhook_secret:
+            yield "ORDER_WEBHOOK_SECRET is missing: ORDER_WEBHOOK_URL needs it"
+        try:
+            for secret in self.order_webhook_secret:
+                signing_key(secret)
+        except InvalidSecret:
+            yield "ORDER_WEBHOOK_SECRET must be whsec_ and base64"
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Always: uploads are spooled."""
+        return True

@@ -20,3 +20,8 @@ class TempImageSettings(TokenSettings, RedisSettings):
     temp_image_ttl_s: Count = 3600
     max_image_pixels: Count = 50_000_000
     max_image_frames: Count = 100
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Images are files where there is no Redis."""
+        return not self.redis_url

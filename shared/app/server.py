@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvloop
@@ -23,6 +24,7 @@ from shared.settings import ServerSettings
 
 DRAIN_S = 15.0
 BACKLOG = 1024
+NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 MODULE_OF_C_PARSER = re.compile(r"_http_parser$")
 
 
@@ -33,19 +35,35 @@ def require_c_parser() -> None:
         raise SystemExit(2)
 
 
-def open_socket(host: str, port: int, *, shared: bool) -> socket.socket:
-    """Bind `host:port`, or end the process with a sentence; `shared` lets several processes bind it (SO_REUSEPORT)."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
+    """Bind `host:port`, or end the process with a sentence; `shared` lets several processes bind it (SO_REUSEPORT).
+
+    `localhost` is both loopbacks: a browser or Node may take either. A system without IPv6 has one.
+    """
+    opened: list[socket.socket] = []
+    for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
+        try:
+            opened.append(_bound(address, port, shared=shared))
+        except OSError as error:
+            if opened and error.errno in NO_IPV6:
+                continue
+            for sock in opened:
+                sock.close()
+            sys.stderr.write(f"keepsake: port {port} on {address} cannot be used: {error.strerror}.\n")
+            raise SystemExit(1) from None
+    return opened
+
+
+def _bound(address: str, port: int, *, shared: bool) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        sock.bind((host, port))
-    except OSError as error:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((address, port))
+    except OSError:
         sock.close()
-        sys.stderr.write(f"keepsake: port {port} on {host} cannot be used: {error.strerror}.\n")
-        raise SystemExit(1) from None
+        raise
     sock.setblocking(False)
     return sock
 
@@ -60,17 +78,19 @@ async def _drain(life: Life) -> None:
         get_logger().warning("requests were cut at the end of the grace period", in_flight=life.in_flight)
 
 
-async def serve(app: web.Application, sock: socket.socket, stop: asyncio.Event) -> None:
-    """Serve `app` on `sock` until `stop` is set, then drain and close every resource it opened."""
+async def serve(app: web.Application, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
+    """Serve `app` on the sockets until `stop` is set, then drain and close every resource it opened."""
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(connections_of(runner), sock=sock, backlog=BACKLOG)
-        get_logger().info("listening", port=sock.getsockname()[1])
+        connections = connections_of(runner)
+        servers = [await loop.create_server(connections, sock=sock, backlog=BACKLOG) for sock in sockets]
+        get_logger().info("listening", port=sockets[0].getsockname()[1])
         await stop.wait()
         await _drain(app[LIFE])
-        server.close()
+        for server in servers:
+            server.close()
     finally:
         await runner.cleanup()
 
@@ -102,14 +122,14 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
     return lambda: Connection(manager, **options)
 
 
-async def _main(name: str, build_app: Callable[[], web.Application], sock: socket.socket) -> None:
+async def _main(name: str, build_app: Callable[[], web.Application], sockets: Sequence[socket.socket]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     app = build_app()
     try:
-        await serve(app, sock, stop)
+        await serve(app, sockets, stop)
     except Exception:  # noqa: BLE001 - a sentence in the log and a status, whatever kept it from starting
         get_logger().exception("could not start", service=name)
         raise SystemExit(1) from None
@@ -124,9 +144,9 @@ def run(
     configure_logging(name)
 
     def work() -> None:
-        sock = open_socket(settings.host, settings.port, shared=settings.workers > 1)
+        sockets = open_sockets(settings.host, settings.port, shared=settings.workers > 1)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if fast_loop else None) as runner:
-            runner.run(_main(name, build_app, sock))
+            runner.run(_main(name, build_app, sockets))
 
     if settings.workers > 1:
         run_workers(work, settings.workers)

@@ -26,7 +26,7 @@ def _nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def _sentence(**values: str) -> str:
     with pytest.raises(ValidationError) as caught:
         StorageSettings(**values)  # type: ignore[arg-type]
-    return explain(StorageSettings, caught.value)
+    return " ".join(explain(StorageSettings, caught.value))
 
 
 def test_the_local_backend_needs_nothing() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SHORTEST_PRODUCTION_SECRET = 32
@@ -58,6 +59,25 @@ class SettingsPart(BaseSettings):
         validate_by_alias=True,
     )
 
+    def __init__(self, **values: Any) -> None:
+        """Read and check; raises one ValidationError for all that is wrong about how the settings fit together."""
+        super().__init__(**values)
+        found: list[InitErrorDetails] = [
+            {"type": PydanticCustomError("setting", "{problem}", {"problem": problem}), "input": None}
+            for problem in self.problems()
+        ]
+        if found:
+            raise ValidationError.from_exception_data(type(self).__name__, found)
+
+    def problems(self) -> Iterator[str]:
+        """Say in a sentence each, without a full stop, what does not fit together; each part adds its own."""
+        yield from ()
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Whether the process writes into `DATA_DIR`."""
+        return False
+
 
 class ServerSettings(SettingsPart):
     """Where a process listens, who its browsers are, and where it keeps its files.
@@ -66,7 +86,7 @@ class ServerSettings(SettingsPart):
     """
 
     environment: Literal["development", "production"] = "development"
-    host: str = "127.0.0.1"
+    host: str = "localhost"
     port: Port = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     public_url: str = "http://localhost:8080"
@@ -76,32 +96,45 @@ class ServerSettings(SettingsPart):
     data_dir: Path = Path("var")
 
     @model_validator(mode="after")
-    def _check_urls(self) -> Self:
+    def _follow_urls(self) -> Self:
         for name in ("public_url", "frontend_url"):
-            url = getattr(self, name).rstrip("/")
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{name.upper()} must begin with http:// or https://")
-            object.__setattr__(self, name, url)
+            object.__setattr__(self, name, getattr(self, name).rstrip("/"))
         if not self.cors_origins:
             shop = urlsplit(self.frontend_url)
             object.__setattr__(self, "cors_origins", (f"{shop.scheme}://{shop.netloc}",))
-        if any(origin != "*" and not ORIGIN.fullmatch(origin) for origin in self.cors_origins):
-            raise ValueError("CORS_ORIGINS must be origins such as https://shop.example, separated by commas, or *")
-        if self.environment == "production":
-            if "*" in self.cors_origins:
-                raise ValueError("CORS_ORIGINS must not be * in production")
-            if not self.public_url.startswith("https://"):
-                raise ValueError("PUBLIC_URL must begin with https:// in production")
         return self
 
+    def problems(self) -> Iterator[str]:
+        """Check addresses and origins."""
+        yield from super().problems()
+        fit = [
+            name for name in ("public_url", "frontend_url") if getattr(self, name).startswith(("http://", "https://"))
+        ]
+        for name in {"public_url", "frontend_url"}.difference(fit):
+            yield f"{name.upper()} must begin with http:// or https://"
+        if "frontend_url" in fit and any(
+            origin != "*" and not ORIGIN.fullmatch(origin) for origin in self.cors_origins
+        ):
+            yield "CORS_ORIGINS must be origins such as https://shop.example, separated by commas, or *"
+        if self.environment == "production":
+            if "*" in self.cors_origins:
+                yield "CORS_ORIGINS must not be * in production"
+            if "public_url" in fit and not self.public_url.startswith("https://"):
+                yield "PUBLIC_URL must begin with https:// in production"
 
-def _require_strong(name: str, secret: str, environment: str) -> None:
+
+def missing(name: str) -> str:
+    """Say that a secret is missing."""
+    return f"{name} is missing: set it in the environment or in .env (`make run` writes one)"
+
+
+def _weakness(name: str, secret: str, environment: str) -> Iterator[str]:
     if not secret:
-        raise ValueError(f"{name} is missing: set it in the environment or in .env (`make run` writes one)")
-    if environment == "production" and (
+        yield missing(name)
+    elif environment == "production" and (
         len(secret) < SHORTEST_PRODUCTION_SECRET or any(word == secret.lower() for word in DEFAULT_SECRET_WORDS)
     ):
-        raise ValueError(f"{name} must be at least {SHORTEST_PRODUCTION_SECRET} random characters in production")
+        yield f"{name} must be at least {SHORTEST_PRODUCTION_SECRET} random characters in production"
 
 
 class TokenSettings(ServerSettings):
@@ -116,15 +149,19 @@ class TokenSettings(ServerSettings):
     auth_service_url: Words = ()  # empty: on this machine, at auth-verify's port
 
     @model_validator(mode="after")
-    def _check_secrets(self) -> Self:
+    def _follow_port(self) -> Self:
         if not self.auth_service_url:
             object.__setattr__(self, "auth_service_url", (f"http://localhost:{self.auth_verify_port}",))
-        if self.jwt_algorithm == "HS256":
-            _require_strong("JWT_SECRET_KEY", self.jwt_secret_key, self.environment)
-        _require_strong("INTERNAL_SECRET", self.internal_secret, self.environment)
-        if self.environment == "production" and self.internal_secret == self.jwt_secret_key:
-            raise ValueError("INTERNAL_SECRET must differ from JWT_SECRET_KEY in production")
         return self
+
+    def problems(self) -> Iterator[str]:
+        """Check the secrets."""
+        yield from super().problems()
+        if self.jwt_algorithm == "HS256":
+            yield from _weakness("JWT_SECRET_KEY", self.jwt_secret_key, self.environment)
+        yield from _weakness("INTERNAL_SECRET", self.internal_secret, self.environment)
+        if self.environment == "production" and self.internal_secret and self.internal_secret == self.jwt_secret_key:
+            yield "INTERNAL_SECRET must differ from JWT_SECRET_KEY in production"
 
 
 class RedisSettings(SettingsPart):
@@ -178,8 +215,9 @@ class StorageSettings(SettingsPart):
     r2_bucket_name: str = ""
     r2_public_domain: str = ""
 
-    @model_validator(mode="after")
-    def _check_backend(self) -> Self:
+    def problems(self) -> Iterator[str]:
+        """Check that the backend has all it needs."""
+        yield from super().problems()
         needed = {
             "local": (),
             "s3": ("s3_bucket", *(("aws_access_key_id", "aws_secret_access_key") if self._has_aws_key else ())),
@@ -192,8 +230,7 @@ class StorageSettings(SettingsPart):
         }
         for name in needed[self.storage_backend]:
             if not getattr(self, name):
-                raise ValueError(f"{name.upper()} is missing: STORAGE_BACKEND={self.storage_backend} needs it")
-        return self
+                yield f"{name.upper()} is missing: STORAGE_BACKEND={self.storage_backend} needs it"
 
     @property
     def _has_aws_key(self) -> bool:
@@ -214,35 +251,3 @@ class StorageSettings(SettingsPart):
         """Where the public reads objects past this system, without a slash at the end; empty where nowhere."""
         domain = (self.storage_backend == "r2" and self.r2_public_domain) or self.cdn_url
         return ("" if not domain or "://" in domain else "https://") + domain.rstrip("/")
-
-
-SettingsT = TypeVar("SettingsT", bound=SettingsPart)
-
-
-def _name_of(model: type[SettingsPart], location: tuple[int | str, ...]) -> str:
-    if not location:
-        return ""
-    named = str(location[0])  # the field's name, or the first of its aliases
-    aliases = [found.validation_alias for found in model.model_fields.values()]
-    for alias in aliases:
-        if isinstance(alias, AliasChoices) and named in alias.choices:  # nothing says which of them was set
-            return " or ".join(str(choice) for choice in reversed(alias.choices))
-    known = model.model_fields.get(named)
-    return str((known and known.validation_alias) or named).upper()
-
-
-def explain(model: type[SettingsPart], error: ValidationError) -> str:
-    """Say in one sentence which setting is wrong, without its value."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    name = _name_of(model, first["loc"])
-    return f"{name}: {message}." if name else f"{message}."
-
-
-def load_settings(model: type[SettingsT]) -> SettingsT:
-    """Read `model` from the environment, or end the process with status 2 and one sentence on standard error."""
-    try:
-        return model()
-    except ValidationError as error:
-        sys.stderr.write(f"keepsake: {explain(model, error)}\n")
-        raise SystemExit(2) from None
