@@ -33,11 +33,12 @@ export function refusal(status, headers, text) {
   });
 }
 
-const OVERLOADED = [502, 503, 504];
+const AWAY = [502, 503, 504];
 const LONGEST_WAIT_S = 20;
 
 /** Whether the same request may succeed in a moment. A full disk, or a limit that holds for long, is for people. */
 export function isPassing(error) {
   if (!(error instanceof KeepsakeError) || error.code === "storage_full" || error.retryAfter > LONGEST_WAIT_S) return false;
-  return error.code === "connection_failed" || error.code === "idempotency_in_progress" || OVERLOADED.includes(error.status);
+  if (error.status === 404) return error.retryAfter > 0; // a thumbnail that is still being made
+  return ["connection_failed", "idempotency_in_progress"].includes(error.code) || AWAY.includes(error.status);
 }

@@ -6,9 +6,7 @@ export { KeepsakeError } from "./errors.js";
 /** Loaded when it is first used, as events are: most pages need neither. */
 export const prepareImage = async (file, options) => (await import("./prepare.js")).prepareImage(file, options);
 
-const EXTENSIONS = { "image/png": "png", "image/webp": "webp", "image/gif": "gif", "image/heic": "heic", "image/avif": "avif" };
-
-const nameOf = (file) => file.name || `photo.${EXTENSIONS[file.type] ?? "jpg"}`;
+const nameOf = (file) => file.name || `photo.${file.type.split("/")[1] || "jpg"}`;
 
 /** A form, its text fields before its files: S3 ignores what comes behind the file. */
 function formOf(field, files, texts = []) {
@@ -34,12 +32,8 @@ export function createKeepsake(options = {}) {
     request(method, target, { form, onProgress, signal, idempotencyKey, ...more });
 
   const retrieve = shared((imageId, signal) => {
-    let broke = false;
     // After a broken transfer the image is given back as soon as the server notices that it broke.
-    const passing = (error, failures) => {
-      broke ||= error.code === "connection_failed";
-      return isPassing(error) || (broke && error.status === 404 && failures < 4);
-    };
+    const passing = (error, broke, failures) => isPassing(error) || (broke && error.status === 404 && failures < 4);
     const target = path`/api/temp-image-retrieve?imageId=${imageId}`;
     return request("GET", target, { read: "blob", anonymous: true, signal, passing });
   });
@@ -118,8 +112,22 @@ export function createKeepsake(options = {}) {
     list: ({ signal, ...query } = {}) => request("GET", "/api/images/orders", { query, signal }),
     get: (id, { signal } = {}) => request("GET", orderAt(id), { signal }),
     remove: (id, { signal } = {}) => request("DELETE", orderAt(id), { signal }),
-    replacePhoto: (id, filename, file, options) =>
-      send("PUT", orderAt(id) + path`/files/${filename}`, formOf("file", [file]), options),
+    async replacePhoto(id, filename, file, options) {
+      let lost;
+      const passing = (error, broke) => {
+        lost = broke;
+        return isPassing(error);
+      };
+      try {
+        return await send("PUT", orderAt(id) + path`/files/${filename}`, formOf("file", [file]), options, { passing });
+      } catch (error) {
+        // Where the answer to the first try was lost, the new photo stands there already, under its own name.
+        const { order } = lost && error.status === 404 ? await orders.get(id, options) : {};
+        const replaced = order?.files.find((photo) => photo.replaces === filename);
+        if (!replaced) throw error;
+        return replaced;
+      }
+    },
     photo: (id, filename, { size, signal } = {}) =>
       request("GET", orderAt(id) + path`/files/${filename}`, { query: { size }, read: "blob", signal }),
     photos: (id, { signal } = {}) => request("GET", `${orderAt(id)}/photos.zip`, { read: "blob", signal }),

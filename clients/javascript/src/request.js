@@ -18,7 +18,6 @@ export const wire = (fields) =>
     .filter(([, value]) => value !== undefined && value !== null)
     .map(([name, value]) => [snake(name), value]);
 
-/** What asks the server: with the caller's token, again where the connection broke, and with answers as asked for. */
 export function createRequest({ baseUrl = "", getToken, storage }) {
   const base = baseUrl.replace(/\/+$/, "");
   const auth = createAuth({ request, getToken, storage });

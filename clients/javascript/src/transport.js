@@ -5,7 +5,6 @@ const SHARED_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8_000;
 
-/** Resolves after `ms`; rejects with the signal's reason as soon as it is aborted. */
 export function sleep(ms, signal) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
@@ -21,19 +20,21 @@ export function sleep(ms, signal) {
   });
 }
 
-/** How long to wait after the failure number `failures` (from 0): exponential, half of it at random. */
+/** Exponential, and half of it at random. */
 export function backoffMs(failures, retryAfter = 0) {
   const most = Math.min(FIRST_WAIT_MS * 2 ** failures, LONGEST_WAIT_MS);
   return Math.max((most * (1 + Math.random())) / 2, (retryAfter ?? 0) * 1000);
 }
 
-/** Calls `attempt(failures)` until it succeeds, is refused for good, or has failed `retries` times more than once. */
+/** Calls `attempt` until it succeeds, is refused for good, or has failed `retries` times more than once. */
 export async function withRetries(attempt, { signal, retries = 5, passing = isPassing }) {
+  let broke = false;
   for (let failures = 0; ; failures++) {
     try {
-      return await attempt(failures);
+      return await attempt();
     } catch (error) {
-      if (signal?.aborted || failures >= retries || !passing(error, failures)) throw error;
+      broke ||= error.code === "connection_failed";
+      if (signal?.aborted || failures >= retries || !passing(error, broke, failures)) throw error;
       await sleep(backoffMs(failures, error.retryAfter), signal);
     }
   }
@@ -71,7 +72,7 @@ export async function fetchOnce(url, init) {
   return response;
 }
 
-/** What the answer carries, read to its end: a break in the middle is a broken connection as well. */
+/** A break in the middle of an answer is a broken connection as well. */
 export async function readBody(response, kind, signal) {
   try {
     return response.status === 204 ? undefined : await response[kind]();
@@ -105,7 +106,6 @@ function uploadByXhr(url, { method, headers, body, onProgress, signal, alive }) 
   });
 }
 
-/** Sends a FormData, once; its answer as a Response. */
 export async function upload(url, request) {
   const watch = watchdog(STALLED_MS, request.signal);
   const watched = { ...request, signal: watch.signal, alive: watch.alive };

@@ -1,6 +1,7 @@
 // What every script of these tests has at hand; its own lines stand in the place of BODY.
 
 import { readFile } from "node:fs/promises";
+import http from "node:http";
 import net from "node:net";
 import { createKeepsake, KeepsakeError } from "SOURCES/index.js";
 import { createAdmin } from "SOURCES/admin.js";
@@ -67,6 +68,19 @@ async function wire(target) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   server.unref();
   return Object.assign(state, { url: `http://127.0.0.1:${server.address().port}`, cut: () => [...open].forEach((end) => end()) });
+}
+
+/** A server that gives these answers, one after the other, and again the last: `[status, headers, body]`. */
+async function serve(...answers) {
+  const asked = [];
+  const server = http.createServer((request, response) => {
+    asked.push({ method: request.method, path: request.url, key: request.headers["idempotency-key"] });
+    const [status, headers, body] = answers[Math.min(asked.length, answers.length) - 1];
+    request.resume().on("end", () => response.writeHead(status, headers).end(body));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  server.unref();
+  return { url: `http://127.0.0.1:${server.address().port}`, asked };
 }
 
 const answer = await (async () => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import jwt
+import pytest
 
 from tests.support import pictures
 from tests.support.stack import Stack
@@ -59,6 +60,67 @@ async def test_a_server_that_is_nowhere_is_a_failed_connection(script: Script) -
     assert (said["code"], said["status"]) == ("connection_failed", 0)
 
 
+async def test_what_passes_by_itself_is_waited_for_and_nothing_else(script: Script) -> None:
+    said = await script(
+        """
+        const away = [503, { "Retry-After": "1" }, JSON.stringify({ code: "service_unavailable", detail: "Away." })];
+        const running = [409, {}, JSON.stringify({ code: "idempotency_in_progress", detail: "It runs." })];
+        const full = [503, { "Retry-After": "1" }, JSON.stringify({ code: "storage_full", detail: "The disk is full." })];
+        const kept = [200, { "Content-Type": "application/json" }, '{"imageId": "1"}'];
+        const busy = await serve(away, running, kept);
+        const broken = await serve(full);
+        const store = (server) => createKeepsake({ baseUrl: server.url }).images.store(photo);
+        return { kept: await store(busy), asked: busy.asked, full: await refused(store(broken)), once: broken.asked.length };
+        """
+    )
+    assert said["kept"] == {"imageId": "1"}
+    assert len(said["asked"]) == 3
+    assert len({request["key"] for request in said["asked"]}) == 1
+    assert (said["full"]["code"], said["full"]["retryAfter"], said["once"]) == ("storage_full", 1, 1)
+
+
+async def test_a_change_without_a_key_is_sent_once(script: Script) -> None:
+    said = await script(
+        """
+        const server = await serve([503, {}, "{}"]);
+        const shop = createKeepsake({ baseUrl: server.url });
+        return { error: await refused(shop.userImages.remove("1")), asked: server.asked };
+        """
+    )
+    assert said["error"]["status"] == 503
+    assert [request["path"] for request in said["asked"]] == ["/api/user_image/1/delete/"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "detail"),
+    [
+        (
+            413,
+            "<html><h1>413 Request Entity Too Large</h1></html>",
+            "http_error",
+            "The server answered with status 413.",
+        ),
+        (403, "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>", "access_denied", "No."),
+        (400, '"text"', "http_error", "The server answered with status 400."),
+        (400, "null", "http_error", "The server answered with status 400."),
+        (400, '{"error": "One sentence."}', "http_error", "One sentence."),
+        (400, "", "http_error", "The server answered with status 400."),
+    ],
+)
+async def test_whoever_refuses_it_is_an_error_with_a_sentence(
+    script: Script, status: int, body: str, code: str, detail: str
+) -> None:
+    said = await script(
+        """
+        const server = await serve([given.status, {}, given.said]);
+        return refused(createKeepsake({ baseUrl: server.url }).tempImages.upload(photo));
+        """,
+        status=status,
+        said=body,
+    )
+    assert (said["status"], said["code"], said["detail"]) == (status, code, detail)
+
+
 async def test_an_image_whose_transfer_broke_is_retrieved_after_all(script: Script) -> None:
     said = await script(
         """
@@ -108,6 +170,22 @@ async def test_a_token_that_is_refused_is_renewed_once_and_the_calls_go_through(
         """
     )
     assert said == {"renewals": 1, "asked": 10, "counts": [0] * 5}
+
+
+async def test_a_session_that_has_ended_is_said_once_and_what_is_public_goes_on(script: Script) -> None:
+    said = await script(
+        """
+        const storage = memory({ "keepsake.refresh_token": "x".repeat(43) });
+        const shop = createKeepsake({ baseUrl: given.url, storage });
+        const changes = [];
+        shop.auth.onChange((signedIn) => changes.push(signedIn));
+        const stored = await shop.images.store(photo);
+        return { stored: stored.success, changes, me: await refused(shop.auth.me()) };
+        """
+    )
+    assert said["stored"]
+    assert said["changes"] == [False]
+    assert said["me"]["status"] == 401
 
 
 async def test_a_lost_answer_to_a_renewal_ends_no_session(script: Script) -> None:
