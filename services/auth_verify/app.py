@@ -11,9 +11,9 @@ from aiohttp import web
 
 from services.auth_verify.adapters.argon2 import open_passwords
 from services.auth_verify.adapters.memory import MemoryFailedLogins
-from services.auth_verify.adapters.sql.keys import SqlSigningKeys
 from services.auth_verify.adapters.sql.organizations import SqlOrganizations
 from services.auth_verify.adapters.sql.sessions import SqlSessions
+from services.auth_verify.adapters.sql.signing_keys import SqlSigningKeys
 from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.handlers import ACCOUNTS, ORGANIZATIONS, ROUTES, SESSIONS, SIGNER
 from services.auth_verify.ports import FailedLogins

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from services.auth_verify.adapters.argon2 import open_passwords
 from services.auth_verify.adapters.memory import MemoryFailedLogins
-from services.auth_verify.adapters.sql.keys import SealBroken, SqlSigningKeys
+from services.auth_verify.adapters.sql.signing_keys import SealBroken, SqlSigningKeys
 from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.app import MIGRATIONS, NAME
 from services.auth_verify.schemas import Registration

@@ -11,15 +11,15 @@ from typing import Any
 
 from shared.errors import Conflict, Forbidden, NotFound
 
-MAX_LOGIN_KEY = 254
+MIN_PASSWORD = 12
 REPLAY_WINDOW = timedelta(seconds=10)
 FREE_FAILURES = 3
 MAX_DELAY_S = 5.0
 
 
-def login_key(text: str) -> str:
-    """Return what a username or an email is unique by: spellings that look alike (case, width) are one."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+def normal_password(password: str) -> str:
+    """Return the one spelling that is hashed, whatever keyboard typed it (NIST SP 800-63B section 5.1.1.2)."""
+    return unicodedata.normalize("NFKC", password)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ class RefreshToken:
         if self.used_at is not None:
             return Use.REPLAYED if now - self.used_at <= REPLAY_WINDOW else Use.REUSED
         return Use.FIRST if now < self.expires_at else Use.EXPIRED
+
+
+Rotation = tuple[Use, RefreshToken] | None  # None: there is no such token
 
 
 @dataclass(frozen=True, slots=True)

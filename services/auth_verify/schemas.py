@@ -5,13 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from services.auth_verify.model import MIN_PASSWORD, normal_password
 from shared.http.validation import Matching, WireModel
+from shared.names import CANNOT_BE_CARRIED, CARRIED, NOT_CARRIED, is_carriable
 
 CONTROLS = r"\u0000-\u001f\u007f-\u009f"
-# Also what cannot be seen: soft hyphen, zero-width and direction marks, line separators, byte order mark.
-INVISIBLE = CONTROLS + r"\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+# Also what cannot be seen: soft hyphen, zero-width space, direction marks, line separators, byte order mark. Joiners may
+# be inside: Persian and emoji are written with them.
+INVISIBLE = CONTROLS + r"\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+_IN_USERNAMES = rf"[^.{NOT_CARRIED}{INVISIBLE}]"
+_AT_THE_ENDS = rf"[^.\s\u200c\u200d{NOT_CARRIED}{INVISIBLE}]"
 
 
 def _either(*names: str) -> dict[str, Any]:
@@ -20,14 +25,26 @@ def _either(*names: str) -> dict[str, Any]:
     return {"anyOf": [{"required": [name], "properties": {name: given}} for name in names]}
 
 
-# media-store makes keys and paths of it.
+def _require_carriable(text: str) -> str:
+    if not is_carriable(text):
+        raise ValueError(CANNOT_BE_CARRIED)
+    return text
+
+
+def _require_password_length(password: str) -> str:
+    if len(normal_password(password)) < MIN_PASSWORD:
+        raise ValueError(f"must have at least {MIN_PASSWORD} characters")
+    return password
+
+
 Username = Annotated[
     str,
     Field(min_length=1, max_length=150),
     Matching(
-        rf"[^\s./\\;%{INVISIBLE}]([^/\\;%{INVISIBLE}]*[^\s/\\;%{INVISIBLE}])?",
-        "must not begin with a dot or a space, end with a space, nor contain / \\ ; % or control characters",
+        rf"{_AT_THE_ENDS}(?:(?:\.?{_IN_USERNAMES})*\.?{_AT_THE_ENDS})?\.?",
+        f"must not begin with a dot or a space nor end with a space, and {CANNOT_BE_CARRIED}",
     ),
+    AfterValidator(_require_carriable),
 ]
 Email = Annotated[
     str,
@@ -39,11 +56,11 @@ Title = Annotated[
     Field(min_length=1, max_length=200),
     Matching(rf"[^{CONTROLS}]*[^\s{CONTROLS}][^{CONTROLS}]*", "must not be blank, nor contain control characters"),
 ]
-# What a token's `sub` may be: another one could never call.
+# What a token's `sub` may be, and a path can name: another member could never be taken out again.
 Subject = Annotated[
-    str, Field(min_length=1, max_length=255), Matching(rf"(?!\.{{1,2}}$)[^{INVISIBLE}]+", "must be a user id")
+    str, Field(min_length=1, max_length=255), Matching(CARRIED, CANNOT_BE_CARRIED), AfterValidator(_require_carriable)
 ]
-Password = Annotated[str, Field(min_length=12, max_length=256)]
+Password = Annotated[str, Field(min_length=MIN_PASSWORD, max_length=256), AfterValidator(_require_password_length)]
 OpaqueToken = Annotated[str, Field(min_length=1)]
 RoleName = Literal["owner", "admin", "member"]
 

@@ -92,6 +92,7 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
             stored_ttl=_seconds(settings.store_image_ttl_s),
             temp_ttl=_seconds(settings.temp_object_ttl_s),
         )
+        await upkeep.name_images()
         yield Store(images, blobs, intake, renditions, service, upkeep)
 
 

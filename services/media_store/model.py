@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from shared.auth.access_tokens import Principal
 from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
 from shared.http.read_body import size_text
 from shared.http.validation import length_as_typed
+from shared.names import MAX_NAME_KEY, is_carriable, is_same_name, name_key
 
 MAX_USERNAME = 150
 MAX_CAPTION = 1000
@@ -34,7 +36,6 @@ ORIGINALS = (EVENTS_PREFIX, STORED_PREFIX, USERS_PREFIX)
 PUBLIC = (*ORIGINALS, TEMP_PREFIX)
 
 UNSAFE_BYTE = re.compile(rb"[^A-Za-z0-9._@+-]")
-NOT_IN_USERNAMES = re.compile(r"[\x00-\x1f\x7f-\x9f/\\;%\ud800-\udfff]")
 PURPOSE = re.compile(r"original|processed_.+", re.DOTALL)
 NOT_IN_SESSION_KEYS = re.compile(r"[^A-Za-z0-9_-]")
 ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -72,7 +73,8 @@ class ImageNotFound(NotFound):
 class StoredImage:
     """One row: an image whose bytes are at `key`; `width` and `height` as displayed, `size` in bytes, `sha256` in hex.
 
-    `username`, `image_type`, `is_primary` and `caption` are a user's image's; `source_key` is what it was promoted from.
+    `username` (as first written), `name_key`, `image_type`, `is_primary` and `caption` are a user's image's; `source_key`
+    is what it was promoted from.
     """
 
     id: str
@@ -85,10 +87,16 @@ class StoredImage:
     height: int
     uploaded_at: datetime
     username: str | None = None
+    name_key: str | None = None
     image_type: str | None = None
     is_primary: bool = False
     caption: str = ""
     source_key: str | None = None
+
+    @property
+    def name(self) -> str:
+        """By which its user's name is found: the key, or the spelling where the release before has written it."""
+        return self.name_key or self.username or ""
 
     @property
     def position(self) -> Position:
@@ -138,7 +146,42 @@ def parse_image_id(text: str) -> str:
 
 def is_username(name: str) -> bool:
     """Tell whether images can be anybody's by this name."""
-    return 0 < len(name) <= MAX_USERNAME and not name.startswith(".") and not NOT_IN_USERNAMES.search(name)
+    return (
+        0 < len(name) <= MAX_USERNAME
+        and not name_key(name).startswith(".")
+        and len(name_key(name)) <= MAX_NAME_KEY
+        and is_carriable(name)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Whose images are kept under `key`: `username` is the name as first written, `owner` the `sub` that first used it.
+
+    The key is the name key; only two people who used two spellings before these were one name have keys of their own.
+    """
+
+    key: str
+    username: str
+    owner: str | None
+
+
+def first_spelling(username: str, uploader: Principal) -> str:
+    """Return how a name that nobody has used is shown: as its bearer's token spells it, else as it was sent."""
+    return uploader.username if is_same_name(uploader.username, username) else username
+
+
+def key_of_old_name(username: str, owner: str | None, owners: Mapping[str, str | None]) -> str:
+    """Return the key for a name from the time when each spelling was a name of its own; `owners` has those of the keys.
+
+    The spellings of one person become one name. Where that is another person's, the old spelling stays a name of its own:
+    nobody's images get under anybody else's hand.
+    """
+    key = name_key(username)
+    known = owners.get(key)
+    if username == key or len(key) > MAX_NAME_KEY or (owner and known and owner != known):
+        return username
+    return key
 
 
 def may_act(principal: Principal, username: str, owner: str | None) -> bool:
@@ -146,7 +189,9 @@ def may_act(principal: Principal, username: str, owner: str | None) -> bool:
 
     `owner` is the `sub` that first used the name; where nobody has yet, whoever's token bears the name is the owner.
     """
-    return principal.is_admin or (principal.username == username if owner is None else principal.user_id == owner)
+    return principal.is_admin or (
+        is_same_name(principal.username, username) if owner is None else principal.user_id == owner
+    )
 
 
 def require_owner(principal: Principal, username: str, owner: str | None) -> None:
@@ -157,7 +202,9 @@ def require_owner(principal: Principal, username: str, owner: str | None) -> Non
 
 def require_uploader(principal: Principal, username: str, owner: str | None) -> None:
     """Raise Forbidden unless the caller is the user named, whose name nobody else has used, or an admin."""
-    if not principal.is_admin and (principal.username != username or owner not in {None, principal.user_id}):
+    if not principal.is_admin and (
+        not is_same_name(principal.username, username) or owner not in {None, principal.user_id}
+    ):
         raise Forbidden("Images can only be uploaded under your own name.", "not_the_owner")
 
 

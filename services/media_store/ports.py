@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from services.media_store.model import Kind, Position, StoredImage
+from services.media_store.model import Kind, Name, Position, StoredImage
 from shared.auth.access_tokens import Principal
 from shared.errors import Conflict
 
@@ -46,8 +46,11 @@ class Images(Protocol):
     async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
         """Return which of these temporary objects were promoted."""
 
-    async def owner_of(self, username: str) -> str | None:
-        """Return the `sub` that this name belongs to."""
+    async def name_of(self, username: str) -> Name | None:
+        """Return whose this name is, if anybody has used it."""
+
+    async def name_images(self, limit: int) -> int:
+        """Give up to `limit` images of the release before their name key, the oldest first; return how many there were."""
 
     async def page(
         self, username: str, *, image_type: str | None, after: Position | None, limit: int

@@ -17,6 +17,7 @@ from services.media_store.model import (
     StoredImage,
 )
 from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel
+from shared.names import NOT_CARRIED
 
 Width = Literal["160", "320", "640", "960", "1280", "1920"]
 
@@ -53,7 +54,7 @@ class UserImageForm(QueryModel):
     username: str = Field(
         json_schema_extra={
             "maxLength": MAX_USERNAME,
-            "pattern": r"^[^.\x00-\x1f\x7f-\x9f/\\;%][^\x00-\x1f\x7f-\x9f/\\;%]*$",
+            "pattern": rf"^[^.{NOT_CARRIED}]+(?:\.[^.{NOT_CARRIED}]+)*\.?$",
         }
     )
     image_type: str = Field(description=f"One of {', '.join(ImageType)}", json_schema_extra={"enum": list(ImageType)})

@@ -1,7 +1,7 @@
 """The URL table: parse, call, render."""
 
 from services.auth_verify.handlers import auth, organizations
-from services.auth_verify.handlers.keys import ACCOUNTS, ORGANIZATIONS, SESSIONS, SIGNER
+from services.auth_verify.handlers.app_keys import ACCOUNTS, ORGANIZATIONS, SESSIONS, SIGNER
 
 __all__ = ["ACCOUNTS", "ORGANIZATIONS", "ROUTES", "SESSIONS", "SIGNER"]
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from services.auth_verify.handlers.address import address_of
-from services.auth_verify.handlers.keys import ACCOUNTS, SESSIONS, SIGNER
+from services.auth_verify.handlers.app_keys import ACCOUNTS, SESSIONS, SIGNER
 from services.auth_verify.model import User
 from services.auth_verify.schemas import (
     ClaimsAnswer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.auth_verify.handlers.keys import ORGANIZATIONS
+from services.auth_verify.handlers.app_keys import ORGANIZATIONS
 from services.auth_verify.model import Member, Organization, Role
 from services.auth_verify.schemas import (
     MemberAnswer,

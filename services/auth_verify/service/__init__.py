@@ -1,9 +1,8 @@
 """The use cases: accounts, sessions and their tokens, organisations."""
 
 from services.auth_verify.service.accounts import AccountService
-from services.auth_verify.service.introspection import introspect
 from services.auth_verify.service.organizations import OrganizationService
-from services.auth_verify.service.sessions import SessionService, TokenPair
+from services.auth_verify.service.sessions import SessionService, TokenPair, introspect
 from services.auth_verify.service.signing import KeyRing, SecretSigner, TokenSigner
 from services.auth_verify.service.throttle import LoginThrottle
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from uuid import uuid4
 
-from services.auth_verify.model import MAX_LOGIN_KEY, User, login_key
-from services.auth_verify.ports import Passwords, Users
+from services.auth_verify.adapters.argon2 import Argon2Passwords
+from services.auth_verify.adapters.sql.users import SqlUsers
+from services.auth_verify.model import User, normal_password
 from services.auth_verify.service.throttle import LoginThrottle
 from shared.clock import utc_now
-from shared.errors import NotAllowedValue, Unauthorized
+from shared.errors import NotAllowedValue, Unauthorized, Unavailable
+from shared.names import MAX_NAME_KEY, name_key
 
 
 class AccountService:
     """The users and their passwords."""
 
     def __init__(
-        self, users: Users, passwords: Passwords, throttle: LoginThrottle, *, now: Callable[[], datetime] = utc_now
+        self,
+        users: SqlUsers,
+        passwords: Argon2Passwords,
+        throttle: LoginThrottle,
+        *,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._users = users
         self._passwords = passwords
@@ -27,9 +35,9 @@ class AccountService:
     async def register(self, username: str, email: str, password: str, *, roles: tuple[str, ...] = ()) -> User:
         """Keep a new user; raises Conflict (`user_exists`), NotAllowedValue or Unavailable."""
         for name, value in (("username", username), ("email", email)):
-            if len(login_key(value)) > MAX_LOGIN_KEY:
+            if len(name_key(value)) > MAX_NAME_KEY:
                 raise NotAllowedValue.of(name, f"The {name} is too long.")
-        password_hash = await self._passwords.hash(password)
+        password_hash = await self._passwords.hash(normal_password(password))
         user = User(str(uuid4()), username, email, roles, self._now(), password_hash)
         await self._users.add(user)
         return user
@@ -37,8 +45,8 @@ class AccountService:
     async def authenticate(self, login: str, password: str, address: str) -> User:
         """Return the user; raises Unauthorized, in the same words and time whatever was wrong, or TooManyRequests."""
         await self._throttle.wait_turn(login, address)
-        user = None if "\x00" in login else await self._users.find(login_key(login))
-        matches = await self._passwords.verify(password, user.password_hash if user else None)
+        user = None if "\x00" in login else await self._users.find(name_key(login))
+        matches = await self._matches(user, password)
         await self._throttle.note(login, address, success=matches)
         if user is None or not matches:
             raise Unauthorized("The username or password is not right.", code="invalid_credentials")
@@ -47,3 +55,15 @@ class AccountService:
     async def get(self, user_id: str) -> User | None:
         """Return the user with this id, if it is one of ours."""
         return await self._users.get(user_id)
+
+    async def _matches(self, user: User | None, password: str) -> bool:
+        """Compare; a password of several spellings is compared twice, whoever's it is, and an old hash made anew."""
+        normal, kept = normal_password(password), user.password_hash if user else None
+        if await self._passwords.verify(normal, kept):
+            return True
+        if normal == password or not await self._passwords.verify(password, kept):
+            return False
+        if user is not None:  # hashed as typed, before passwords were normalised
+            with suppress(Unavailable):  # the next time then
+                await self._users.replace_password_hash(user, await self._passwords.hash(normal))
+        return True

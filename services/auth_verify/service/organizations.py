@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from services.auth_verify.adapters.sql.organizations import SqlOrganizations
+from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.model import (
     Member,
     Members,
     Organization,
     Role,
-    login_key,
     no_such_organization,
     require_manager,
     require_member,
@@ -19,9 +20,9 @@ from services.auth_verify.model import (
     with_role,
     without_member,
 )
-from services.auth_verify.ports import Organizations, Users
 from shared.clock import utc_now
-from shared.errors import NotFound
+from shared.errors import NotAllowedValue, NotFound
+from shared.names import CANNOT_BE_CARRIED, is_carriable, name_key
 
 
 def _parse_id(text: str) -> str:
@@ -35,13 +36,19 @@ def _parse_id(text: str) -> str:
 class OrganizationService:
     """What members may see and do; to everybody else an organisation does not exist."""
 
-    def __init__(self, organizations: Organizations, users: Users, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, organizations: SqlOrganizations, users: SqlUsers, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._organizations = organizations
         self._users = users
         self._now = now
 
     async def create(self, name: str, caller_id: str, caller_name: str) -> Organization:
-        """Keep a new organisation that the caller owns."""
+        """Keep a new organisation that the caller owns; raises NotAllowedValue where the caller's id fits no path."""
+        if not is_carriable(caller_id):
+            raise NotAllowedValue(
+                "Your user id could not be named as a member's: it " + CANNOT_BE_CARRIED + ".", "user_id_not_allowed"
+            )
         organization = Organization(str(uuid4()), name, self._now())
         await self._organizations.add(organization, Member(caller_id, caller_name, Role.OWNER))
         return organization
@@ -90,9 +97,9 @@ class OrganizationService:
         )
 
     async def _candidate(self, user_id: str | None, username: str, role: Role) -> Member:
-        key = login_key(username)
+        key = name_key(username)
         user = await (self._users.get(user_id) if user_id is not None else self._users.find(key))
-        if user is not None and (user_id is not None or login_key(user.username) == key):
+        if user is not None and (user_id is not None or name_key(user.username) == key):
             return Member(user.id, user.username, role)
         if user_id is None:
             raise NotFound("There is no such user.", "user_not_found")

@@ -9,11 +9,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
+from services.auth_verify.adapters.sql.sessions import SqlSessions
+from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.model import RefreshToken, Use, User
-from services.auth_verify.ports import Sessions, Users
 from services.auth_verify.service.signing import TokenSigner
+from shared.auth.access_tokens import TokenVerifier
 from shared.auth.key_derivation import derive_key
 from shared.auth.revocations import Revocations
 from shared.clock import utc_now
@@ -34,6 +37,15 @@ class TokenPair:
     expires_in_s: int = ACCESS_TOKEN_LIFE_S
 
 
+async def introspect(verifier: TokenVerifier, token: str) -> dict[str, Any]:
+    """Return the claims of an active token; of any other one nothing but that it is not active (RFC 7662 section 2.2)."""
+    try:
+        principal = await verifier.verify(token)
+    except Unauthorized:
+        return {"active": False}
+    return {**principal.claims, "active": True, "token_type": "Bearer"}
+
+
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
@@ -50,8 +62,8 @@ class SessionService:
     def __init__(
         self,
         settings: TokenSettings,
-        sessions: Sessions,
-        users: Users,
+        sessions: SqlSessions,
+        users: SqlUsers,
         signer: TokenSigner,
         revocations: Revocations,
         *,

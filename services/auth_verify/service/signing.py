@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from services.auth_verify.adapters.sql.signing_keys import SqlSigningKeys
 from services.auth_verify.model import SigningKey
-from services.auth_verify.ports import SigningKeys
 from shared.clock import utc_now
 from shared.errors import DependencyDown, Unauthorized
 
@@ -79,7 +79,7 @@ class KeyRing:
     reach the ones known go on counting.
     """
 
-    def __init__(self, keys: SigningKeys, algorithm: str, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, keys: SqlSigningKeys, algorithm: str, *, now: Callable[[], datetime] = utc_now) -> None:
         self._keys = keys
         self._algorithm = algorithm
         self._now = now

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from services.auth_verify.model import MAX_DELAY_S, login_key
+from services.auth_verify.model import MAX_DELAY_S
 from services.auth_verify.ports import FailedLogins
 from shared.errors import TooManyRequests
+from shared.names import name_key
 
 MAX_WAITING_PER_PAIR = 8
 MAX_WAITING = 1000
@@ -43,7 +44,7 @@ class LoginThrottle:
 
     async def wait_turn(self, login: str, address: str) -> None:
         """Return when the attempt may go on; raises TooManyRequests where too many wait already."""
-        pair = (login_key(login), address)
+        pair = (name_key(login), address)
         failures = await self._failures.count(*pair)
         is_full = self._waiting.total() >= MAX_WAITING
         if failures.delay_here_s and (is_full or self._waiting[pair] >= MAX_WAITING_PER_PAIR):
@@ -62,4 +63,4 @@ class LoginThrottle:
     async def note(self, login: str, address: str, *, success: bool) -> None:
         """Count a failure, or forget this address's after a success."""
         count = self._failures.forget if success else self._failures.add
-        await count(login_key(login), address)
+        await count(name_key(login), address)

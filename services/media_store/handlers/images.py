@@ -27,6 +27,7 @@ from shared.auth.access_tokens import identify, principal_of
 from shared.auth.signed_links import check_link
 from shared.errors import BadRequest, NotFound
 from shared.http.validation import parse_mapping, parse_query
+from shared.names import CANNOT_BE_CARRIED
 from shared.objects import require_key
 from shared.uploads import FileField, Form, read_form
 
@@ -69,7 +70,7 @@ async def upload_user_image(request: web.Request) -> web.Response:
         if not is_username(said.username):
             raise BadRequest.of(
                 "username",
-                f"A username has 1 to {MAX_USERNAME} characters, no dot first, no control characters and no / \\ ; or %.",
+                f"A username has 1 to {MAX_USERNAME} characters and no dot first; it {CANNOT_BE_CARRIED}.",
                 "invalid_username",
             )
         if said.image_type not in set(ImageType):

@@ -51,7 +51,7 @@ async def delete_object(request: web.Request) -> web.Response:
 async def _show(request: web.Request, image: StoredImage, width: str | None) -> web.StreamResponse:
     is_private = image.kind is Kind.USER and not request.app[SETTINGS].media_public_read
     if image.username is not None:
-        await require_reader(request, image.username)
+        await require_reader(request, image.name)
     left_s = request.app[IMAGES].left_s(image)
     for_good = f"public, max-age={A_YEAR_S if left_s is None else min(A_YEAR_S, left_s)}, immutable"
     what = Representation(

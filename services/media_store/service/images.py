@@ -16,6 +16,7 @@ from services.media_store.model import (
     Kind,
     Position,
     StoredImage,
+    first_spelling,
     renditions_of,
     require_owner,
     require_uploader,
@@ -80,7 +81,9 @@ class ImageService:
 
     async def upload(self, file: UploadedFile[Path], about: UserImage, uploader: Principal) -> StoredImage:
         """Keep an image of a user. Raises Forbidden where the caller may not upload under this name."""
-        require_uploader(uploader, about.username, await self._images.owner_of(about.username))
+        name = await self._images.name_of(about.username)
+        require_uploader(uploader, about.username, name.owner if name else None)
+        about = replace(about, username=name.username if name else first_spelling(about.username, uploader))
         now = self._clock()
         async with self._intake.checked(file.content, file.declared_type) as checked:
             keys = _user_keys(about, now, checked.facts.format.extension)
@@ -126,7 +129,8 @@ class ImageService:
 
     async def owner_of(self, username: str) -> str | None:
         """Return the `sub` that a name belongs to."""
-        return await self._images.owner_of(username)
+        name = await self._images.name_of(username)
+        return name.owner if name else None
 
     def left_s(self, image: StoredImage) -> int | None:
         """Return for how many more seconds the image is kept; None: for good."""
@@ -160,7 +164,7 @@ class ImageService:
         image = await self._images.get(image_id, marked=True)
         if image is None or image.username is None:
             raise ImageNotFound
-        require_owner(caller, image.username, await self._images.owner_of(image.username))
+        require_owner(caller, image.name, await self.owner_of(image.name))
         await self.delete(image)
 
     async def delete_object(self, key: str) -> None:

@@ -55,9 +55,18 @@ class Upkeep:
         """Sweep now and then until cancelled; what fails is tried again the next time."""
         await work_periodically("stored_images", self.sweep, EVERY_S, grace_s=0)
 
+    async def name_images(self) -> None:
+        """Name all images that the release before has left without a name key."""
+        while await self.images.name_images(BATCH) == BATCH:
+            pass
+
     async def sweep(self, *, whole: bool = False) -> Swept:
-        """Clear away at most a batch of each kind, of temporary uploads the batch after the last one; `whole` clears all."""
+        """Name what the release before has added meanwhile, and clear away what has had its time.
+
+        That is at most a batch of each kind, of temporary uploads the batch after the last one; `whole` clears all.
+        """
         now, swept = self.clock(), Swept()
+        await self.name_images()
         swept.spool_files = await self.blobs.clear_stale()
         while True:
             unfinished = await self.images.deleting(before=now - UNFINISHED_AFTER, limit=BATCH)

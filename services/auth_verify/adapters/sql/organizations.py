@@ -48,7 +48,7 @@ class SqlOrganizations:
             await connection.execute(sa.insert(MEMBERS), _row(organization.id, owner))
 
     async def of_user(self, user_id: str) -> Sequence[tuple[Organization, Role]]:
-        """Read them with the user's role."""
+        """Return the user's organisations with the user's role in each, the oldest first."""
         query = (
             sa.select(ORGANIZATIONS, MEMBERS.c.role)
             .join(MEMBERS)
@@ -60,7 +60,7 @@ class SqlOrganizations:
         return [(Organization(row.id, row.name, row.created_at), Role(row.role)) for row in rows]
 
     async def get(self, organization_id: str) -> tuple[Organization, Members] | None:
-        """Read both in one transaction."""
+        """Return the organisation and its members, in the order they joined."""
         query = sa.select(ORGANIZATIONS).where(ORGANIZATIONS.c.id == organization_id)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
@@ -69,7 +69,10 @@ class SqlOrganizations:
             return Organization(row.id, row.name, row.created_at), await _members(connection, organization_id)
 
     async def change_members(self, organization_id: str, change: Callable[[Members], Members]) -> Members:
-        """Lock the organisation's row, and write the difference between the members before and after."""
+        """Replace the members by what `change` makes of them, while the organisation's row is locked; return the new ones.
+
+        An organisation that does not exist has no members. Whatever `change` raises leaves all as it was.
+        """
         lock = sa.select(ORGANIZATIONS.c.id).where(ORGANIZATIONS.c.id == organization_id).with_for_update()
         async with self._database.begin() as connection:
             await connection.execute(lock)

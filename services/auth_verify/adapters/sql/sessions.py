@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.auth_verify.adapters.sql.tables import REFRESH_TOKENS, SESSIONS
-from services.auth_verify.model import RefreshToken, Use
-from services.auth_verify.ports import Rotation
+from services.auth_verify.model import RefreshToken, Rotation, Use
 from shared.persistence.engine import Database
 
 TOKEN = sa.select(REFRESH_TOKENS, SESSIONS.c.user_id).join(SESSIONS)
@@ -22,7 +21,7 @@ def _token(row: sa.Row[Any] | None) -> RefreshToken | None:
 
 
 class SqlSessions:
-    """Keeps sessions; a session's tokens go with it."""
+    """Sessions, each a family of refresh tokens of which the last is unused; a session's tokens go with it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,7 +45,10 @@ class SqlSessions:
             return _token((await connection.execute(TOKEN.where(REFRESH_TOKENS.c.digest == digest))).first())
 
     async def rotate(self, digest: str, successor_digest: str, *, now: datetime, expires_at: datetime) -> Rotation:
-        """Lock the session, then judge: of simultaneous uses one is the first, the others are replays."""
+        """Judge a use of the token, and on its first keep the successor.
+
+        The session is locked first: of simultaneous uses one is the first, the others are replays.
+        """
         is_this = REFRESH_TOKENS.c.digest == digest
         sid = sa.select(REFRESH_TOKENS.c.sid).where(is_this).scalar_subquery()
         async with self._database.begin() as connection:

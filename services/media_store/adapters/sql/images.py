@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.media_store.adapters.sql.tables import IMAGES, USER_NAMES
+from services.media_store.adapters.sql.names import (
+    claim_name,
+    clear_primary,
+    find_name,
+    key_of,
+    locked_name,
+    name_images,
+)
+from services.media_store.adapters.sql.tables import IMAGES
 from services.media_store.model import (
     ImageNotFound,
     Kind,
+    Name,
     Position,
     StoredImage,
     require_owner,
@@ -57,14 +65,13 @@ class SqlImages:
     async def add_for_user(self, image: StoredImage, uploader: Principal) -> None:
         """Insert it while the name's row is locked."""
         async with self._database.begin() as connection:
-            owner = await self._locked_owner(connection, image.username)
-            require_uploader(uploader, str(image.username), owner)
-            if owner is None and uploader.username == image.username:
-                claim = sa.update(USER_NAMES).where(USER_NAMES.c.username == image.username)
-                await connection.execute(claim.values(owner=uploader.user_id))
+            name = await locked_name(connection, str(image.username))
+            require_uploader(uploader, name.username, name.owner)
+            await claim_name(connection, name, uploader)
             if image.is_primary:
-                await _clear_primary(connection, image.username)
-            await connection.execute(sa.insert(IMAGES), _row(image))
+                await clear_primary(connection, [name.key])
+            named = replace(image, username=name.username, name_key=name.key)
+            await connection.execute(sa.insert(IMAGES), _row(named))
 
     async def get(self, image_id: str, *, marked: bool = False) -> StoredImage | None:
         """Look the id up."""
@@ -92,18 +99,21 @@ class SqlImages:
         """Look the keys up."""
         return await self._among(IMAGES.c.key, keys)
 
-    async def owner_of(self, username: str) -> str | None:
+    async def name_of(self, username: str) -> Name | None:
         """Read the name's row."""
         async with self._database.read() as connection:
-            query = sa.select(USER_NAMES.c.owner).where(USER_NAMES.c.username == username)
-            owner: str | None = (await connection.execute(query)).scalar()
-            return owner
+            return await find_name(connection, username)
+
+    async def name_images(self, limit: int) -> int:
+        """Name a batch in one transaction."""
+        async with self._database.begin() as connection:
+            return await name_images(connection, limit=limit)
 
     async def page(
         self, username: str, *, image_type: str | None, after: Position | None, limit: int
     ) -> Sequence[StoredImage]:
         """Read on from the position: the same work wherever that is."""
-        query = sa.select(*COLUMNS).where(IMAGES.c.username == username, LIVE)
+        query = sa.select(*COLUMNS).where(IMAGES.c.name_key == key_of(username), LIVE)
         if image_type is not None:
             query = query.where(IMAGES.c.image_type == image_type)
         if after is not None:
@@ -115,13 +125,14 @@ class SqlImages:
         """Move the mark while the name's row is locked."""
         this = (IMAGES.c.id == image_id, IMAGES.c.username.is_not(None), LIVE)
         async with self._database.begin() as connection:
-            username = (await connection.execute(sa.select(IMAGES.c.username).where(*this))).scalar()
-            if username is None:
+            found = (await connection.execute(sa.select(*COLUMNS).where(*this))).first()
+            if found is None:
                 raise ImageNotFound
-            require_owner(caller, username, await self._locked_owner(connection, username))
-            await _clear_primary(connection, username)
-            found = await connection.execute(sa.update(IMAGES).where(*this).values(is_primary=True))
-            if not found.rowcount:
+            name = await locked_name(connection, _image(found).name)
+            require_owner(caller, name.username, name.owner)
+            await clear_primary(connection, [name.key])
+            primary = sa.update(IMAGES).where(*this).values(is_primary=True, name_key=name.key)
+            if not (await connection.execute(primary)).rowcount:
                 raise ImageNotFound
 
     async def begin_deletion(self, image_id: str, now: datetime) -> None:
@@ -167,16 +178,3 @@ class SqlImages:
     async def _among(self, column: sa.Column[Any], keys: Collection[str]) -> set[str]:
         async with self._database.read() as connection:
             return set((await connection.execute(sa.select(column).where(column.in_(keys)))).scalars())
-
-    async def _locked_owner(self, connection: AsyncConnection, username: str | None) -> str | None:
-        """Lock the name until the transaction ends, its row made if need be; return its owner."""
-        insert = postgresql.insert if self._database.is_postgres else sqlite.insert
-        await connection.execute(insert(USER_NAMES).values(username=username, owner=None).on_conflict_do_nothing())
-        query = sa.select(USER_NAMES.c.owner).where(USER_NAMES.c.username == username).with_for_update()
-        owner: str | None = (await connection.execute(query)).scalar_one()
-        return owner
-
-
-async def _clear_primary(connection: AsyncConnection, username: str | None) -> None:
-    cleared = sa.update(IMAGES).where(IMAGES.c.username == username, IMAGES.c.is_primary).values(is_primary=False)
-    await connection.execute(cleared)

@@ -12,6 +12,7 @@ METADATA = sa.MetaData()
 # Keys sort byte by byte, as the object stores list them; SQLite does so by itself.
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 IS_PRIMARY = sa.text("is_primary")
+IS_UNNAMED = sa.text("username IS NOT NULL AND name_key IS NULL")
 IS_MARKED = sa.text("deleted_at IS NOT NULL")
 
 
@@ -32,6 +33,9 @@ IMAGES = sa.Table(
     sa.Column("height", sa.Integer, nullable=False),
     sa.Column("uploaded_at", UtcDateTime, nullable=False),
     sa.Column("username", sa.Text),
+    sa.Column(
+        "name_key", sa.Text
+    ),  # NULL at an image that a process of the release before has added, until it is named
     sa.Column("image_type", sa.Text),
     sa.Column("is_primary", sa.Boolean, nullable=False),
     sa.Column("caption", sa.Text, nullable=False),
@@ -39,16 +43,27 @@ IMAGES = sa.Table(
     sa.Column("deleted_at", UtcDateTime),
     sa.Index("media_images_key", "key", unique=True),
     sa.Index("media_images_source", "source_key", unique=True),
-    sa.Index("media_images_one_primary", "username", unique=True, **_where(IS_PRIMARY)),
-    sa.Index("media_images_of_user", "username", "uploaded_at", "id"),
-    sa.Index("media_images_of_user_by_type", "username", "image_type", "uploaded_at", "id"),
-    sa.Index("media_images_by_age", "kind", "uploaded_at"),
+    sa.Index("media_images_primary_of_name", "name_key", unique=True, **_where(IS_PRIMARY)),
+    sa.Index("media_images_of_name", "name_key", "uploaded_at", "id"),
+    sa.Index("media_images_of_name_by_type", "name_key", "image_type", "uploaded_at", "id"),
+    sa.Index("media_images_unnamed", "uploaded_at", "id", **_where(IS_UNNAMED)),
+    sa.Index("media_images_newest", "uploaded_at", "id"),
+    sa.Index("media_images_newest_of_kind", "kind", "uploaded_at", "id"),
     sa.Index("media_images_deleting", "deleted_at", **_where(IS_MARKED)),
 )
 
-USER_NAMES = sa.Table(
+NAMES = sa.Table(
+    "media_names",
+    METADATA,
+    sa.Column("name_key", sa.Text, primary_key=True),
+    sa.Column("username", sa.Text, nullable=False),  # as first written
+    sa.Column("owner", sa.Text),  # NULL while only an admin has uploaded under the name
+)
+
+# The release before keeps each spelling here, and may still run beside this one.
+OLD_NAMES = sa.Table(
     "media_user_names",
     METADATA,
     sa.Column("username", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text),  # NULL while only an admin has uploaded under the name
+    sa.Column("owner", sa.Text),
 )

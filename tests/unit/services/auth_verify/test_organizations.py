@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import quote
 
 import jwt
 import pytest
@@ -117,6 +118,19 @@ class TestAddingMembers:
         assert (await api.get(potters, theirs)).status == 200
         assert (await api.call("DELETE", f"{potters}/members/auth0%7C7", token=theirs)).status == 204
 
+    async def test_whoever_is_added_can_be_taken_out_again(self, api: Api, owner: SignedIn, potters: str) -> None:
+        for user_id in ("auth0|7", "a b", "山田", "a.b", ".a.", "#?&=+", "a\u200db", "ı"):
+            reply = await api.post(f"{potters}/members", {"user_id": user_id, "role": "member"}, owner.token)
+            assert reply.status == 201, user_id
+            member = f"{potters}/members/{quote(user_id, safe='')}"
+            assert (await api.call("DELETE", member, token=owner.token)).status == 204, user_id
+
+    async def test_who_could_not_be_named_as_a_member_founds_nothing(self, api: Api) -> None:
+        token = jwt.encode({"sub": "https://accounts.example.com/u/12", "exp": 4_000_000_000}, JWT_SECRET)
+        reply = await api.post(ORGANIZATIONS, {"name": "Potters"}, token)
+        assert (reply.status, reply.body["code"]) == (422, "user_id_not_allowed")
+        assert (await api.get(ORGANIZATIONS, token)).body == {"organizations": []}
+
     async def test_an_unknown_name_is_not_found_and_an_email_is_no_name(
         self, api: Api, owner: SignedIn, other: SignedIn, potters: str
     ) -> None:
@@ -138,6 +152,12 @@ class TestAddingMembers:
             {"user_id": "", "role": "member"},
             {"user_id": "a\x00", "role": "member"},
             {"user_id": "..", "role": "member"},
+            {"user_id": "https://accounts.example.com/u/12", "role": "member"},
+            {"user_id": "a..b", "role": "member"},
+            {"user_id": "{x}", "role": "member"},
+            {"user_id": "a;b", "role": "member"},
+            {"user_id": "50%", "role": "member"},
+            {"user_id": "a\u202eb", "role": "member"},
             {"user_id": "a" * 256, "role": "member"},
             {"username": "a\x00", "role": "member"},
             {"username": "", "role": "member"},

@@ -10,7 +10,7 @@ import jwt
 import pytest
 import sqlalchemy as sa
 
-from services.auth_verify.adapters.sql.keys import SealBroken, SqlSigningKeys
+from services.auth_verify.adapters.sql.signing_keys import SealBroken, SqlSigningKeys
 from services.auth_verify.adapters.sql.tables import SIGNING_KEYS
 from services.auth_verify.app import MIGRATIONS, build_app
 from services.auth_verify.service import KeyRing

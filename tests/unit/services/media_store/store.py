@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.media_store.adapters.sql.tables import IMAGES, USER_NAMES
+from services.media_store.adapters.sql.tables import IMAGES, NAMES
 from services.media_store.app import build_app
 from services.media_store.handlers import BLOBS, UPLOADS
 from services.media_store.handlers import IMAGES as IMAGE_SERVICE
@@ -174,7 +174,7 @@ class Store:
         """Read all rows of images and of names."""
         async with self.tables() as connection:
             images = (await connection.execute(sa.select(IMAGES).order_by(IMAGES.c.key))).all()
-            return [*images, *(await connection.execute(sa.select(USER_NAMES))).all()]
+            return [*images, *(await connection.execute(sa.select(NAMES))).all()]
 
     async def execute(self, statement: Any) -> None:
         """Change the tables past the service."""

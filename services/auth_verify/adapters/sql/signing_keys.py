@@ -47,7 +47,10 @@ class SqlSigningKeys:
             return
 
     async def rotate(self, following: SigningKey, *, now: datetime, retired_before: datetime) -> None:
-        """Move every key one step on, in one transaction."""
+        """Retire the current key, activate the next, keep `following` as the new next, drop what retired long ago.
+
+        Raises Conflict where another process rotates at the same moment.
+        """
         keys = SIGNING_KEYS.c
         ours = keys.algorithm == following.algorithm
         try:
