@@ -6,6 +6,7 @@ import asyncio
 import io
 import re
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -192,6 +193,29 @@ class TestUserImages:
         assert (again.status, again.json["error"]) == (404, "Image not found")
         assert (await api.call("GET", first["url"])).status == 404
         assert (await api.call("GET", f"/api/user_images/{api.user}/")).json["count"] == 1
+
+    async def test_belong_to_one_name_however_it_is_spelled(self, api: Api) -> None:
+        name = f"José-{uuid4().hex[:8]}"
+        spellings = [name, name.upper(), name.lower(), unicodedata.normalize("NFD", name)]
+        account = {"email": f"{uuid4().hex}@example.org", "password": "correct horse bättery"}
+        registered = await api.call("POST", api.at_auth("/api/auth/register"), json={"username": name, **account})
+        assert (registered.status, registered.json["username"]) == (201, name)
+        for spelling in spellings:
+            password = unicodedata.normalize("NFD", account["password"])
+            login = {"username": spelling, "password": password}
+            token = (await api.call("POST", api.at_auth("/api/auth/login"), json=login)).json["access_token"]
+            data = form(pictures.png(), username=spelling, image_type="profile", is_primary="true")
+            headers = {"Authorization": f"Bearer {token}"}
+            assert (await api.call("POST", "/api/upload_user_image/", data=data, headers=headers)).status == 200
+        for spelling in spellings:
+            images = (await api.call("GET", f"/api/user_images/{spelling}/")).json["images"]
+            assert [image["is_primary"] for image in images] == [True, False, False, False]
+
+    async def test_of_a_name_that_no_path_carries_are_refused(self, api: Api) -> None:
+        for username in ("a..b", "{x}", "a/b", "a\\b", "a;b", "a%b", "a\u202eb"):
+            data = form(pictures.png(), username=username, image_type="gallery")
+            answer = await api.call("POST", "/api/upload_user_image/", data=data, headers=api.bearer(username))
+            assert (answer.status, answer.json["code"]) == (400, "invalid_username"), username
 
     async def test_need_their_owners_token(self, api: Api) -> None:
         image = (await api.upload())["image"]

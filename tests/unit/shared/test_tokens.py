@@ -115,7 +115,6 @@ BAD: dict[str, Callable[[], str]] = {
     "sub is long": lambda: sign(sub="x" * 256),
     "sub has a control character": lambda: sign(sub="a\nb"),
     "sub has a NUL": lambda: sign(sub="a\x00"),
-    "sub turns text around": lambda: sign(sub="a\u202eb"),
     "sub has a surrogate": lambda: sign_text('{"sub":"\\ud800","exp":4000000000}'),
     "a claim twice": lambda: sign_text('{"sub":"u1","sub":"u2","exp":4000000000}'),
     "the wrong issuer": lambda: sign(iss="other"),
@@ -134,7 +133,7 @@ BAD: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize(
-    "subject", ["auth0|7", "https://accounts.example.com/u/12", "👩\u200d💻", "山田\u3000太郎", "a\xa0b"]
+    "subject", ["auth0|7", "https://accounts.example.com/u/12", "a\u202eb", "👩\u200d💻", "山田\u3000太郎", "a\xa0b"]
 )
 async def test_the_subjects_that_issuers_give_are_good(verifier: TokenVerifier, subject: str) -> None:
     assert (await verifier.verify(sign(sub=subject))).user_id == subject
