@@ -43,7 +43,8 @@ from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
 from shared.log import get_logger
-from shared.objects import BlobStore, open_blob_store
+from shared.objects import BlobStore
+from shared.objects.factory import open_blob_store
 from shared.persistence.engine import migrate, open_database
 
 NAME = "checkout"

@@ -42,7 +42,8 @@ from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
 from shared.images.decode_pool import open_image_workers
 from shared.images.validation import ImageLimits
-from shared.objects import BlobStore, open_blob_store
+from shared.objects import BlobStore
+from shared.objects.factory import open_blob_store
 from shared.persistence.engine import migrate, open_database
 from shared.presign import local_bucket
 from shared.settings import Bucket

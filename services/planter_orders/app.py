@@ -48,7 +48,8 @@ from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.sniff import ImageFormat
 from shared.images.validation import ImageLimits
-from shared.objects import BlobStore, open_blob_store
+from shared.objects import BlobStore
+from shared.objects.factory import open_blob_store
 from shared.persistence.engine import Database, migrate, open_database
 from shared.persistence.redis import open_redis
 

@@ -1,6 +1,5 @@
 """Objects by key on local disk, S3 or R2: one set of promises."""
 
-from shared.objects.factory import open_blob_store
 from shared.objects.object_keys import InvalidKey, ObjectNotFound, content_type_of, require_key, require_prefix
 from shared.objects.protocol import BlobStore, ObjectExists, ObjectFacts, ObjectReader
 
@@ -12,7 +11,6 @@ __all__ = [
     "ObjectNotFound",
     "ObjectReader",
     "content_type_of",
-    "open_blob_store",
     "require_key",
     "require_prefix",
 ]

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -19,9 +19,10 @@ from typing import TypeVar
 
 from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown
-from shared.objects.disk_tree import remove_emptied, remove_tree, sync_folder, walk
+from shared.objects.disk_tree import DiskTree, remove_emptied, remove_tree, walk
 from shared.objects.object_keys import ObjectNotFound, content_type_of, require_key, require_prefix
-from shared.objects.protocol import ObjectExists, ObjectFacts, ObjectReader
+from shared.objects.placing import Placing
+from shared.objects.protocol import ObjectFacts, ObjectReader
 from shared.uploads.sinks import SpoolSink, clear_stale_spool, new_spool_path, storage_error
 
 CHUNK_BYTES = 256 * 1024
@@ -29,7 +30,6 @@ LISTED_AT_ONCE = 500
 # Most of their time they wait for a sync: 16 puts of 50 KB at once were 2600 a second with 32 threads, and 1400 with the
 # loop's own 6, which have other work too.
 THREADS = 32
-PLACE_ATTEMPTS = 100  # each lost one means that somebody else just removed the emptied folder
 NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError)
 
 ResultT = TypeVar("ResultT")
@@ -52,6 +52,7 @@ class DiskBlobStore:
     def __init__(self, root: Path, spool: Path) -> None:
         """Use `root`, an existing folder, and `spool`, another one on the same file system."""
         self._root = Path(os.path.realpath(root))
+        self._tree = DiskTree(str(self._root))
         self._threads = ThreadPoolExecutor(THREADS, "objects")
         self.spool = spool
 
@@ -72,9 +73,9 @@ class DiskBlobStore:
         require_key(key)
 
         def work() -> None:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            self._place(path, key, if_absent=if_absent)
+            self._tree.place(path, key, if_absent=if_absent)
+            if if_absent:
+                path.unlink()
 
         await self._in_thread(work)
 
@@ -98,8 +99,8 @@ class DiskBlobStore:
                 # The link is as old as the object, and would be stale if nobody held it.
                 fcntl.flock(file, fcntl.LOCK_SH)
                 try:
-                    os.link(self._path(source), link, follow_symlinks=False)
-                    self._place(link, target)
+                    os.link(self._tree.path(source), link, follow_symlinks=False)
+                    self._tree.place(link, target)
                 except FileNotFoundError as error:
                     raise ObjectNotFound from error
                 finally:
@@ -108,13 +109,19 @@ class DiskBlobStore:
 
         await self._in_thread(work)
 
+    def placing(self, keys: Mapping[str, str]) -> Placing:
+        """Let a worker link the file to its key."""
+        for key in keys.values():
+            require_key(key)
+        return Placing(self._tree, keys)
+
     async def stat(self, key: str) -> ObjectFacts | None:
         """Look at the file."""
         require_key(key)
 
         def work() -> ObjectFacts | None:
             try:
-                status = self._path(key).lstat()
+                status = self._tree.path(key).lstat()
             except (*NO_SUCH_FILE, ObjectNotFound):
                 return None
             return _facts(key, status) if stat.S_ISREG(status.st_mode) else None
@@ -149,27 +156,18 @@ class DiskBlobStore:
 
         try:
             async with aclosing(chunks()) as iterator:
-                yield ObjectReader(facts, iterator, self._path(key))
+                yield ObjectReader(facts, iterator, self._tree.path(key))
         finally:
             file.close()
 
     def local_path(self, key: str) -> Path:
         """Return the file's path. Raises ObjectNotFound where a symbolic link is on the way."""
-        return self._path(require_key(key))
+        return self._tree.path(require_key(key))
 
     async def delete(self, key: str) -> None:
         """Unlink the file and the folders that it leaves empty."""
         require_key(key)
-
-        def work() -> None:
-            try:
-                path = self._path(key)
-                path.unlink()
-            except (*NO_SUCH_FILE, IsADirectoryError, ObjectNotFound):
-                return
-            remove_emptied(path.parent, self._root)
-
-        await self._in_thread(work)
+        await self._in_thread(lambda: self._tree.remove(key))
 
     async def delete_prefix(self, prefix: str) -> None:
         """Unlink all files below the folder, then the emptied folders."""
@@ -177,7 +175,7 @@ class DiskBlobStore:
 
         def work() -> None:
             with suppress(ObjectNotFound):
-                folder = self._folder(prefix)
+                folder = self._tree.folder(prefix)
                 remove_tree(folder)
                 remove_emptied(folder.parent, self._root)
 
@@ -188,7 +186,7 @@ class DiskBlobStore:
         if prefix:
             require_prefix(prefix)
         try:
-            folder = self._folder(prefix)
+            folder = self._tree.folder(prefix)
         except ObjectNotFound:
             return
         found = islice(walk(folder, prefix, after), limit)
@@ -223,22 +221,9 @@ class DiskBlobStore:
         except OSError as error:
             raise storage_error(error) from error
 
-    def _path(self, key: str) -> Path:
-        """Return where `key` lies; ObjectNotFound where that is behind a symbolic link."""
-        return self._folder(key.rpartition("/")[0]) / key.rpartition("/")[2]
-
-    def _folder(self, prefix: str) -> Path:
-        folder = str(self._root)
-        # Only below the root, which is resolved: os.path.realpath would begin at / and take ten times as long.
-        for name in prefix.rstrip("/").split("/") if prefix else ():
-            folder = f"{folder}/{name}"
-            if os.path.islink(folder):  # noqa: PTH114 - a Path for each folder would cost more than the look
-                raise ObjectNotFound
-        return Path(folder)
-
     def _open_file(self, key: str) -> FileIO:
         try:
-            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(self._tree.path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             # ELOOP: a symbolic link has this name.
             if isinstance(error, NO_SUCH_FILE) or error.errno == errno.ELOOP:
@@ -248,28 +233,3 @@ class DiskBlobStore:
             os.close(descriptor)
             raise ObjectNotFound
         return FileIO(descriptor)
-
-    def _place(self, source: Path, key: str, *, if_absent: bool = False) -> None:
-        """Give the synced file its name, and make the name and the folders on its way durable."""
-        target = self._path(key)
-        for _ in range(PLACE_ATTEMPTS):
-            try:
-                (os.link if if_absent else os.replace)(source, target)
-                break
-            except FileExistsError as error:
-                raise ObjectExists from error
-            except FileNotFoundError:
-                if not source.exists():
-                    raise
-                with suppress(FileNotFoundError):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            raise DependencyDown("storage")
-        for folder in (target.parent, *target.parent.parents):
-            # Gone: somebody deleted the object already.
-            with suppress(FileNotFoundError):
-                sync_folder(folder)
-            if folder == self._root:
-                break
-        if if_absent:
-            source.unlink()

@@ -1,16 +1,79 @@
-"""Folders of objects, blocking: walked in the order of the keys, removed without following symbolic links, synced."""
+"""Folders of objects, blocking: files put in their places, walked in the order of the keys, removed and synced."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 
-from shared.objects.object_keys import is_key
+from shared.errors import DependencyDown
+from shared.objects.object_keys import ObjectNotFound, is_key
+from shared.objects.protocol import ObjectExists
 
+PLACE_ATTEMPTS = 100  # each lost one means that somebody else just removed the emptied folder
 NAMES_AT_ONCE = 10_000  # about 1 MB; a folder of a million files is then read a hundred times, but never held whole
+
+
+@dataclass(frozen=True, slots=True)
+class DiskTree:
+    """The folder `root`, an absolute path without symbolic links, whose layout equals the keys; none is followed below it."""
+
+    root: str
+
+    def path(self, key: str) -> Path:
+        """Return where `key` lies. Raises ObjectNotFound where that is behind a symbolic link."""
+        folder, _, name = key.rpartition("/")
+        return self.folder(folder) / name
+
+    def folder(self, prefix: str) -> Path:
+        """Return where keys that begin with `prefix` lie. Raises ObjectNotFound as `path` does."""
+        folder = self.root
+        # Only below the root, which is resolved: os.path.realpath would begin at / and take ten times as long.
+        for name in prefix.rstrip("/").split("/") if prefix else ():
+            folder = f"{folder}/{name}"
+            if os.path.islink(folder):  # noqa: PTH114 - a Path for each folder would cost more than the look
+                raise ObjectNotFound
+        return Path(folder)
+
+    def place(self, source: Path, key: str, *, if_absent: bool = False) -> None:
+        """Move the file `source` to `key`, durably: the bytes first, then the name and the folders on its way.
+
+        With `if_absent` its old name stays beside the new one, and a key that is taken raises ObjectExists.
+        """
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        target = self.path(key)
+        for _ in range(PLACE_ATTEMPTS):
+            try:
+                (os.link if if_absent else os.replace)(source, target)
+                break
+            except FileExistsError as error:
+                raise ObjectExists from error
+            except FileNotFoundError:
+                if not source.exists():
+                    raise
+                with suppress(FileNotFoundError):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            raise DependencyDown("storage")
+        for folder in (target.parent, *target.parent.parents):
+            # Gone: somebody deleted the object already.
+            with suppress(FileNotFoundError):
+                sync_folder(folder)
+            if str(folder) == self.root:
+                break
+
+    def remove(self, key: str) -> None:
+        """Unlink the file of `key`, if there is one, and the folders that it leaves empty."""
+        try:
+            path = self.path(key)
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ObjectNotFound):
+            return
+        remove_emptied(path.parent, Path(self.root))
 
 
 def walk(folder: Path, prefix: str, after: str) -> Iterator[tuple[str, os.stat_result]]:

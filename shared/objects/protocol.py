@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.errors import Conflict
+
+if TYPE_CHECKING:
+    from shared.objects.placing import Placing
 
 
 class ObjectExists(Conflict):
@@ -70,6 +73,12 @@ class BlobStore(Protocol):
 
         When this raises, what is still at `path` is the caller's. ObjectExists where the key is taken and `if_absent` is set.
         `sha256` (hex) lets a remote store refuse bytes that changed on their way.
+        """
+
+    def placing(self, keys: Mapping[str, str]) -> Placing | None:
+        """Return how a worker can do what `put_file` with `if_absent` does, at one of `keys` by the file's extension.
+
+        None where objects are no files. When the worker failed, `Placing.undo` takes away what it may have left.
         """
 
     async def put_bytes(self, key: str, data: bytes, content_type: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC
@@ -108,6 +108,9 @@ class S3BlobStore:
                     **self._at, Key=require_key(key), Body=body, ContentType=content_type, **more
                 )
         await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    def placing(self, keys: Mapping[str, str]) -> None:
+        """Leave it to `put_file`."""
 
     async def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
         """Send the bytes in one request."""

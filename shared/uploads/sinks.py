@@ -20,6 +20,7 @@ from shared.errors import DependencyDown, KeepsakeError, StorageFull
 from shared.images.formats.header import Buffer
 
 BUFFER_BYTES = 256 * 1024
+SMALL_BYTES = 256 * 1024
 MOST_PIECES = 1024  # IOV_MAX
 SPOOL_PREFIX = "spool-"
 # EFBIG: the limit on a file's size (ulimit -f), which an operator sets for the same end.
@@ -142,6 +143,37 @@ class SpoolSink:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class SmallFileSink:
+    """Ends as `bytes` where the file is small, so that it is written once, where it is kept; else as a spool file's path.
+
+    The spool file begins with `head_bytes` zeros, for what its keeper writes there.
+    """
+
+    def __init__(self, folder: Path, head_bytes: int = 0) -> None:
+        self._folder = folder
+        self._head_bytes = head_bytes
+        self._size = 0
+        self._sink: MemorySink | SpoolSink = MemorySink()
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises StorageFull or DependencyDown."""
+        self._size += len(chunk)
+        if self._size > SMALL_BYTES and isinstance(self._sink, MemorySink):
+            small = await self._sink.finish()
+            self._sink = SpoolSink(self._folder)
+            await self._sink.write(bytes(self._head_bytes))
+            await self._sink.write(small)
+        await self._sink.write(chunk)
+
+    async def finish(self) -> bytes | Path:
+        """Return the bytes, or the spool file. Raises StorageFull or DependencyDown."""
+        return await self._sink.finish()
+
+    async def discard(self) -> None:
+        """Let go of everything that was not kept."""
+        await self._sink.discard()
 
 
 def open_new(path: str | Path) -> int:

@@ -18,10 +18,9 @@ from typing import Self
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
 from shared.images.formats.header import Buffer
 from shared.images.sniff import HEAD_BYTES, sniff
-from shared.uploads.sinks import open_new, write_whole
+from shared.uploads.sinks import SMALL_BYTES, open_new, write_whole
 
 RECORD_BYTES = 64
-SMALL_BYTES = 256 * 1024
 NO_CLAIM = bytes(16)
 HOLDS_SUFFIX = ".holds"
 

@@ -14,19 +14,17 @@ from typing import ParamSpec, TypeVar
 from services.temp_image.adapters.disk.image_file import (
     NO_CLAIM,
     RECORD_BYTES,
-    SMALL_BYTES,
     ImageFile,
     Record,
     complete,
     create,
 )
-from services.temp_image.adapters.disk.sink import DiskSink
 from services.temp_image.adapters.disk.sweep import keep_sweeping
 from services.temp_image.model import ClaimLapsed, ImageContent, ImageDescription, ImageGone
 from shared.concurrency.inline_io import promptly
 from shared.errors import DependencyDown
 from shared.images.formats.header import Buffer
-from shared.uploads.sinks import NO_ROOM, new_spool_path, storage_error
+from shared.uploads.sinks import NO_ROOM, SMALL_BYTES, SmallFileSink, new_spool_path, storage_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,9 +54,9 @@ class DiskImageStore:
         self._spool = folder / "spool"
         self._clock = clock
 
-    def open_sink(self) -> DiskSink:
+    def open_sink(self) -> SmallFileSink:
         """Open a sink for one upload."""
-        return DiskSink(self._spool)
+        return SmallFileSink(self._spool, RECORD_BYTES)
 
     async def put(
         self, image_id: str, content: bytes | Path, *, expires_at: float, check: Callable[[Buffer], object]

@@ -26,7 +26,7 @@ from services.checkout.service import CheckoutService
 from shared.app.idempotency import IdempotencyKeys
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.errors import Conflict, KeepsakeError
-from shared.objects import open_blob_store
+from shared.objects.factory import open_blob_store
 from shared.persistence.engine import open_database
 from tests.unit.services.checkout.conftest import StartShop
 from tests.unit.services.checkout.shop import Shop, picture

@@ -9,7 +9,8 @@ import pytest
 
 from services.planter_orders.app import build_app
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.objects import BlobStore, open_blob_store
+from shared.objects import BlobStore
+from shared.objects.factory import open_blob_store
 from tests.support.s3 import S3Server
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import INTERNAL_SECRET, JWT_SECRET, Api, token

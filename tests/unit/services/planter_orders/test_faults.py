@@ -18,7 +18,8 @@ from services.planter_orders.service import MetadataFiles, OrphanCleanup, Thumbn
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import Unavailable
 from shared.images.decode_pool import open_image_workers
-from shared.objects import BlobStore, open_blob_store
+from shared.objects import BlobStore
+from shared.objects.factory import open_blob_store
 from shared.persistence.engine import Database, migrate, open_database
 from tests.support.processes import free_port
 from tests.support.serving import ServeApp

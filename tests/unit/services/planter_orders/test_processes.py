@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.objects import open_blob_store
+from shared.objects.factory import open_blob_store
 from tests.support import pictures
 from tests.support.stack import Stack
 from tests.unit.services.planter_orders.api import Api, File, token, written_down

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.objects import BlobStore, open_blob_store
+from shared.objects import BlobStore
+from shared.objects.factory import open_blob_store
 from shared.settings import StorageSettings
 
 

@@ -1,0 +1,54 @@
+"""Giving a file its key from a worker process, which loads nothing of the event loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.objects.disk_tree import DiskTree
+from shared.objects.object_keys import ObjectNotFound
+from shared.objects.protocol import ObjectExists
+
+PROMPT_S = 0.01
+THREADS_AFTER_STALL_S = 5.0
+
+
+class _Disk:
+    """How the disk was lately; all that a worker places shares it."""
+
+    patient_until = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """How a worker gives a finished file its key, by the extension that the image turns out to have."""
+
+    tree: DiskTree
+    keys: Mapping[str, str]
+
+    def place(self, source: Path, extension: str) -> str | None:
+        """Place `source` beside its old name and return its key; None where that is better done by the caller.
+
+        So it is where the key is taken, and while the disk is slow: then a worker would wait for one file after the other.
+        """
+        started = time.monotonic()
+        if started < _Disk.patient_until:
+            return None
+        key = self.keys[extension]
+        try:
+            self.tree.place(source, key, if_absent=True)
+        except ObjectExists:
+            return None
+        if (ended := time.monotonic()) - started > PROMPT_S:
+            _Disk.patient_until = ended + THREADS_AFTER_STALL_S
+        return key
+
+    def undo(self, source: Path) -> None:
+        """Take away what a worker that did not answer may have placed of `source`; another's object is another file."""
+        for key in self.keys.values():
+            with suppress(FileNotFoundError, NotADirectoryError, ObjectNotFound):
+                if source.samefile(self.tree.path(key)):
+                    self.tree.remove(key)
