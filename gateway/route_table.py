@@ -151,6 +151,14 @@ def _checkout(_settings: GatewaySettings) -> tuple[Row, ...]:
         Row(method="GET", path="/api/checkout/sessions/{session_id}/image", service=service, first_byte_s=patient),
         Row(method="POST", path="/api/checkout/webhook", service=service, body_bytes=MIB, first_byte_s=patient),
         Row(method="POST", path="/api/checkout/refunds", service=service, access=Access.ADMIN, first_byte_s=patient),
+        Row(method="GET", path="/api/admin/payments", service=service, access=Access.ADMIN),
+        Row(
+            method="POST",
+            path="/api/admin/payments/{session_id}/resolve",
+            service=service,
+            access=Access.ADMIN,
+            first_byte_s=patient,
+        ),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,14 @@ from services.checkout.adapters.http import HttpOrders, HttpTempImages
 from services.checkout.adapters.sql.events import SqlEvents
 from services.checkout.adapters.sql.order_updates import SqlOrderUpdates
 from services.checkout.adapters.sql.refunds import SqlRefunds
+from services.checkout.adapters.sql.resolutions import SqlResolutions
 from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.checkout.adapters.stripe import StripePayments, open_payments
 from services.checkout.adapters.toml import read_catalogue
 from services.checkout.handlers import ROUTES
 from services.checkout.handlers.app_keys import CATALOGUE, KEYS, OBJECTS, SERVICE, SETTINGS
+from services.checkout.model.payments import Action
 from services.checkout.schemas import SessionRequest, request_of
 from services.checkout.service import (
     CheckoutService,
@@ -31,6 +33,7 @@ from services.checkout.service import (
     Queries,
     Reconciliation,
     Refunds,
+    Review,
     Sweeper,
     Webhooks,
 )
@@ -45,7 +48,7 @@ from shared.clock import utc_now
 from shared.log import get_logger
 from shared.objects import BlobStore
 from shared.objects.factory import open_blob_store
-from shared.persistence.engine import migrate, open_database
+from shared.persistence.engine import Database, migrate, open_database
 
 NAME = "checkout"
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -63,6 +66,7 @@ def build_service(
     images: HttpTempImages,
     orders: HttpOrders,
     objects: BlobStore,
+    resolutions: SqlResolutions,
     keys: IdempotencyKeys,
     now: Callable[[], datetime] = utc_now,
 ) -> CheckoutService:
@@ -106,21 +110,73 @@ def build_service(
         wake=wake,
         now=now,
     )
+    refunding = Refunds(
+        sessions=sessions, refunds=refunds, payments=payments, fulfilment=fulfilment, now=now, on_change=wake.set
+    )
     return CheckoutService(
         create_session=create_session,
         queries=Queries(sessions=sessions, fulfilment=fulfilment, now=now),
         webhooks=webhooks,
-        refunds=Refunds(
-            sessions=sessions, refunds=refunds, payments=payments, fulfilment=fulfilment, now=now, on_change=wake.set
+        refunds=refunding,
+        review=Review(
+            sessions=sessions,
+            resolutions=resolutions,
+            refunds=refunding,
+            fulfilment=fulfilment,
+            now=now,
+            on_change=wake.set,
         ),
         fulfilment=fulfilment,
+        reconciliation=Reconciliation(sessions=sessions, payments=payments, objects=objects, site=settings.public_url),
         sweeper=sweeper,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The use cases, and what else the app shows of the resources they stand on."""
+
+    service: CheckoutService
+    database: Database
+    objects: BlobStore
+    keys: IdempotencyKeys
+
+
 @asynccontextmanager
-async def _working(service: CheckoutService) -> AsyncIterator[None]:
-    """Run the sweeper, and at the end let what is under way finish."""
+async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now) -> AsyncIterator[Opened]:
+    """Open all that the use cases need; at the end, what is under way finishes."""
+    async with (
+        open_database(settings.database_url, settings.data_dir, NAME) as database,
+        open_blob_store(settings) as objects,
+        open_payments(settings) as payments,
+        open_http_client() as http,
+    ):
+        await migrate(database, MIGRATIONS, NAME, settings.data_dir)
+        client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
+        keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
+        service = build_service(
+            settings,
+            sessions=SqlSessions(database),
+            order_updates=SqlOrderUpdates(database),
+            events=SqlEvents(database),
+            refunds=SqlRefunds(database),
+            payments=payments,
+            images=HttpTempImages(client(settings.temp_image_url, name="temp-image")),
+            orders=HttpOrders(client(settings.planter_orders_url, name="planter-orders")),
+            objects=objects,
+            resolutions=SqlResolutions(database),
+            keys=keys,
+            now=now,
+        )
+        try:
+            yield Opened(service, database, objects, keys)
+        finally:
+            await service.create_session.close()
+            await service.fulfilment.close()
+
+
+@asynccontextmanager
+async def _sweeping(service: CheckoutService) -> AsyncIterator[None]:
     sweeping = asyncio.create_task(service.sweeper.run())
     try:
         yield
@@ -128,25 +184,22 @@ async def _working(service: CheckoutService) -> AsyncIterator[None]:
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
-        await service.create_session.close()
-        await service.fulfilment.close()
 
 
 async def reconcile(settings: CheckoutSettings, tell: Callable[[str], None]) -> int:
     """Tell what does not fit together, one sentence each, and return how many."""
     count = 0
-    async with (
-        open_database(settings.database_url, settings.data_dir, NAME) as database,
-        open_blob_store(settings) as objects,
-        open_payments(settings) as payments,
-    ):
-        await migrate(database, MIGRATIONS, NAME, settings.data_dir)
-        sessions = SqlSessions(database)
-        found = Reconciliation(sessions=sessions, payments=payments, objects=objects, site=settings.public_url)
-        async for finding in found.findings(utc_now()):
+    async with open_service(settings) as opened:
+        async for finding in opened.service.reconciliation.findings(utc_now()):
             tell(finding)
             count += 1
     return count
+
+
+async def resolve(settings: CheckoutSettings, session_id: str, action: Action, *, note: str, by: str) -> None:
+    """Decide about a payment that needs review, as `Review.resolve` does."""
+    async with open_service(settings) as opened:
+        await opened.service.review.resolve(session_id, action, note=note, by=by)
 
 
 def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now) -> web.Application:
@@ -160,32 +213,14 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
     app[SETTINGS] = settings
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(open_database(settings.database_url, settings.data_dir, NAME))
-            await migrate(database, MIGRATIONS, NAME, settings.data_dir)
-            app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
-            app[OBJECTS] = objects = await stack.enter_async_context(open_blob_store(settings))
-            http = await stack.enter_async_context(open_http_client())
-            client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
-            app[KEYS] = keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
-            app[SERVICE] = service = build_service(
-                settings,
-                sessions=SqlSessions(database),
-                order_updates=SqlOrderUpdates(database),
-                events=SqlEvents(database),
-                refunds=SqlRefunds(database),
-                payments=await stack.enter_async_context(open_payments(settings)),
-                images=HttpTempImages(client(settings.temp_image_url, name="temp-image")),
-                orders=HttpOrders(client(settings.planter_orders_url, name="planter-orders")),
-                objects=objects,
-                keys=keys,
-                now=now,
-            )
-            app[CHECKS].update(database=database.check, storage=objects.check)
+        async with open_verifier(settings, settings.redis_url) as verifier, open_service(settings, now) as opened:
+            app[VERIFIER], app[OBJECTS], app[KEYS] = verifier, opened.objects, opened.keys
+            app[SERVICE] = opened.service
+            app[CHECKS].update(database=opened.database.check, storage=opened.objects.check)
             if settings.uses_sandbox:
                 get_logger().warning("the Stripe sandbox is used: no real money moves")
-            await stack.enter_async_context(_working(service))
-            yield
+            async with _sweeping(opened.service):
+                yield
 
     app.cleanup_ctx.append(resources)
     return app

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from services.checkout.model.catalogue import DEFAULT_CURRENCY, Catalogue, Purpose
+from services.checkout.model.payments import Action
+from services.checkout.model.sessions import State
 from shared.errors import FieldError, NotAllowedValue
-from shared.http.validation import Matching, MaxChars, QueryModel, WireModel
+from shared.http.validation import Matching, MaxChars, PlainText, QueryModel, WireModel
 
 SESSION_ID_SCHEMA = "^cs_(test|live)_[A-Za-z0-9]{1,200}$"
 PRICES = frozenset({"price", "unit_amount", "amount", "price_data", "return_url"})
@@ -119,6 +121,58 @@ class RefundAnswer(WireModel):
     amount: int
     currency: str
     session_id: str
+
+
+class PaymentsQuery(QueryModel):
+    """Which payments."""
+
+    state: State | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: PlainText | None = None
+
+
+class ResolutionEntry(WireModel):
+    """A decision about a payment that needed review, for that `reason`; `by` is who made it."""
+
+    action: Action
+    note: str
+    reason: str
+    by: str
+    at: str
+
+
+class PaymentEntry(WireModel):
+    """A checkout session as the shop's owner sees it; amounts in minor units, `review_reason` where it needs review."""
+
+    session_id: str
+    state: State
+    payment_status: str
+    amount_total: int
+    amount_refunded: int
+    currency: str
+    sku: str
+    quantity: int
+    order_id: str | None
+    image: ImageAnswer | None
+    created_at: str
+    paid_at: str | None
+    review_reason: str | None
+    resolutions: list[ResolutionEntry]
+
+
+class PaymentsAnswer(WireModel):
+    """Payments, newest first; `next_cursor` where more remain."""
+
+    payments: list[PaymentEntry]
+    count: int
+    next_cursor: str | None
+
+
+class ResolveRequest(WireModel):
+    """What is decided about a payment that needs review, and why."""
+
+    action: Annotated[Action, Field(strict=False)]
+    note: Annotated[PlainText, MaxChars(500)] = ""
 
 
 class WebhookAnswer(WireModel):

@@ -1,5 +1,5 @@
 """What each call does, from the request to the answer."""
 
-from services.checkout.handlers import payments, sessions
+from services.checkout.handlers import payments, review, sessions
 
-ROUTES = (*sessions.ROUTES, *payments.ROUTES)
+ROUTES = (*sessions.ROUTES, *payments.ROUTES, *review.ROUTES)

@@ -76,13 +76,14 @@ async def session_status(request: web.Request) -> web.Response:
             amount_total=row.amount_total if row.charged_amount is None else row.charged_amount,
             currency=row.charged_currency or row.currency,
             order_id=row.order_id,
-            image=_image_of(row, request.app[SETTINGS].public_url, is_shown=queries.is_shown(row)),
+            image=image_of(row, request.app[SETTINGS].public_url, is_shown=queries.is_shown(row)),
         ),
         headers=PRIVATE,
     )
 
 
-def _image_of(row: CheckoutSession, public_url: str, *, is_shown: bool) -> ImageAnswer | None:
+def image_of(row: CheckoutSession, public_url: str, *, is_shown: bool) -> ImageAnswer | None:
+    """Say where the bought image is; its address as long as the payer may fetch it."""
     if row.image_state is ImageState.NONE:
         return None
     if row.image_state is ImageState.PROMOTED:

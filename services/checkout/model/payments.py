@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 NOT_GIVEN_BACK = frozenset({"failed", "canceled", "refused"})  # refunds that took nothing
 
@@ -48,6 +49,24 @@ class ProviderRefund:
     amount: int
     currency: str
     status: str
+
+
+class Action(StrEnum):
+    """What a person decides about a payment that needs review."""
+
+    FULFIL = "fulfil"
+    REFUND = "refund"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A decision: what, why it was needed (`reason`), by whom and when; `by` is a user's name, or `command:<account>`."""
+
+    action: Action
+    note: str
+    reason: str
+    by: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

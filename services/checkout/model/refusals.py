@@ -50,6 +50,11 @@ def order_paid() -> Conflict:
     return Conflict("This order has been paid, or is being paid, already.", "order_paid")
 
 
+def not_in_review() -> Conflict:
+    """Return the refusal to decide about a payment that waits for no decision, or about which somebody just decided."""
+    return Conflict("This payment does not need review.", "not_in_review")
+
+
 def refund_too_large() -> NotAllowedValue:
     """Return the refusal of a refund over what is left."""
     return NotAllowedValue.of("amount", "amount: more than is left of the payment.", "refund_too_large")

@@ -32,6 +32,7 @@ class State(StrEnum):
     ABANDONED = "abandoned"  # never reached a customer
     NEEDS_REVIEW = "needs_review"  # paid, but not what was asked for: nothing is fulfilled until a person looked
     PAID = "paid"
+    REFUNDED = "refunded"  # needed review and was given back whole: nothing was fulfilled
 
 
 RANK = {
@@ -43,9 +44,10 @@ RANK = {
     State.ABANDONED: 3,
     State.NEEDS_REVIEW: 4,
     State.PAID: 4,
+    State.REFUNDED: 5,
 }
 LIVE = frozenset({State.CREATING, State.OPEN, State.PROCESSING})
-CHARGED = frozenset({State.PAID, State.NEEDS_REVIEW})
+CHARGED = frozenset({State.PAID, State.NEEDS_REVIEW, State.REFUNDED})
 
 
 class ImageState(StrEnum):
@@ -111,6 +113,11 @@ class CheckoutSession:
     def is_given_back(self) -> bool:
         """Whether all that was paid was refunded."""
         return self.charged_amount is not None and self.refunded_amount >= self.charged_amount
+
+    @property
+    def needs_review(self) -> bool:
+        """Whether a person is to look at the payment: it is not what was asked for, or what was bought cannot be given."""
+        return self.state in CHARGED and self.review_reason is not None
 
     @property
     def needs_fulfilment(self) -> bool:

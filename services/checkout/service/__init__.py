@@ -8,6 +8,7 @@ from services.checkout.service.outbox import Outbox
 from services.checkout.service.queries import Queries
 from services.checkout.service.reconcile import Reconciliation
 from services.checkout.service.refunds import Refunds
+from services.checkout.service.review import Review
 from services.checkout.service.sweeper import Sweeper
 from services.checkout.service.webhooks import Webhooks
 
@@ -19,6 +20,7 @@ __all__ = [
     "Queries",
     "Reconciliation",
     "Refunds",
+    "Review",
     "Sweeper",
     "Webhooks",
 ]
@@ -32,5 +34,7 @@ class CheckoutService:
     queries: Queries
     webhooks: Webhooks
     refunds: Refunds
+    review: Review
     fulfilment: Fulfilment
+    reconciliation: Reconciliation
     sweeper: Sweeper

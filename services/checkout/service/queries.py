@@ -50,14 +50,16 @@ class Queries:
         row = await self._require(session_id)
         if row.image_id is None:
             raise NotFound("This session has no image.", "image_not_found")
-        if row.image_state is not ImageState.PROMOTED and row.state is not State.NEEDS_REVIEW:
+        if row.image_state is not ImageState.PROMOTED and row.state not in {State.NEEDS_REVIEW, State.REFUNDED}:
             async with provider_deadline():
                 row = await self.fulfilment.settle(row)
         if row.state not in CHARGED or row.paid_at is None:
             raise Conflict("This session is not paid.", "not_paid")
+        if row.state is State.REFUNDED:
+            raise Conflict("The payment of this session was given back.", "payment_refunded")
         if row.state is State.NEEDS_REVIEW:
             raise Conflict("The payment of this session is being looked at.", "needs_review")
-        if not self.is_shown(row):
+        if not self.is_shown(row) or row.image_state is ImageState.RELEASED:
             raise NotFound("The image is not shown any more.", "image_not_found")
         if row.image_state is not ImageState.PROMOTED:
             raise Unavailable(

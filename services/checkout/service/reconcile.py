@@ -42,9 +42,9 @@ class Reconciliation:
                 yield f"paid at Stripe, not recorded here: the session with client_reference_id {seen.row_id}"
 
     async def _look_at(self, row: CheckoutSession) -> str | None:
-        if row.review_reason is not None or row.state is State.NEEDS_REVIEW:
-            return f"needs review: session row {row.id}: {row.review_reason}"
-        if row.image_id is None:
+        if row.needs_review:
+            return f"needs review: session {row.session_id}: {row.review_reason}"
+        if row.image_id is None or row.state is State.REFUNDED:
             return None
         if row.image_state is not ImageState.PROMOTED:
             return f"paid without image: session row {row.id}, its image is {row.image_state}"

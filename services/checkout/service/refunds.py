@@ -49,6 +49,13 @@ class Refunds:
         """
         async with provider_deadline():
             row = await self._charged(session_id, order_id)
+            return await self.give_back(row, amount, reason)
+
+    async def give_back(
+        self, row: CheckoutSession, amount: int | None, reason: str | None
+    ) -> tuple[CheckoutSession, Refund]:
+        """Do so for a charged row; raise Conflict where the row changed its state meanwhile."""
+        async with provider_deadline():
             if (amount or 0) > (row.charged_amount or 0):
                 raise refund_too_large()
             if amount is not None and amount % STEPS.get(row.charged_currency or "", 1):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -259,3 +261,41 @@ async def test_an_order_that_an_admin_moves_cannot_be_paid_by_its_old_session(
     url = f"{stack.url('stripe-sandbox')}/pay/{opened['session_id']}"
     async with http.post(url, data={"action": "pay"}, allow_redirects=False) as page:
         assert page.status == 410
+
+
+async def test_an_admin_looks_through_payments_and_decides(buyer: Buyer, stack: Stack) -> None:
+    admin, path = bearer(stack, "boss", admin=True), "/api/admin/payments"
+    _, opened = await buyer.open({"imageId": await buyer.upload()})
+    session_id = opened["session_id"]
+    for headers, status in (({}, 401), (bearer(stack, "ann"), 403)):
+        answer, _ = await buyer.call("checkout", "GET", path, headers=headers)
+        assert answer.status == status
+        decision = {"action": "refund", "note": ""}
+        answer, _ = await buyer.call("checkout", "POST", f"{path}/{session_id}/resolve", json=decision, headers=headers)
+        assert answer.status == status
+    answer, page = await buyer.call("checkout", "GET", path, params={"limit": "1", "state": "open"}, headers=admin)
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    found = page["payments"][0]
+    assert (found["session_id"], found["state"], found["image"]["state"]) == (session_id, "open", "held")
+    for unknown, status in ((session_id, 409), ("cs_test_nobody", 404), ("nonsense", 404)):
+        answer, body = await buyer.call(
+            "checkout", "POST", f"{path}/{unknown}/resolve", json={"action": "fulfil"}, headers=admin
+        )
+        assert answer.status == status
+    # What is paid is not what the catalogue asks for.
+    with closing(sqlite3.connect(stack.folder / "var/stripe-sandbox/sandbox.sqlite3", timeout=20)) as books, books:
+        books.execute("UPDATE objects SET body = json_set(body, '$.amount_total', 2) WHERE id = ?", (session_id,))
+    await buyer.pay(session_id)
+    await buyer.status(session_id)
+    answer, page = await buyer.call("checkout", "GET", path, params={"state": "needs_review"}, headers=admin)
+    found = next(one for one in page["payments"] if one["session_id"] == session_id)
+    assert (found["payment_status"], found["amount_total"], found["amount_refunded"]) == ("paid", 2, 0)
+    assert found["review_reason"]
+    decision = {"action": "fulfil", "note": "It was on sale."}
+    answer, body = await buyer.call("checkout", "POST", f"{path}/{session_id}/resolve", json=decision, headers=admin)
+    assert (answer.status, body["state"], body["image"]["state"]) == (200, "paid", "promoted")
+    (written,) = body["resolutions"]
+    assert (written["note"], written["by"]) == ("It was on sale.", "boss")
+    answer, _ = await buyer.call("checkout", "POST", f"{path}/{session_id}/resolve", json=decision, headers=admin)
+    assert answer.status == 409

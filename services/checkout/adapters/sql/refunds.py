@@ -20,23 +20,34 @@ from services.checkout.model.payments import (
     Refund,
 )
 from services.checkout.model.refusals import refund_too_large
-from services.checkout.model.sessions import CheckoutSession, order_update_for
+from services.checkout.model.sessions import CheckoutSession, State, order_update_for
+from shared.errors import Conflict
 from shared.persistence.engine import Database
 
 T = REFUNDS.c
 COLUMNS = [T[field.name] for field in fields(Refund)]
 
 
-async def _given_back(connection: AsyncConnection, row_id: str) -> int:
+async def given_back(connection: AsyncConnection, row_id: str) -> int:
+    """Return what was given back of a payment, or is being given back, in minor units."""
     total = sa.select(sa.func.coalesce(sa.func.sum(T.amount), 0)).where(
         T.row_id == row_id, T.status.not_in(NOT_GIVEN_BACK)
     )
     return int(await connection.scalar(total) or 0)
 
 
-async def _lock(connection: AsyncConnection, row: CheckoutSession) -> None:
-    """Let the refunds of one session be decided one after the other (SQLite's transaction does so by itself)."""
-    await connection.execute(sa.select(SESSIONS.c.id).where(SESSIONS.c.id == row.id).with_for_update())
+async def is_asking(connection: AsyncConnection, row_id: str) -> bool:
+    """Tell whether a refund was decided of which it is not known yet that Stripe made it."""
+    return await _newest(connection, T.row_id == row_id, T.status == "asking") is not None
+
+
+async def lock(connection: AsyncConnection, row: CheckoutSession) -> str:
+    """Let what is decided about one session be decided one after the other (SQLite's transaction does so by itself).
+
+    Returns the session's state as it is now.
+    """
+    query = sa.select(SESSIONS.c.state).where(SESSIONS.c.id == row.id).with_for_update()
+    return str((await connection.execute(query)).scalar_one())
 
 
 async def _newest(connection: AsyncConnection, *where: Any) -> Refund | None:
@@ -54,14 +65,17 @@ class SqlRefunds:
     async def reserve(self, row: CheckoutSession, amount: int | None, reason: str | None, now: datetime) -> Refund:
         """Return the refund to ask Stripe for: a new one, or the same that was asked for and never answered.
 
-        `amount` None is all that is left; where nothing is, the latest refund. Raises NotAllowedValue for more than is left.
+        `amount` None is all that is left; where nothing is, the latest refund. Raises NotAllowedValue for more than is left,
+        Conflict where the session is not in the state of `row` any more: somebody decided to fulfil it.
         """
         counts = (T.row_id == row.id, T.status.not_in(NOT_GIVEN_BACK))
         async with self._database.begin() as connection:
-            await _lock(connection, row)
-            left = (row.charged_amount or 0) - await _given_back(connection, row.id)
+            if await lock(connection, row) != row.state:
+                raise Conflict("The payment changed meanwhile. Please look at it again.", "payment_changed")
+            left = (row.charged_amount or 0) - await given_back(connection, row.id)
             if amount is None:
-                known = await _newest(connection, *counts) if left <= 0 else None
+                asking = (await _newest(connection, *counts, T.status == "asking")) if left <= 0 else None
+                known = asking or (await _newest(connection, *counts) if left <= 0 else None)
             else:
                 known = await _newest(
                     connection,
@@ -103,14 +117,18 @@ class SqlRefunds:
     async def sync(self, row: CheckoutSession, seen: Sequence[ProviderRefund], now: datetime) -> CheckoutSession:
         """Write what Stripe says of all refunds of a session, and queue the order's update once all is given back."""
         async with self._database.begin() as connection:
-            await _lock(connection, row)
+            await lock(connection, row)
             for refund in seen:
                 await self._write(connection, row, refund, now)
-            total = await _given_back(connection, row.id)
-            await connection.execute(SESSIONS.update().where(SESSIONS.c.id == row.id).values(refunded_amount=total))
-            asking = await _newest(connection, T.row_id == row.id, T.status == "asking")
-            update = order_update_for(row, "refunded", "Refunded.")
-            if update is not None and asking is None and total >= (row.charged_amount or 1):
+            total = await given_back(connection, row.id)
+            changes: dict[str, Any] = {"refunded_amount": total}
+            if row.state is State.REFUNDED and total < (row.charged_amount or 0):
+                changes["review_reason"] = "The refund of this payment failed."
+            await connection.execute(SESSIONS.update().where(SESSIONS.c.id == row.id).values(**changes))
+            # Nobody told the order that it is paid as long as the payment needs review: it can be paid anew.
+            status = "refunded" if row.state is State.PAID else "pending"
+            update = order_update_for(row, status, "The payment was given back.")
+            if update is not None and total >= (row.charged_amount or 1) and not await is_asking(connection, row.id):
                 await queue_order_update(connection, row.id, update, now)
         return replace(row, refunded_amount=total)
 
@@ -133,7 +151,7 @@ class SqlRefunds:
             "status": dispute.status,
         }
         async with self._database.begin() as connection:
-            await _lock(connection, row)
+            await lock(connection, row)
             changed = await connection.execute(
                 DISPUTES.update().where(DISPUTES.c.id == dispute.id).values(**facts, seen_at=now)
             )

@@ -23,7 +23,8 @@ from services.checkout.model.sessions import (
 )
 from shared.clock import utc_now
 from shared.errors import Conflict
-from shared.persistence.engine import Database
+from shared.http.cursors import Position
+from shared.persistence.engine import Database, UtcDateTime
 
 T = SESSIONS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]
@@ -78,6 +79,20 @@ class SqlSessions:
     async def of_order(self, order_id: str) -> Sequence[CheckoutSession]:
         """Return the order's rows, newest first."""
         return await self._select([T.order_id == order_id])
+
+    async def page(self, state: State | None, after: Position | None, limit: int) -> Sequence[CheckoutSession]:
+        """Return up to `limit` rows that Stripe has a session of, newest first; what needs review has that state alone."""
+        where: list[sa.ColumnElement[bool]] = [T.session_id.is_not(None)]
+        in_review: list[sa.ColumnElement[bool]] = [T.review_reason.is_not(None), T.state.in_(CHARGED)]
+        if state is State.NEEDS_REVIEW:
+            where += in_review
+        elif state is not None:
+            where += [T.state == state, *([T.review_reason.is_(None)] if state in CHARGED else [])]
+        if after is not None:
+            where.append(sa.tuple_(T.created_at, T.id) < sa.tuple_(sa.literal(after.at, UtcDateTime), after.id))
+        query = sa.select(*COLUMNS).where(*where).order_by(T.created_at.desc(), T.id.desc()).limit(limit)
+        async with self._database.read() as connection:
+            return [_row(found) for found in await connection.execute(query)]
 
     async def charged(self) -> AsyncIterator[CheckoutSession]:
         """Iterate over all rows that took money, in bounded memory."""

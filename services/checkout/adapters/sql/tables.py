@@ -11,6 +11,7 @@ from shared.app.idempotency import idempotency_table
 from shared.persistence.engine import UtcDateTime
 
 METADATA = sa.MetaData()
+IN_REVIEW = sa.text("review_reason IS NOT NULL")
 IS_LIVE = sa.text(f"state IN ({', '.join(sorted(repr(str(state)) for state in LIVE))})")
 
 
@@ -52,6 +53,9 @@ SESSIONS = sa.Table(
     sa.Column("next_check_at", UtcDateTime, index=True),
     sa.Column("checks", sa.Integer, nullable=False),
     sa.Column("leased_until", UtcDateTime),
+    sa.Index("checkout_sessions_newest", "created_at", "id"),
+    sa.Index("checkout_sessions_by_state", "state", "created_at", "id"),
+    sa.Index("checkout_sessions_in_review", "created_at", "id", sqlite_where=IN_REVIEW, postgresql_where=IN_REVIEW),
     sa.Index("checkout_sessions_one_live", "reuse_key", unique=True, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE),
 )
 
@@ -104,6 +108,18 @@ DISPUTES = sa.Table(
     _text("reason", nullable=False),
     _text("status", nullable=False),
     sa.Column("seen_at", UtcDateTime, nullable=False),
+)
+
+RESOLUTIONS = sa.Table(
+    "checkout_resolutions",
+    METADATA,
+    _text("id", primary_key=True),
+    _text("row_id", nullable=False, index=True),
+    _text("action", nullable=False),
+    _text("note", nullable=False),
+    _text("reason", nullable=False),  # why the payment needed review
+    _text("resolved_by", nullable=False),
+    sa.Column("resolved_at", UtcDateTime, nullable=False),
 )
 
 IDEMPOTENCY_KEYS = idempotency_table(METADATA, "checkout")

@@ -16,12 +16,13 @@ from services.checkout.adapters.http import HttpOrders, HttpTempImages
 from services.checkout.adapters.sql.events import SqlEvents
 from services.checkout.adapters.sql.order_updates import SqlOrderUpdates
 from services.checkout.adapters.sql.refunds import SqlRefunds
+from services.checkout.adapters.sql.resolutions import SqlResolutions
 from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.checkout.adapters.stripe import open_payments
 from services.checkout.adapters.toml import BUILT_IN
 from services.checkout.app import NAME, build_service
-from services.checkout.model.payments import WebhookEvent
+from services.checkout.model.payments import Action, WebhookEvent
 from services.checkout.service import CheckoutService
 from shared.app.idempotency import IdempotencyKeys
 from shared.auth.service_client import ServiceClient, open_http_client
@@ -93,6 +94,7 @@ async def life(shop: Shop, fate: Fate) -> AsyncIterator[CheckoutService]:
             images=mortal(HttpTempImages(client(settings.temp_image_url, name="temp-image"))),
             orders=mortal(HttpOrders(client(settings.planter_orders_url, name="planter-orders"))),
             objects=mortal(await stack.enter_async_context(open_blob_store(settings))),
+            resolutions=mortal(SqlResolutions(database)),
             keys=IdempotencyKeys(database, IDEMPOTENCY_KEYS, shop.now),
             now=shop.now,
         )
@@ -306,6 +308,49 @@ async def test_a_refund_is_made_once_after_any_crash(quiet_shop: Shop) -> None:
             row = await service.queries.status(session_id, None)
         made = [found for found in shop.ledger.store.select("refund") if found["payment_intent"] == row.payment_intent]
         assert [found["amount"] for found in made] == [50]
+
+    await die_everywhere(shop, begin, mend)
+
+
+@pytest.mark.parametrize(
+    ("action", "quiet_shop"),
+    [("fulfil", "sqlite"), ("refund", "sqlite"), ("fulfil", "postgres"), ("refund", "postgres")],
+    indirect=["quiet_shop"],
+)
+async def test_a_decision_is_carried_out_once_after_any_crash(action: str, quiet_shop: Shop) -> None:
+    shop = quiet_shop
+    image_id = session_id = ""
+
+    async def begin() -> Work:
+        nonlocal image_id, session_id
+        image_id = await shop.upload()
+        async with life(shop, Fate(None, after=False)) as service:
+            session_id = (await service.create_session.open(cart(), image_id=image_id)).session_id or ""
+            await shop.press(session_id)
+            session = shop.ledger.require("checkout.session", session_id)
+            shop.ledger.store.put(session | {"amount_total": 150})  # of 200
+            row = await service.queries.status(session_id, None)
+            assert row.needs_review
+        return decide
+
+    async def decide(service: CheckoutService) -> None:
+        await service.review.resolve(session_id, Action(action), note="", by="admin")
+
+    async def mend() -> None:
+        async with life(shop, Fate(None, after=False)) as service:
+            with suppress(Conflict):  # it was decided before the crash, and is not decided again
+                await decide(service)
+        await sweep_until_quiet(shop)
+        async with life(shop, Fate(None, after=False)) as service:
+            page = await service.review.page(None, None, 1)
+        (row,) = page.rows
+        assert row.session_id == session_id
+        assert [one.action for one in page.resolutions[row.id]] == [action]
+        made = [one["amount"] for one in shop.ledger.store.select("refund", payment_intent=row.payment_intent)]
+        expected = ("paid", "promoted", []) if action == "fulfil" else ("refunded", "released", [150])
+        assert (row.state, row.image_state, made) == expected
+        assert row.hold_until is None
+        assert not await shop.is_held(image_id, session_id)
 
     await die_everywhere(shop, begin, mend)
 

@@ -1,0 +1,98 @@
+"""Payments as the shop's owner sees them, and what is decided about those that need review."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.checkout.adapters.sql.resolutions import SqlResolutions
+from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.model.payments import Action, Resolution
+from services.checkout.model.refusals import not_in_review, unknown_session
+from services.checkout.model.sessions import (
+    SESSION_ID,
+    Changes,
+    CheckoutSession,
+    ImageState,
+    State,
+    order_update_for,
+)
+from services.checkout.service.fulfilment import Fulfilment
+from services.checkout.service.refunds import Refunds
+from shared.errors import Conflict
+from shared.http.cursors import Position
+from shared.log import get_logger
+
+LOOK_SOON = timedelta(seconds=5)  # who decides also acts; the sweeper comes after a crash
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentsPage:
+    """Some payments, newest first, with what was decided about them, by our row's id; where the next page begins."""
+
+    rows: Sequence[CheckoutSession]
+    resolutions: Mapping[str, Sequence[Resolution]]
+    following: Position | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Review:
+    """Looks through payments, and carries out decisions: once, whatever dies meanwhile."""
+
+    sessions: SqlSessions
+    resolutions: SqlResolutions
+    refunds: Refunds
+    fulfilment: Fulfilment
+    now: Callable[[], datetime]
+    on_change: Callable[[], None]
+
+    async def page(self, state: State | None, after: Position | None, limit: int) -> PaymentsPage:
+        """Return up to `limit` payments of that state, or of all."""
+        rows = await self.sessions.page(state, after, limit + 1)
+        shown = rows[:limit]
+        following = Position(shown[-1].created_at, shown[-1].id) if len(rows) > limit else None
+        return PaymentsPage(shown, await self.resolutions.of([row.id for row in shown]), following)
+
+    async def resolve(self, session_id: str, action: Action, *, note: str, by: str) -> PaymentsPage:
+        """Fulfil the payment as if it were right, or give back all that is left of it; return it alone.
+
+        Raises NotFound, Conflict for one that needs no review (`not_in_review`) or cannot be decided so,
+        PaymentProviderUnavailable and PaymentProviderRefused: then nothing is decided, and it can be asked again.
+        """
+        row = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
+        if row is None:
+            raise unknown_session()
+        if not row.needs_review:
+            raise not_in_review()
+        resolution = Resolution(action, note, row.review_reason or "", by, self.now())
+        if action is Action.FULFIL:
+            await self._fulfil(row, resolution)
+        else:
+            await self._refund(row, resolution)
+        get_logger().info("payment_resolved", row=row.id, action=action)
+        self.on_change()
+        row = await self.fulfilment.settle(await self.fulfilment.require(row.id))
+        return PaymentsPage([row], await self.resolutions.of([row.id]), None)
+
+    async def _fulfil(self, row: CheckoutSession, resolution: Resolution) -> None:
+        if row.state is State.REFUNDED:
+            raise Conflict("This payment was given back, and cannot be fulfilled.", "payment_refunded")
+        changes = Changes(state=State.PAID, review_reason=None, checks=0)
+        if row.hold_until is not None:
+            changes["next_check_at"] = self.now() + LOOK_SOON
+        if row.image_state is ImageState.LOST:
+            changes["image_state"] = ImageState.HELD if row.hold_until is not None else ImageState.RELEASED
+        update = order_update_for(row, "paid", "Paid at checkout, and looked at.")
+        await self.resolutions.record(row, resolution, changes, update)
+
+    async def _refund(self, row: CheckoutSession, resolution: Resolution) -> None:
+        """Give back first: a crash after it leaves a payment in review, of which the same decision gives back no more."""
+        if row.charged_amount:
+            await self.refunds.give_back(row, None, resolution.note or None)
+        changes = Changes(review_reason=None, checks=0)
+        if row.state is State.NEEDS_REVIEW:
+            changes["state"] = State.REFUNDED
+        if row.hold_until is not None:
+            changes["next_check_at"] = self.now() + LOOK_SOON
+        await self.resolutions.record(row, resolution, changes, None)
