@@ -204,7 +204,7 @@ export interface CheckoutItem extends CallOptions {
 
 export interface Checkout {
   /** Opens a session; `client_secret` is for Stripe's embedded form, `pay_url` the sandbox's page (null with Stripe). */
-  open(item?: CheckoutItem): Promise<wire.PostApiCheckoutEmbeddedSessionResponse & { pay_url: string | null }>;
+  open(item?: CheckoutItem): Promise<wire.PostApiCheckoutEmbeddedSessionResponse>;
   status(sessionId: string, options?: CallOptions): Promise<wire.GetApiCheckoutSessionStatusResponse>;
   /** The image that was bought, again and again for 24 hours. */
   image(sessionId: string, options?: CallOptions): Promise<Blob>;

@@ -833,7 +833,7 @@ export type RefundRequest = ({
 /**
  * SessionAnswer
  *
- * An open session, for Stripe's embedded form.
+ * An open session, for Stripe's embedded form, or for the sandbox's page at `pay_url`.
  */
 export type SessionAnswer = {
     /**
@@ -852,6 +852,10 @@ export type SessionAnswer = {
      * Publishable Key
      */
     publishable_key: string;
+    /**
+     * Pay Url
+     */
+    pay_url: string | null;
 };
 
 /**
@@ -1027,6 +1031,27 @@ export type FileEntry = {
      */
     thumbnail_url: string;
     quality: QualityEntry | null;
+    links: FileLinks;
+};
+
+/**
+ * FileLinks
+ *
+ * Where a page shows the photo without a token, until `expires_at`.
+ */
+export type FileLinks = {
+    /**
+     * Photo
+     */
+    photo: string;
+    /**
+     * Thumbnail
+     */
+    thumbnail: string;
+    /**
+     * Expires At
+     */
+    expires_at: string;
 };
 
 /**
@@ -1057,9 +1082,54 @@ export type OrderAnswer = {
 /**
  * OrderEntry
  *
- * An order, as in its `order_metadata.json`.
+ * An order, with links to its events and to all photos as one ZIP that need no token.
  */
 export type OrderEntry = {
+    /**
+     * Order Id
+     */
+    order_id: string;
+    /**
+     * User Id
+     */
+    user_id: string;
+    /**
+     * Pet Name
+     */
+    pet_name: string | null;
+    /**
+     * Pet Type
+     */
+    pet_type: string | null;
+    /**
+     * Notes
+     */
+    notes: string | null;
+    /**
+     * Files
+     */
+    files: Array<FileEntry>;
+    /**
+     * Upload Timestamp
+     */
+    upload_timestamp: string;
+    status: Status;
+    /**
+     * Events
+     */
+    events: string;
+    /**
+     * Photos Zip
+     */
+    photos_zip: string;
+};
+
+/**
+ * OrderMetadata
+ *
+ * An order; in its `order_metadata.json` the files have no links.
+ */
+export type OrderMetadata = {
     /**
      * Order Id
      */
@@ -1210,7 +1280,7 @@ export type UploadAnswer = {
      * Files Uploaded
      */
     files_uploaded: number;
-    order_metadata: OrderEntry;
+    order_metadata: OrderMetadata;
 };
 
 export type PostApiAuthRegisterData = {
@@ -1219,67 +1289,6 @@ export type PostApiAuthRegisterData = {
     query?: never;
     url: '/api/auth/register';
 };
-
-export type PostApiAuthRegisterErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiAuthRegisterError = PostApiAuthRegisterErrors[keyof PostApiAuthRegisterErrors];
 
 export type PostApiAuthRegisterResponses = {
     /**
@@ -1297,67 +1306,6 @@ export type PostApiAuthLoginData = {
     url: '/api/auth/login';
 };
 
-export type PostApiAuthLoginErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiAuthLoginError = PostApiAuthLoginErrors[keyof PostApiAuthLoginErrors];
-
 export type PostApiAuthLoginResponses = {
     /**
      * The tokens of a new session
@@ -1373,67 +1321,6 @@ export type PostApiAuthRefreshData = {
     query?: never;
     url: '/api/auth/refresh';
 };
-
-export type PostApiAuthRefreshErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiAuthRefreshError = PostApiAuthRefreshErrors[keyof PostApiAuthRefreshErrors];
 
 export type PostApiAuthRefreshResponses = {
     /**
@@ -1451,63 +1338,6 @@ export type PostApiAuthLogoutData = {
     url: '/api/auth/logout';
 };
 
-export type PostApiAuthLogoutErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiAuthLogoutError = PostApiAuthLogoutErrors[keyof PostApiAuthLogoutErrors];
-
 export type PostApiAuthLogoutResponses = {
     /**
      * The session has ended
@@ -1523,67 +1353,6 @@ export type GetApiAuthMeData = {
     query?: never;
     url: '/api/auth/me';
 };
-
-export type GetApiAuthMeErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiAuthMeError = GetApiAuthMeErrors[keyof GetApiAuthMeErrors];
 
 export type GetApiAuthMeResponses = {
     /**
@@ -1601,67 +1370,6 @@ export type GetApiAuthVerifyData = {
     url: '/api/auth/verify';
 };
 
-export type GetApiAuthVerifyErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiAuthVerifyError = GetApiAuthVerifyErrors[keyof GetApiAuthVerifyErrors];
-
 export type GetApiAuthVerifyResponses = {
     /**
      * The token's claims; the user id in X-User-Id
@@ -1677,71 +1385,6 @@ export type PostApiAuthIntrospectData = {
     query?: never;
     url: '/api/auth/introspect';
 };
-
-export type PostApiAuthIntrospectErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiAuthIntrospectError = PostApiAuthIntrospectErrors[keyof PostApiAuthIntrospectErrors];
 
 export type PostApiAuthIntrospectResponses = {
     /**
@@ -1759,59 +1402,6 @@ export type GetWellKnownJwksJsonData = {
     url: '/.well-known/jwks.json';
 };
 
-export type GetWellKnownJwksJsonErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetWellKnownJwksJsonError = GetWellKnownJwksJsonErrors[keyof GetWellKnownJwksJsonErrors];
-
 export type GetWellKnownJwksJsonResponses = {
     /**
      * The keys (RFC 7517)
@@ -1828,67 +1418,6 @@ export type GetApiV1OrganizationsData = {
     url: '/api/v1/organizations';
 };
 
-export type GetApiV1OrganizationsErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiV1OrganizationsError = GetApiV1OrganizationsErrors[keyof GetApiV1OrganizationsErrors];
-
 export type GetApiV1OrganizationsResponses = {
     /**
      * The caller's organizations, the oldest first
@@ -1904,71 +1433,6 @@ export type PostApiV1OrganizationsData = {
     query?: never;
     url: '/api/v1/organizations';
 };
-
-export type PostApiV1OrganizationsErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiV1OrganizationsError = PostApiV1OrganizationsErrors[keyof PostApiV1OrganizationsErrors];
 
 export type PostApiV1OrganizationsResponses = {
     /**
@@ -1988,67 +1452,6 @@ export type GetApiV1OrganizationsByOrgIdData = {
     url: '/api/v1/organizations/{org_id}';
 };
 
-export type GetApiV1OrganizationsByOrgIdErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiV1OrganizationsByOrgIdError = GetApiV1OrganizationsByOrgIdErrors[keyof GetApiV1OrganizationsByOrgIdErrors];
-
 export type GetApiV1OrganizationsByOrgIdResponses = {
     /**
      * The organization
@@ -2067,67 +1470,6 @@ export type GetApiV1OrganizationsByOrgIdMembersData = {
     url: '/api/v1/organizations/{org_id}/members';
 };
 
-export type GetApiV1OrganizationsByOrgIdMembersErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiV1OrganizationsByOrgIdMembersError = GetApiV1OrganizationsByOrgIdMembersErrors[keyof GetApiV1OrganizationsByOrgIdMembersErrors];
-
 export type GetApiV1OrganizationsByOrgIdMembersResponses = {
     /**
      * The members, in the order they joined
@@ -2145,75 +1487,6 @@ export type PostApiV1OrganizationsByOrgIdMembersData = {
     query?: never;
     url: '/api/v1/organizations/{org_id}/members';
 };
-
-export type PostApiV1OrganizationsByOrgIdMembersErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiV1OrganizationsByOrgIdMembersError = PostApiV1OrganizationsByOrgIdMembersErrors[keyof PostApiV1OrganizationsByOrgIdMembersErrors];
 
 export type PostApiV1OrganizationsByOrgIdMembersResponses = {
     /**
@@ -2234,71 +1507,6 @@ export type DeleteApiV1OrganizationsByOrgIdMembersByUserIdData = {
     url: '/api/v1/organizations/{org_id}/members/{user_id}';
 };
 
-export type DeleteApiV1OrganizationsByOrgIdMembersByUserIdErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type DeleteApiV1OrganizationsByOrgIdMembersByUserIdError = DeleteApiV1OrganizationsByOrgIdMembersByUserIdErrors[keyof DeleteApiV1OrganizationsByOrgIdMembersByUserIdErrors];
-
 export type DeleteApiV1OrganizationsByOrgIdMembersByUserIdResponses = {
     /**
      * Removed
@@ -2318,75 +1526,6 @@ export type PatchApiV1OrganizationsByOrgIdMembersByUserIdData = {
     url: '/api/v1/organizations/{org_id}/members/{user_id}';
 };
 
-export type PatchApiV1OrganizationsByOrgIdMembersByUserIdErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PatchApiV1OrganizationsByOrgIdMembersByUserIdError = PatchApiV1OrganizationsByOrgIdMembersByUserIdErrors[keyof PatchApiV1OrganizationsByOrgIdMembersByUserIdErrors];
-
 export type PatchApiV1OrganizationsByOrgIdMembersByUserIdResponses = {
     /**
      * The member
@@ -2404,63 +1543,6 @@ export type PostApiTempImageUploadData = {
     query?: never;
     url: '/api/temp-image-upload';
 };
-
-export type PostApiTempImageUploadErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiTempImageUploadError = PostApiTempImageUploadErrors[keyof PostApiTempImageUploadErrors];
 
 export type PostApiTempImageUploadResponses = {
     /**
@@ -2484,67 +1566,6 @@ export type GetApiTempImageRetrieveData = {
     };
     url: '/api/temp-image-retrieve';
 };
-
-export type GetApiTempImageRetrieveErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiTempImageRetrieveError = GetApiTempImageRetrieveErrors[keyof GetApiTempImageRetrieveErrors];
 
 export type GetApiTempImageRetrieveResponses = {
     /**
@@ -2577,67 +1598,6 @@ export type PostStoreImageData = {
     query?: never;
     url: '/store-image';
 };
-
-export type PostStoreImageErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostStoreImageError = PostStoreImageErrors[keyof PostStoreImageErrors];
 
 export type PostStoreImageResponses = {
     /**
@@ -2677,71 +1637,6 @@ export type PostApiUploadUserImageData = {
     url: '/api/upload_user_image';
 };
 
-export type PostApiUploadUserImageErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiUploadUserImageError = PostApiUploadUserImageErrors[keyof PostApiUploadUserImageErrors];
-
 export type PostApiUploadUserImageResponses = {
     /**
      * Kept
@@ -2772,71 +1667,6 @@ export type GetApiUserImagesByUsernameData = {
     url: '/api/user_images/{username}';
 };
 
-export type GetApiUserImagesByUsernameErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiUserImagesByUsernameError = GetApiUserImagesByUsernameErrors[keyof GetApiUserImagesByUsernameErrors];
-
 export type GetApiUserImagesByUsernameResponses = {
     /**
      * The images
@@ -2854,67 +1684,6 @@ export type DeleteApiUserImageByIdDeleteData = {
     query?: never;
     url: '/api/user_image/{id}/delete';
 };
-
-export type DeleteApiUserImageByIdDeleteErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type DeleteApiUserImageByIdDeleteError = DeleteApiUserImageByIdDeleteErrors[keyof DeleteApiUserImageByIdDeleteErrors];
 
 export type DeleteApiUserImageByIdDeleteResponses = {
     /**
@@ -2934,67 +1703,6 @@ export type PostApiUserImageByIdDeleteData = {
     url: '/api/user_image/{id}/delete';
 };
 
-export type PostApiUserImageByIdDeleteErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiUserImageByIdDeleteError = PostApiUserImageByIdDeleteErrors[keyof PostApiUserImageByIdDeleteErrors];
-
 export type PostApiUserImageByIdDeleteResponses = {
     /**
      * Deleted
@@ -3013,67 +1721,6 @@ export type PostApiUserImageByIdSetPrimaryData = {
     url: '/api/user_image/{id}/set_primary';
 };
 
-export type PostApiUserImageByIdSetPrimaryErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiUserImageByIdSetPrimaryError = PostApiUserImageByIdSetPrimaryErrors[keyof PostApiUserImageByIdSetPrimaryErrors];
-
 export type PostApiUserImageByIdSetPrimaryResponses = {
     /**
      * It is the primary one now
@@ -3091,67 +1738,6 @@ export type PutApiUserImageByIdSetPrimaryData = {
     query?: never;
     url: '/api/user_image/{id}/set_primary';
 };
-
-export type PutApiUserImageByIdSetPrimaryErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PutApiUserImageByIdSetPrimaryError = PutApiUserImageByIdSetPrimaryErrors[keyof PutApiUserImageByIdSetPrimaryErrors];
 
 export type PutApiUserImageByIdSetPrimaryResponses = {
     /**
@@ -3176,75 +1762,6 @@ export type GetApiUserImageByIdServeData = {
     url: '/api/user_image/{id}/serve';
 };
 
-export type GetApiUserImageByIdServeErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Requested Range Not Satisfiable
-     */
-    416: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiUserImageByIdServeError = GetApiUserImageByIdServeErrors[keyof GetApiUserImageByIdServeErrors];
-
 export type GetApiUserImageByIdServeResponses = {
     /**
      * The image, or a rendition of it
@@ -3266,67 +1783,6 @@ export type DeleteMediaByKeyData = {
     query?: never;
     url: '/media/{key}';
 };
-
-export type DeleteMediaByKeyErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type DeleteMediaByKeyError = DeleteMediaByKeyErrors[keyof DeleteMediaByKeyErrors];
 
 export type DeleteMediaByKeyResponses = {
     /**
@@ -3351,75 +1807,6 @@ export type GetMediaByKeyData = {
     url: '/media/{key}';
 };
 
-export type GetMediaByKeyErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Requested Range Not Satisfiable
-     */
-    416: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetMediaByKeyError = GetMediaByKeyErrors[keyof GetMediaByKeyErrors];
-
 export type GetMediaByKeyResponses = {
     /**
      * The image, or a rendition of it
@@ -3442,67 +1829,6 @@ export type PostMediaData = {
     url: '/media';
 };
 
-export type PostMediaErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostMediaError = PostMediaErrors[keyof PostMediaErrors];
-
 export type PostMediaResponses = {
     /**
      * Kept
@@ -3519,67 +1845,6 @@ export type GetApiDebugR2StatusData = {
     url: '/api/debug/r2-status';
 };
 
-export type GetApiDebugR2StatusErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiDebugR2StatusError = GetApiDebugR2StatusErrors[keyof GetApiDebugR2StatusErrors];
-
 export type GetApiDebugR2StatusResponses = {
     /**
      * The store
@@ -3595,67 +1860,6 @@ export type PostApiTestR2StorageData = {
     query?: never;
     url: '/api/test-r2-storage';
 };
-
-export type PostApiTestR2StorageErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiTestR2StorageError = PostApiTestR2StorageErrors[keyof PostApiTestR2StorageErrors];
 
 export type PostApiTestR2StorageResponses = {
     /**
@@ -3675,71 +1879,6 @@ export type PostApiV1OrganizationsByOrgIdTempImageUploadData = {
     url: '/api/v1/organizations/{org_id}/temp-image-upload';
 };
 
-export type PostApiV1OrganizationsByOrgIdTempImageUploadErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiV1OrganizationsByOrgIdTempImageUploadError = PostApiV1OrganizationsByOrgIdTempImageUploadErrors[keyof PostApiV1OrganizationsByOrgIdTempImageUploadErrors];
-
 export type PostApiV1OrganizationsByOrgIdTempImageUploadResponses = {
     /**
      * Signed
@@ -3758,71 +1897,6 @@ export type PostApiV1OrganizationsByOrgIdImagesPromoteData = {
     url: '/api/v1/organizations/{org_id}/images/promote';
 };
 
-export type PostApiV1OrganizationsByOrgIdImagesPromoteErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiV1OrganizationsByOrgIdImagesPromoteError = PostApiV1OrganizationsByOrgIdImagesPromoteErrors[keyof PostApiV1OrganizationsByOrgIdImagesPromoteErrors];
-
 export type PostApiV1OrganizationsByOrgIdImagesPromoteResponses = {
     /**
      * Kept
@@ -3838,71 +1912,6 @@ export type PostApiCheckoutEmbeddedSessionData = {
     query?: never;
     url: '/api/checkout/embedded-session';
 };
-
-export type PostApiCheckoutEmbeddedSessionErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiCheckoutEmbeddedSessionError = PostApiCheckoutEmbeddedSessionErrors[keyof PostApiCheckoutEmbeddedSessionErrors];
 
 export type PostApiCheckoutEmbeddedSessionResponses = {
     /**
@@ -3925,63 +1934,6 @@ export type GetApiCheckoutSessionStatusData = {
     url: '/api/checkout/session-status';
 };
 
-export type GetApiCheckoutSessionStatusErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiCheckoutSessionStatusError = GetApiCheckoutSessionStatusErrors[keyof GetApiCheckoutSessionStatusErrors];
-
 export type GetApiCheckoutSessionStatusResponses = {
     /**
      * The session
@@ -4000,63 +1952,6 @@ export type GetApiCheckoutSessionsBySessionIdImageData = {
     url: '/api/checkout/sessions/{session_id}/image';
 };
 
-export type GetApiCheckoutSessionsBySessionIdImageErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiCheckoutSessionsBySessionIdImageError = GetApiCheckoutSessionsBySessionIdImageErrors[keyof GetApiCheckoutSessionsBySessionIdImageErrors];
-
 export type GetApiCheckoutSessionsBySessionIdImageResponses = {
     /**
      * The exact bytes that were uploaded
@@ -4073,59 +1968,6 @@ export type PostApiCheckoutWebhookData = {
     url: '/api/checkout/webhook';
 };
 
-export type PostApiCheckoutWebhookErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiCheckoutWebhookError = PostApiCheckoutWebhookErrors[keyof PostApiCheckoutWebhookErrors];
-
 export type PostApiCheckoutWebhookResponses = {
     /**
      * Taken
@@ -4141,75 +1983,6 @@ export type PostApiCheckoutRefundsData = {
     query?: never;
     url: '/api/checkout/refunds';
 };
-
-export type PostApiCheckoutRefundsErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiCheckoutRefundsError = PostApiCheckoutRefundsErrors[keyof PostApiCheckoutRefundsErrors];
 
 export type PostApiCheckoutRefundsResponses = {
     /**
@@ -4241,75 +2014,6 @@ export type PostApiImagesUploadData = {
     url: '/api/images/upload';
 };
 
-export type PostApiImagesUploadErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PostApiImagesUploadError = PostApiImagesUploadErrors[keyof PostApiImagesUploadErrors];
-
 export type PostApiImagesUploadResponses = {
     /**
      * The order
@@ -4336,71 +2040,6 @@ export type GetApiImagesOrdersData = {
     url: '/api/images/orders';
 };
 
-export type GetApiImagesOrdersErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiImagesOrdersError = GetApiImagesOrdersErrors[keyof GetApiImagesOrdersErrors];
-
 export type GetApiImagesOrdersResponses = {
     /**
      * The orders
@@ -4419,71 +2058,6 @@ export type DeleteApiImagesOrdersByOrderIdData = {
     url: '/api/images/orders/{order_id}';
 };
 
-export type DeleteApiImagesOrdersByOrderIdErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type DeleteApiImagesOrdersByOrderIdError = DeleteApiImagesOrdersByOrderIdErrors[keyof DeleteApiImagesOrdersByOrderIdErrors];
-
 export type DeleteApiImagesOrdersByOrderIdResponses = {
     /**
      * Deleted
@@ -4501,67 +2075,6 @@ export type GetApiImagesOrdersByOrderIdData = {
     query?: never;
     url: '/api/images/orders/{order_id}';
 };
-
-export type GetApiImagesOrdersByOrderIdErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiImagesOrdersByOrderIdError = GetApiImagesOrdersByOrderIdErrors[keyof GetApiImagesOrdersByOrderIdErrors];
 
 export type GetApiImagesOrdersByOrderIdResponses = {
     /**
@@ -4587,75 +2100,6 @@ export type GetApiImagesOrdersByOrderIdFilesByFilenameData = {
     url: '/api/images/orders/{order_id}/files/{filename}';
 };
 
-export type GetApiImagesOrdersByOrderIdFilesByFilenameErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Requested Range Not Satisfiable
-     */
-    416: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiImagesOrdersByOrderIdFilesByFilenameError = GetApiImagesOrdersByOrderIdFilesByFilenameErrors[keyof GetApiImagesOrdersByOrderIdFilesByFilenameErrors];
-
 export type GetApiImagesOrdersByOrderIdFilesByFilenameResponses = {
     /**
      * The photo
@@ -4673,67 +2117,6 @@ export type GetApiImagesOrdersByOrderIdEventsData = {
     query?: never;
     url: '/api/images/orders/{order_id}/events';
 };
-
-export type GetApiImagesOrdersByOrderIdEventsErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiImagesOrdersByOrderIdEventsError = GetApiImagesOrdersByOrderIdEventsErrors[keyof GetApiImagesOrdersByOrderIdEventsErrors];
 
 export type GetApiImagesOrdersByOrderIdEventsResponses = {
     /**
@@ -4770,71 +2153,6 @@ export type GetApiAdminOrdersData = {
     };
     url: '/api/admin/orders';
 };
-
-export type GetApiAdminOrdersErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiAdminOrdersError = GetApiAdminOrdersErrors[keyof GetApiAdminOrdersErrors];
 
 export type GetApiAdminOrdersResponses = {
     /**
@@ -4874,71 +2192,6 @@ export type GetApiAdminOrdersCsvData = {
     url: '/api/admin/orders.csv';
 };
 
-export type GetApiAdminOrdersCsvErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type GetApiAdminOrdersCsvError = GetApiAdminOrdersCsvErrors[keyof GetApiAdminOrdersCsvErrors];
-
 export type GetApiAdminOrdersCsvResponses = {
     /**
      * The orders
@@ -4956,75 +2209,6 @@ export type PatchApiAdminOrdersByOrderIdData = {
     query?: never;
     url: '/api/admin/orders/{order_id}';
 };
-
-export type PatchApiAdminOrdersByOrderIdErrors = {
-    /**
-     * Bad Request
-     */
-    400: Problem;
-    /**
-     * Unauthorized
-     */
-    401: Problem;
-    /**
-     * Forbidden
-     */
-    403: Problem;
-    /**
-     * Not Found
-     */
-    404: Problem;
-    /**
-     * Method Not Allowed
-     */
-    405: Problem;
-    /**
-     * Request Timeout
-     */
-    408: Problem;
-    /**
-     * Conflict
-     */
-    409: Problem;
-    /**
-     * Request Entity Too Large
-     */
-    413: Problem;
-    /**
-     * Unsupported Media Type
-     */
-    415: Problem;
-    /**
-     * Expectation Failed
-     */
-    417: Problem;
-    /**
-     * Unprocessable Entity
-     */
-    422: Problem;
-    /**
-     * Too Many Requests
-     */
-    429: Problem;
-    /**
-     * Request Header Fields Too Large
-     */
-    431: Problem;
-    /**
-     * Bad Gateway
-     */
-    502: Problem;
-    /**
-     * Service Unavailable
-     */
-    503: Problem;
-    /**
-     * Gateway Timeout
-     */
-    504: Problem;
-};
-
-export type PatchApiAdminOrdersByOrderIdError = PatchApiAdminOrdersByOrderIdErrors[keyof PatchApiAdminOrdersByOrderIdErrors];
 
 export type PatchApiAdminOrdersByOrderIdResponses = {
     /**

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.node import ensure_installed, npm
-from tests.support.stack import ROOT
+from tests.support.node import ensure_installed, node, npm
+from tests.support.stack import ROOT, Stack
 
 HOME = ROOT / "clients" / "javascript"
 MAX_CORE_BYTES = 8 * 1024
@@ -47,6 +48,18 @@ def test_each_import_of_the_package_is_there_with_its_types() -> None:
 def test_types_and_the_readmes_examples_hold_under_strict() -> None:
     ensure_installed(HOME)
     npm(HOME, "run", "check")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_client_fits_the_api_as_it_is_described_today(stack: Stack, tmp_path: Path) -> None:
+    ensure_installed(HOME)
+    ignored = shutil.ignore_patterns("node_modules", "examples")
+    home = Path(shutil.copytree(HOME, tmp_path / "client", ignore=ignored))
+    (home / "node_modules").symlink_to(HOME / "node_modules")
+    subprocess.run([node(), HOME / "scripts" / "examples.mjs", home / "examples"], check=True)
+    npm(home, "run", "types", "--", f"{stack.url('gateway')}/openapi.json")
+    npm(home, "exec", "--offline", "--", "tsc", "--project", ".")
 
 
 def test_no_lock_file_names_a_registry() -> None:
