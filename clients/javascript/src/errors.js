@@ -1,5 +1,5 @@
 /** Camel case to snake case: `sessionId` is `session_id`, S3's `EntityTooLarge` is `entity_too_large`. */
-export const snake = (name) => name.replace(/(?<=[a-z0-9])[A-Z]/g, "_$&").toLowerCase();
+export const snake = (name) => name.replace(/([a-z0-9])([A-Z])/g, "$1_$2").toLowerCase();
 
 export class KeepsakeError extends Error {
   constructor(detail, { code, status = 0, requestId = null, retryAfter = null, errors = [], cause } = {}) {
@@ -22,9 +22,9 @@ export function refusal(status, headers, text) {
     const element = (name) => text.match(`<${name}>([^<]*)</${name}>`)?.[1];
     said = { code: element("Code") && snake(element("Code")), detail: element("Message") };
   }
-  const detail = said.detail || said.error || `The server answered with status ${status}.`;
+  const detail = [said.detail, said.error].find((text) => text && typeof text === "string");
   const retryAfter = Number.parseInt(headers.get("Retry-After"), 10);
-  return new KeepsakeError(String(detail), {
+  return new KeepsakeError(detail ?? `The server answered with status ${status}.`, {
     code: said.code || "http_error",
     status,
     requestId: said.request_id ?? headers.get("X-Request-Id"),
@@ -34,11 +34,12 @@ export function refusal(status, headers, text) {
 }
 
 const AWAY = [502, 503, 504];
+const FOR_PEOPLE = ["storage_full", "payment_provider_unavailable"]; // the one lasts, the other was tried again already
 const LONGEST_WAIT_S = 20;
 
-/** Whether the same request may succeed in a moment. A full disk, or a limit that holds for long, is for people. */
+/** Whether the same request may succeed in a moment. */
 export function isPassing(error) {
-  if (!(error instanceof KeepsakeError) || error.code === "storage_full" || error.retryAfter > LONGEST_WAIT_S) return false;
+  if (!(error instanceof KeepsakeError) || FOR_PEOPLE.includes(error.code) || error.retryAfter > LONGEST_WAIT_S) return false;
   if (error.status === 404) return error.retryAfter > 0; // a thumbnail that is still being made
   return ["connection_failed", "idempotency_in_progress"].includes(error.code) || AWAY.includes(error.status);
 }

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.client.conftest import SHOP, SOURCES, Shop
 from tests.support import pictures
@@ -108,3 +108,35 @@ def test_an_organisations_banner_is_uploaded_and_can_be_seen(shop: Shop, app: Pa
     page.wait_for_function("document.title.startsWith('http')")
     with urllib.request.urlopen(page.title(), timeout=10) as answer:
         assert answer.read() == cat.read_bytes()
+
+
+UPLOAD = "name => hook.upload(new File(['\\xff\\xd8' + name], name, { type: 'image/jpeg' }))"
+
+
+def test_the_hook_says_how_far_it_is_and_can_be_aborted_replaced_and_reset(shop: Shop, app: Path) -> None:
+    page = shop(app)
+    waiting: list[Route] = []
+    answers = {"headers": {"Access-Control-Allow-Origin": "*"}, "content_type": "application/json"}
+    page.route("**/api/temp-image-upload", lambda route: waiting.append(route))  # noqa: PLW0108 - it marks what it calls
+
+    def said() -> Any:
+        return json.loads(page.locator("output").inner_text())
+
+    page.goto(f"{SHOP}/hook")
+    assert said() == {"status": "idle", "progress": 0, "imageId": None, "error": None}
+    page.evaluate(f"void ({UPLOAD})('first.jpg')")
+    expect(page.locator("output")).to_contain_text("uploading")
+    page.evaluate("hook.abort()")
+    expect(page.locator("output")).to_contain_text("idle")
+    page.evaluate(f"globalThis.second = ({UPLOAD})('second.jpg'); globalThis.third = ({UPLOAD})('third.jpg'); null")
+    while len(waiting) < 3:
+        page.wait_for_timeout(20)
+    waiting[-1].fulfill(json={"imageId": "3", "expiresAt": "2026-01-01T00:00:00Z"}, **answers)
+    expect(page.locator("output")).to_contain_text("success")
+    assert said() == {"status": "success", "progress": 1, "imageId": "3", "error": None}
+    assert page.evaluate("Promise.all([second, third])") == [
+        None,
+        {"imageId": "3", "expiresAt": "2026-01-01T00:00:00Z"},
+    ]
+    page.evaluate("hook.reset()")
+    expect(page.locator("output")).to_contain_text("idle")

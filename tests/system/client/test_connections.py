@@ -104,6 +104,7 @@ async def test_a_change_without_a_key_is_sent_once(script: Script) -> None:
         (400, '"text"', "http_error", "The server answered with status 400."),
         (400, "null", "http_error", "The server answered with status 400."),
         (400, '{"error": "One sentence."}', "http_error", "One sentence."),
+        (422, '{"detail": [{"msg": "No."}], "error": "No."}', "http_error", "No."),
         (400, "", "http_error", "The server answered with status 400."),
     ],
 )
