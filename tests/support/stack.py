@@ -78,12 +78,16 @@ class Stack:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **self.settings}
 
+    def command(self, name: str) -> list[str]:
+        """Return the command of a process."""
+        return [sys.executable, "-m", "web.shop" if name == DEMO_SHOP else MODULES[name]]
+
     def start(self, *names: str) -> None:
         """Start processes, and return when each of them is ready."""
         for name in names:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name] = subprocess.Popen(
-                    [sys.executable, "-m", "web.shop" if name == DEMO_SHOP else MODULES[name]],
+                    self.command(name),
                     cwd=self.folder,
                     env=self.environment(),
                     stdin=subprocess.DEVNULL,

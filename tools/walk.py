@@ -1,0 +1,156 @@
+"""`python -m tools.walk [upload|store-image|webhook]`: which of our files and functions one request crosses, in their order.
+
+The stack runs as it does for people, each process under `sys.setprofile`. One request warms it up; the second is the walk. What
+image workers do in processes of their own is not part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import hmac
+import json
+import runpy
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import uuid4
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = tuple(f"{ROOT / folder}/" for folder in ("gateway", "services", "shared"))
+SETTLE_S = 0.5
+BOUNDARY = "----KeepsakeFormBoundary7MA4YWxkTrZu0gW"
+Sent = tuple[str, bytes, Mapping[str, str]]  # path, body, headers
+Prepare = Callable[[Any], Sent]
+
+
+def inside(module: str, target: Path) -> None:
+    """Run `module` in this process; record while the file `recording` is beside `target`, and write the walk there."""
+    seen: dict[tuple[str, str], None] = {}
+    flag = target.with_name("recording")
+    recording = False
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if recording and event == "call" and frame.f_code.co_filename.startswith(OURS):
+            seen[frame.f_code.co_filename, frame.f_code.co_qualname] = None
+
+    def watch() -> None:
+        nonlocal recording
+        while True:
+            time.sleep(0.05)
+            ended = recording and not flag.exists()
+            recording = flag.exists()
+            if ended:
+                target.write_text(json.dumps(list(seen)))
+
+    threading.Thread(target=watch, daemon=True).start()
+    threading.setprofile(note)
+    sys.setprofile(note)
+    sys.argv = [module]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _post(url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    with urllib.request.urlopen(urllib.request.Request(url, body, dict(headers)), timeout=20) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def _upload(path: str) -> Prepare:
+    def prepare(_stack: Any) -> Sent:
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+        body = head.encode() + (ROOT / "docs" / "photo.jpg").read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
+        return path, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    return prepare
+
+
+def _webhook(stack: Any) -> Sent:
+    """Make a session, and tell checkout that it was paid, as Stripe would."""
+    made = _post(stack.url("gateway") + "/api/checkout/embedded-session", b"{}", {"Content-Type": "application/json"})
+    event = {
+        "id": f"evt_{uuid4().hex}",
+        "object": "event",
+        "type": "checkout.session.completed",
+        "created": int(time.time()),
+        "data": {"object": {"id": made["session_id"], "object": "checkout.session"}},
+    }
+    payload, stamp = json.dumps(event).encode(), int(time.time())
+    secret = stack.settings["STRIPE_WEBHOOK_SECRET"].encode()
+    digest = hmac.new(secret, b"%d.%b" % (stamp, payload), hashlib.sha256).hexdigest()
+    return (
+        "/api/checkout/webhook",
+        payload,
+        {"Content-Type": "application/json", "Stripe-Signature": f"t={stamp},v1={digest}"},
+    )
+
+
+WALKS: dict[str, tuple[str, Prepare]] = {
+    "upload": ("temp-image", _upload("/api/temp-image-upload")),
+    "store-image": ("media-store", _upload("/store-image")),
+    "webhook": ("checkout", _webhook),
+}
+
+
+def _walk(name: str) -> list[tuple[str, str, str]]:
+    """Return (process, file, function) in the order of their first calls."""
+    from tests.support.stack import MODULES, Stack
+
+    class WalkedStack(Stack):
+        def command(self, name: str) -> list[str]:
+            return [sys.executable, "-m", "tools.walk", "inside", MODULES[name], str(self.folder / f"{name}.json")]
+
+        def begin(self) -> None:
+            (self.folder / "recording").touch()
+            time.sleep(SETTLE_S)
+
+        def end(self) -> None:
+            time.sleep(SETTLE_S)
+            (self.folder / "recording").unlink()
+            while not all((self.folder / f"{name}.json").exists() for name in MODULES):
+                time.sleep(0.1)
+            time.sleep(SETTLE_S)
+
+    service, prepare = WALKS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        stack = WalkedStack(Path(folder))
+        try:
+            stack.start(*MODULES)
+            for recorded in (False, True):
+                path, body, headers = prepare(stack)
+                if recorded:
+                    time.sleep(SETTLE_S)
+                    stack.begin()
+                _post(stack.url("gateway") + path, body, headers)
+            stack.end()
+            found = {each: json.loads((Path(folder) / f"{each}.json").read_text()) for each in ("gateway", service)}
+        finally:
+            stack.stop_all()
+    return [(each, str(Path(file).relative_to(ROOT)), function) for each in found for file, function in found[each]]
+
+
+def main() -> None:
+    """Print each asked walk: per process its files in order, with the functions called in them, and the counts."""
+    if sys.argv[1:2] == ["inside"]:
+        inside(sys.argv[2], Path(sys.argv[3]))
+        return
+    parser = argparse.ArgumentParser(prog="python -m tools.walk")
+    parser.add_argument("walks", nargs="*", choices=[*WALKS, []], default=list(WALKS))
+    for name in parser.parse_args().walks:
+        steps = _walk(name)
+        sys.stdout.write(f"{name}: {len({s[1] for s in steps})} files, {len({s[1:] for s in steps})} functions\n")
+        rooms: dict[tuple[str, str], list[str]] = {}
+        for process, file, function in steps:
+            rooms.setdefault((process, file), []).append(function.replace("<locals>.", ""))
+        for (process, file), functions in rooms.items():
+            sys.stdout.write(f"  {process:<15} {file:<44} {', '.join(functions)}\n")
+
+
+if __name__ == "__main__":
+    main()
