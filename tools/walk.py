@@ -64,8 +64,12 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
 
 def _upload(path: str) -> Prepare:
     def prepare(_stack: Any) -> Sent:
-        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-        body = head.encode() + (ROOT / "docs" / "photo.jpg").read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
+        part = 'Content-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+        body = (
+            f"--{BOUNDARY}\r\n{part}".encode()
+            + (ROOT / "docs" / "photo.jpg").read_bytes()
+            + f"\r\n--{BOUNDARY}--\r\n".encode()
+        )
         return path, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
     return prepare
@@ -141,8 +145,8 @@ def main() -> None:
         inside(sys.argv[2], Path(sys.argv[3]))
         return
     parser = argparse.ArgumentParser(prog="python -m tools.walk")
-    parser.add_argument("walks", nargs="*", choices=[*WALKS, []], default=list(WALKS))
-    for name in parser.parse_args().walks:
+    parser.add_argument("walks", nargs="*", metavar="|".join(WALKS))
+    for name in parser.parse_args().walks or WALKS:
         steps = _walk(name)
         sys.stdout.write(f"{name}: {len({s[1] for s in steps})} files, {len({s[1:] for s in steps})} functions\n")
         rooms: dict[tuple[str, str], list[str]] = {}
