@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from tests.support import pictures
@@ -18,6 +20,12 @@ SOURCES = ROOT / "clients" / "javascript" / "src"
 PROGRAM = Path(__file__).with_name("program.mjs").read_text()
 
 Script = Callable[..., Awaitable[Any]]
+
+
+def admin_token(stack: Stack) -> str:
+    """Sign a token of somebody with the role `admin`."""
+    claims = {"sub": "boss", "iss": "keepsake", "aud": "keepsake", "roles": ["admin"], "exp": int(time.time()) + 600}
+    return jwt.encode(claims, stack.settings["JWT_SECRET_KEY"], "HS256")
 
 
 @pytest.fixture

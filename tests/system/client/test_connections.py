@@ -9,12 +9,7 @@ import pytest
 
 from tests.support import pictures
 from tests.support.stack import Stack
-from tests.system.client.conftest import Script
-
-
-def admin_token(stack: Stack) -> str:
-    claims = {"sub": "boss", "iss": "keepsake", "aud": "keepsake", "roles": ["admin"], "exp": int(time.time()) + 600}
-    return jwt.encode(claims, stack.settings["JWT_SECRET_KEY"], "HS256")
+from tests.system.client.conftest import Script, admin_token
 
 
 async def test_an_order_whose_answer_was_lost_is_asked_for_again_and_placed_once(script: Script) -> None:

@@ -1,0 +1,81 @@
+"""The client's calls for whoever runs the shop."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from tests.support.stack import Stack
+from tests.system.client.conftest import Script, admin_token
+
+BOSS = """
+const boss = createAdmin(createKeepsake({ baseUrl: given.url, getToken: () => given.token }));
+"""
+
+
+async def test_orders_are_found_moved_and_exported(script: Script, stack: Stack) -> None:
+    said = await script(
+        BOSS
+        + """
+        await newcomer();
+        const { order_id: id } = await keepsake.orders.create([photo], { petName: "Bello" });
+        const moved = await boss.orders.move(id, "paid", { note: "Paid in the shop" });
+        const illegal = await refused(boss.orders.move(id, "delivered"));
+        const { orders } = await boss.orders.list({ status: "paid", limit: 50 });
+        const csv = await (await boss.orders.csv({ status: "paid" })).text();
+        return { id, moved, illegal, found: orders.some((order) => order.order_id === id), csv: csv.includes(id),
+                 customer: await refused(createAdmin(keepsake).orders.list()) };
+        """,
+        token=admin_token(stack),
+    )
+    assert said["moved"]["order"]["status"] == "paid"
+    assert said["illegal"]["status"] == 409
+    assert (said["found"], said["csv"]) == (True, True)
+    assert said["customer"]["status"] == 403
+
+
+async def test_payments_are_listed_and_given_back(script: Script, stack: Stack) -> None:
+    opened = await script("return keepsake.checkout.open({ sku: 'hero-me-board', quantity: 3 });")
+    pay = f"{stack.url('stripe-sandbox')}/pay/{opened['session_id']}"
+    async with aiohttp.ClientSession() as http, http.post(pay, data={"action": "pay"}, allow_redirects=False):
+        pass
+    said = await script(
+        BOSS
+        + """
+        const status = await keepsake.checkout.status(given.session); // settles it, should the webhook still be on its way
+        const refund = await boss.payments.refund({ sessionId: given.session, amount: 200, reason: "One was broken" });
+        const { payments } = await boss.payments.list({ limit: 100 });
+        return { refund, payment: payments.find((each) => each.session_id === given.session),
+                 decided: await refused(boss.payments.resolve(given.session, "fulfil", "Looked at it")) };
+        """,
+        token=admin_token(stack),
+        session=opened["session_id"],
+    )
+    assert said["refund"]["amount"] == 200
+    assert said["payment"]["amount_total"] == 600
+    assert said["payment"]["quantity"] == 3
+    assert said["decided"]["status"] == 409
+
+
+async def test_images_are_taken_down_by_key_and_by_id(script: Script, stack: Stack) -> None:
+    said = await script(
+        BOSS
+        + """
+        const stored = await keepsake.images.store(photo);
+        const username = await newcomer();
+        const { image } = await keepsake.userImages.upload(photo, { username, imageType: "gallery" });
+        await boss.images.remove({ key: stored.key, kind: "stored" });
+        await boss.images.remove({ id: image.id, kind: "user" });
+        return { stored: (await fetch(stored.url)).status, left: (await keepsake.userImages.list(username)).count };
+        """,
+        token=admin_token(stack),
+    )
+    assert said == {"stored": 404, "left": 0}
+
+
+async def test_the_storage_is_described_and_probed(script: Script, stack: Stack) -> None:
+    said = await script(
+        BOSS + "return { status: await boss.storage.status(), probe: await boss.storage.probe() };",
+        token=admin_token(stack),
+    )
+    assert said["status"]["backend"] == "local"
+    assert [step["step"] for step in said["probe"]["steps"]] == ["write", "read", "compare", "delete"]
