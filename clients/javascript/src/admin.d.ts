@@ -32,21 +32,7 @@ export interface Delivery {
   [member: string]: unknown;
 }
 
-export interface Payment {
-  session_id: string;
-  state: string;
-  payment_status: string;
-  amount_total: number;
-  amount_refunded: number;
-  currency: string;
-  sku: string | null;
-  quantity: number;
-  order_id: string | null;
-  image: unknown;
-  created_at: string;
-  paid_at: string | null;
-  review_reason: string | null;
-}
+export type Payment = wire.PaymentEntry;
 
 export interface KeptImage {
   id: string;
@@ -93,9 +79,14 @@ export interface Admin {
     resend(id: string, options?: CallOptions): Promise<unknown>;
   };
   payments: {
-    list(query?: PageOptions & { state?: string }): Promise<Page & { payments: Payment[] }>;
+    list(query?: PageOptions & { state?: Payment["state"] }): Promise<wire.GetApiAdminPaymentsResponse>;
     /** Decides about one that `needs_review`. */
-    resolve(sessionId: string, action: "fulfil" | "refund", note: string, options?: CallOptions): Promise<unknown>;
+    resolve(
+      sessionId: string,
+      action: "fulfil" | "refund",
+      note: string,
+      options?: CallOptions,
+    ): Promise<wire.PostApiAdminPaymentsBySessionIdResolveResponse>;
     /** Gives back `amount` minor units, or all that is left. */
     refund(
       what: { sessionId?: string; orderId?: string; amount?: number; reason?: string },

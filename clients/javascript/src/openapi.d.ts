@@ -767,6 +767,13 @@ export type WidthQuery = {
 };
 
 /**
+ * Action
+ *
+ * What a person decides about a payment that needs review.
+ */
+export type Action = 'fulfil' | 'refund';
+
+/**
  * ImageAnswer
  *
  * Where the bought image is.
@@ -780,6 +787,101 @@ export type ImageAnswer = {
      * Url
      */
     url: string | null;
+};
+
+/**
+ * PaymentEntry
+ *
+ * A checkout session as the shop's owner sees it; amounts in minor units, `review_reason` where it needs review.
+ */
+export type PaymentEntry = {
+    /**
+     * Session Id
+     */
+    session_id: string;
+    state: State;
+    /**
+     * Payment Status
+     */
+    payment_status: string;
+    /**
+     * Amount Total
+     */
+    amount_total: number;
+    /**
+     * Amount Refunded
+     */
+    amount_refunded: number;
+    /**
+     * Currency
+     */
+    currency: string;
+    /**
+     * Sku
+     */
+    sku: string;
+    /**
+     * Quantity
+     */
+    quantity: number;
+    /**
+     * Order Id
+     */
+    order_id: string | null;
+    image: ImageAnswer | null;
+    /**
+     * Created At
+     */
+    created_at: string;
+    /**
+     * Paid At
+     */
+    paid_at: string | null;
+    /**
+     * Review Reason
+     */
+    review_reason: string | null;
+    /**
+     * Resolutions
+     */
+    resolutions: Array<ResolutionEntry>;
+};
+
+/**
+ * PaymentsAnswer
+ *
+ * Payments, newest first; `next_cursor` where more remain.
+ */
+export type PaymentsAnswer = {
+    /**
+     * Payments
+     */
+    payments: Array<PaymentEntry>;
+    /**
+     * Count
+     */
+    count: number;
+    /**
+     * Next Cursor
+     */
+    next_cursor: string | null;
+};
+
+/**
+ * PaymentsQuery
+ *
+ * Which payments.
+ */
+export type PaymentsQuery = {
+    state?: State | null;
+    /**
+     * Limit
+     */
+    limit?: number;
+    /**
+     * Cursor
+     */
+    cursor?: string | null;
 };
 
 /**
@@ -828,6 +930,44 @@ export type RefundRequest = ({
      * Reason
      */
     reason?: string | null;
+};
+
+/**
+ * ResolutionEntry
+ *
+ * A decision about a payment that needed review, for that `reason`; `by` is who made it.
+ */
+export type ResolutionEntry = {
+    action: Action;
+    /**
+     * Note
+     */
+    note: string;
+    /**
+     * Reason
+     */
+    reason: string;
+    /**
+     * By
+     */
+    by: string;
+    /**
+     * At
+     */
+    at: string;
+};
+
+/**
+ * ResolveRequest
+ *
+ * What is decided about a payment that needs review, and why.
+ */
+export type ResolveRequest = {
+    action: Action;
+    /**
+     * Note
+     */
+    note?: string;
 };
 
 /**
@@ -883,6 +1023,13 @@ export type SessionRequest = {
      */
     order_id?: string | null;
 };
+
+/**
+ * State
+ *
+ * Where a session stands; it moves forward alone.
+ */
+export type State = 'creating' | 'open' | 'processing' | 'expired' | 'failed' | 'abandoned' | 'needs_review' | 'paid' | 'refunded';
 
 /**
  * StatusAnswer
@@ -1992,6 +2139,50 @@ export type PostApiCheckoutRefundsResponses = {
 };
 
 export type PostApiCheckoutRefundsResponse = PostApiCheckoutRefundsResponses[keyof PostApiCheckoutRefundsResponses];
+
+export type GetApiAdminPaymentsData = {
+    body?: never;
+    path?: never;
+    query?: {
+        state?: State | null;
+        /**
+         * Limit
+         */
+        limit?: number;
+        /**
+         * Cursor
+         */
+        cursor?: string | null;
+    };
+    url: '/api/admin/payments';
+};
+
+export type GetApiAdminPaymentsResponses = {
+    /**
+     * A page of payments
+     */
+    200: PaymentsAnswer;
+};
+
+export type GetApiAdminPaymentsResponse = GetApiAdminPaymentsResponses[keyof GetApiAdminPaymentsResponses];
+
+export type PostApiAdminPaymentsBySessionIdResolveData = {
+    body: ResolveRequest;
+    path: {
+        session_id: string;
+    };
+    query?: never;
+    url: '/api/admin/payments/{session_id}/resolve';
+};
+
+export type PostApiAdminPaymentsBySessionIdResolveResponses = {
+    /**
+     * The payment as it is now
+     */
+    200: PaymentEntry;
+};
+
+export type PostApiAdminPaymentsBySessionIdResolveResponse = PostApiAdminPaymentsBySessionIdResolveResponses[keyof PostApiAdminPaymentsBySessionIdResolveResponses];
 
 export type PostApiImagesUploadData = {
     body: {

@@ -147,12 +147,15 @@ async def test_an_order_is_placed_read_and_removed(script: Script, fields: str) 
         const id = placed.order_id;
         const {{ order }} = await keepsake.orders.get(id);
         const image = await keepsake.orders.photo(id, order.files[0].filename);
+        const thumbnail = await keepsake.orders.photo(id, order.files[0].filename, {{ size: "thumb" }}); // once it is made
         const list = await keepsake.orders.list({{ status: "pending" }});
         await keepsake.orders.remove(id);
-        return {{ order, list, seen, size: image.size, sent: photo.size, gone: await refused(keepsake.orders.get(id)) }};
+        const gone = await refused(keepsake.orders.get(id));
+        return {{ order, list, seen, gone, thumbnail: thumbnail.type, size: image.size, sent: photo.size }};
         """
     )
     assert said["order"]["pet_name"] == "Max"
+    assert said["thumbnail"] == "image/webp"
     assert said["list"]["count"] == 1
     assert said["size"] == said["sent"]
     assert said["seen"]
