@@ -105,6 +105,7 @@ def _media_store(settings: GatewaySettings) -> tuple[Row, ...]:
         Row(method="GET", path="/media/{key:.+}", service=service, by_link=not settings.media_public_read),
         Row(method="DELETE", path="/media/{key:.+}", service=service, access=admin),
         Row(method="POST", path="/media", service=service, body_bytes=XML_REFUSED_BYTES),
+        Row(method="GET", path="/api/admin/images", service=service, access=admin),
         Row(method="GET", path="/api/debug/r2-status", service=service, access=admin),
         Row(method="POST", path="/api/test-r2-storage", service=service, access=admin),
         Row(method="POST", path=f"{organization}/temp-image-upload", service=service, access=token),
@@ -184,6 +185,8 @@ def _auth_verify(_settings: GatewaySettings) -> tuple[Row, ...]:
         Row(method="POST", path=members, service=service, access=token),
         Row(method="PATCH", path=f"{members}/{{user_id}}", service=service, access=token),
         Row(method="DELETE", path=f"{members}/{{user_id}}", service=service, access=token),
+        Row(method="GET", path="/api/admin/users", service=service, access=Access.ADMIN),
+        Row(method="PATCH", path="/api/admin/users/{user_id}", service=service, access=Access.ADMIN),
     )
 
 

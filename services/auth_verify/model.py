@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import Any
+from uuid import UUID
 
-from shared.errors import Conflict, Forbidden, NotFound
+from shared.auth.access_tokens import ADMIN
+from shared.errors import Conflict, Forbidden, NotFound, Unauthorized
 
 MIN_PASSWORD = 12
 REPLAY_WINDOW = timedelta(seconds=10)
 FREE_FAILURES = 3
 MAX_DELAY_S = 5.0
+
+
+def parse_id(text: str) -> str:
+    """Return a user's or an organisation's id as it is kept; a malformed one is nobody's and becomes empty."""
+    try:
+        return str(UUID(text)) if len(text) == 36 else ""
+    except ValueError:
+        return ""
 
 
 def normal_password(password: str) -> str:
@@ -32,6 +42,29 @@ class User:
     roles: tuple[str, ...]
     created_at: datetime
     password_hash: str = field(repr=False)
+    disabled: bool = False
+
+    @property
+    def is_acting_admin(self) -> bool:
+        """Whether the user can do what admins do."""
+        return ADMIN in self.roles and not self.disabled
+
+
+def require_an_admin(changed: User, acting_admins: Collection[str]) -> User:
+    """Return the changed user; raises Conflict where nobody of `acting_admins` (ids, before the change) would be left."""
+    if acting_admins == {changed.id} and not changed.is_acting_admin:
+        raise Conflict("The last admin stays an admin: make somebody else one first.", "last_admin")
+    return changed
+
+
+def wrong_credentials() -> Unauthorized:
+    """Say the same whatever was wrong: name, password, or that the user is disabled."""
+    return Unauthorized("The username or password is not right.", code="invalid_credentials")
+
+
+def no_such_user() -> NotFound:
+    """Say that nobody has this id or name."""
+    return NotFound("There is no such user.", "user_not_found")
 
 
 class Use(Enum):

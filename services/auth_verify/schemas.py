@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from services.auth_verify.model import MIN_PASSWORD, normal_password
-from shared.http.validation import Matching, WireModel
+from shared.http.validation import Matching, PlainText, QueryModel, WireModel
 from shared.names import CANNOT_BE_CARRIED, CARRIED, NOT_CARRIED, is_carriable
 
 CONTROLS = r"\u0000-\u001f\u007f-\u009f"
@@ -103,6 +103,40 @@ class UserAnswer(WireModel):
     email: str | None
     roles: tuple[str, ...]
     created_at: datetime | None
+
+
+class UsersQuery(QueryModel):
+    """Which users."""
+
+    query: Annotated[PlainText, Field(max_length=254, description="A part of the username or email")] = ""
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: PlainText | None = Field(None, description="`next_cursor` of the page before")
+
+
+class ManagedUser(WireModel):
+    """A user as admins see it."""
+
+    id: str
+    username: str
+    email: str
+    roles: tuple[str, ...]
+    created_at: datetime
+    disabled: bool
+
+
+class UsersAnswer(WireModel):
+    """Users, newest first."""
+
+    users: list[ManagedUser]
+    count: int
+    next_cursor: str | None
+
+
+class UserChange(WireModel):
+    """What is to change about a user."""
+
+    roles: Annotated[list[Literal["admin"]] | None, Field(max_length=1)] = None
+    disabled: bool | None = None
 
 
 class TokenAnswer(WireModel):

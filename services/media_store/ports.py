@@ -57,6 +57,11 @@ class Images(Protocol):
     ) -> Sequence[StoredImage]:
         """Return a user's rows, newest first, from behind `after` on."""
 
+    async def all_page(
+        self, *, username: str, kind: Kind | None, stored_since: datetime | None, after: Position | None, limit: int
+    ) -> Sequence[StoredImage]:
+        """Return rows of everybody, newest first, from behind `after` on; sessions' images only since `stored_since`."""
+
     async def set_primary(self, image_id: str, caller: Principal) -> None:
         """Make it its user's only primary image. Raises ImageNotFound or Forbidden."""
 

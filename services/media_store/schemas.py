@@ -14,11 +14,15 @@ from services.media_store.model import (
     MAX_SESSION_ID,
     MAX_USERNAME,
     ImageType,
+    Kind,
     StoredImage,
 )
 from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel
 from shared.names import NOT_CARRIED
 
+Cursor = Annotated[
+    PlainText, Field(description="`next_cursor` of the page before", json_schema_extra={"pattern": "^[A-Za-z0-9_-]*$"})
+]
 Width = Literal["160", "320", "640", "960", "1280", "1920"]
 
 
@@ -93,6 +97,38 @@ class UserImage(WireModel):
         )
 
 
+class KeptImage(UserImage):
+    """An image of any kind, as admins see it; where it is no user's, `image_type` is empty and `username` is null."""
+
+    key: str
+    kind: Kind
+    username: str | None
+
+    @classmethod
+    def of_any(cls, image: StoredImage, url: str) -> KeptImage:
+        """Show a row."""
+        own = UserImage.of(image, url).model_dump()
+        return cls(**own, key=image.key, kind=image.kind, username=image.username)
+
+
+class AdminListQuery(QueryModel):
+    """Which of all images."""
+
+    username: Annotated[PlainText, Field(max_length=255)] = ""
+    kind: Kind | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: Cursor | None = None
+
+
+class KeptImages(WireModel):
+    """Images of all kinds, newest first."""
+
+    success: Literal[True] = True
+    images: list[KeptImage]
+    count: int
+    next_cursor: str | None
+
+
 class Uploaded(WireModel):
     """A user's image, kept."""
 
@@ -105,9 +141,7 @@ class ListQuery(QueryModel):
     """Which of a user's images; without a limit all."""
 
     limit: Annotated[int | None, Field(ge=1, le=100)] = None
-    cursor: PlainText | None = Field(
-        None, description="`next_cursor` of the page before", json_schema_extra={"pattern": "^[A-Za-z0-9_-]*$"}
-    )
+    cursor: Cursor | None = None
     image_type: ImageType | None = None
 
 

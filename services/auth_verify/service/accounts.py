@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from uuid import uuid4
 
 from services.auth_verify.adapters.argon2 import Argon2Passwords
 from services.auth_verify.adapters.sql.users import SqlUsers
-from services.auth_verify.model import User, normal_password
+from services.auth_verify.model import User, normal_password, parse_id, wrong_credentials
 from services.auth_verify.service.throttle import LoginThrottle
 from shared.clock import utc_now
-from shared.errors import NotAllowedValue, Unauthorized, Unavailable
+from shared.errors import NotAllowedValue, Unavailable
+from shared.http.cursors import Position
 from shared.names import MAX_NAME_KEY, name_key
 
 
@@ -46,15 +47,25 @@ class AccountService:
         """Return the user; raises Unauthorized, in the same words and time whatever was wrong, or TooManyRequests."""
         await self._throttle.wait_turn(login, address)
         user = None if "\x00" in login else await self._users.find(name_key(login))
-        matches = await self._matches(user, password)
+        matches = await self._matches(user, password) and user is not None and not user.disabled
         await self._throttle.note(login, address, success=matches)
         if user is None or not matches:
-            raise Unauthorized("The username or password is not right.", code="invalid_credentials")
+            raise wrong_credentials()
         return user
 
     async def get(self, user_id: str) -> User | None:
         """Return the user with this id, if it is one of ours."""
         return await self._users.get(user_id)
+
+    async def page(self, query: str, *, after: Position | None, limit: int) -> tuple[Sequence[User], Position | None]:
+        """Return up to `limit` users with `query` in their username or email, newest first, and where more begin."""
+        found = await self._users.page(query, after=after, limit=limit + 1)
+        last = found[limit - 1] if len(found) > limit else None
+        return found[:limit], Position(last.created_at, last.id) if last else None
+
+    async def change(self, user_id: str, *, roles: tuple[str, ...] | None, disabled: bool | None) -> User:
+        """Change a user; raises NotFound, or Conflict (`last_admin`)."""
+        return await self._users.change(parse_id(user_id), roles=roles, disabled=disabled)
 
     async def _matches(self, user: User | None, password: str) -> bool:
         """Compare; a password of several spellings is compared twice, whoever's it is, and an old hash made anew."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from services.auth_verify.adapters.sql.organizations import SqlOrganizations
 from services.auth_verify.adapters.sql.users import SqlUsers
@@ -14,6 +14,8 @@ from services.auth_verify.model import (
     Organization,
     Role,
     no_such_organization,
+    no_such_user,
+    parse_id,
     require_manager,
     require_member,
     with_member,
@@ -21,16 +23,8 @@ from services.auth_verify.model import (
     without_member,
 )
 from shared.clock import utc_now
-from shared.errors import NotAllowedValue, NotFound
+from shared.errors import NotAllowedValue
 from shared.names import CANNOT_BE_CARRIED, is_carriable, name_key
-
-
-def _parse_id(text: str) -> str:
-    """Return the id as it is kept; a malformed one is nobody's."""
-    try:
-        return str(UUID(text)) if len(text) == 36 else ""
-    except ValueError:
-        return ""
 
 
 class OrganizationService:
@@ -59,7 +53,7 @@ class OrganizationService:
 
     async def get(self, organization_id: str, caller_id: str) -> tuple[Organization, Members]:
         """Return what a member may see; raises NotFound."""
-        found = await self._organizations.get(_parse_id(organization_id))
+        found = await self._organizations.get(parse_id(organization_id))
         if found is None:
             raise no_such_organization()
         require_member(found[1], caller_id)
@@ -79,21 +73,21 @@ class OrganizationService:
         require_manager(members, caller_id, role)
         member = await self._candidate(user_id, username or "", role)
         changed = await self._organizations.change_members(
-            _parse_id(organization_id), lambda present: with_member(present, caller_id, member)
+            parse_id(organization_id), lambda present: with_member(present, caller_id, member)
         )
         return changed[member.user_id]
 
     async def change_role(self, organization_id: str, caller_id: str, user_id: str, role: Role) -> Member:
         """Give a member another role; raises NotFound, Forbidden or Conflict (`last_owner`)."""
         changed = await self._organizations.change_members(
-            _parse_id(organization_id), lambda members: with_role(members, caller_id, user_id, role)
+            parse_id(organization_id), lambda members: with_role(members, caller_id, user_id, role)
         )
         return changed[user_id]
 
     async def remove_member(self, organization_id: str, caller_id: str, user_id: str) -> None:
         """Take a member out, or leave; raises NotFound, Forbidden or Conflict (`last_owner`)."""
         await self._organizations.change_members(
-            _parse_id(organization_id), lambda members: without_member(members, caller_id, user_id)
+            parse_id(organization_id), lambda members: without_member(members, caller_id, user_id)
         )
 
     async def _candidate(self, user_id: str | None, username: str, role: Role) -> Member:
@@ -102,5 +96,5 @@ class OrganizationService:
         if user is not None and (user_id is not None or name_key(user.username) == key):
             return Member(user.id, user.username, role)
         if user_id is None:
-            raise NotFound("There is no such user.", "user_not_found")
+            raise no_such_user()
         return Member(user_id, user_id, role)  # another issuer's: its name is not known here

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from services.auth_verify.adapters.sql.sessions import SqlSessions
 from services.auth_verify.adapters.sql.users import SqlUsers
-from services.auth_verify.model import RefreshToken, Use, User
+from services.auth_verify.model import RefreshToken, Use, User, wrong_credentials
 from services.auth_verify.service.signing import TokenSigner
 from shared.auth.access_tokens import TokenVerifier
 from shared.auth.key_derivation import derive_key
@@ -79,10 +79,11 @@ class SessionService:
         self._now = now
 
     async def open(self, user: User) -> TokenPair:
-        """Begin a session of `user`."""
+        """Begin a session of `user`; raises Unauthorized where it was disabled meanwhile."""
         now, sid, token = self._now(), str(uuid4()), secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
         first = RefreshToken(_digest(token), sid, user.id, now + REFRESH_TOKEN_LIFE)
-        await self._sessions.open(first, now=now)
+        if not await self._sessions.open(first, now=now):
+            raise wrong_credentials()
         return TokenPair(await self._access_token(user, sid), token)
 
     async def refresh(self, token: str) -> TokenPair:
@@ -97,7 +98,7 @@ class SessionService:
         if use is Use.REUSED:
             await self._end(known.sid)
         user = await self._users.get(known.user_id) if use in {Use.FIRST, Use.REPLAYED} else None
-        if user is None:
+        if user is None or user.disabled:
             raise _refused()
         return TokenPair(await self._access_token(user, known.sid), successor)
 
@@ -105,9 +106,17 @@ class SessionService:
         """End the session of this refresh token, used or not; an unknown one ends nothing."""
         known = await self._sessions.find(_digest(token))
         if known is not None:
-            # In this order a failure leaves the token, so that asking again ends all of it.
-            await self._revocations.revoke(known.sid)
-            await self._sessions.end(known.sid)
+            await self._end_whole(known.sid)
+
+    async def end_all(self, user_id: str) -> None:
+        """End all sessions of a user, their access tokens too; where it fails, asking again ends the rest."""
+        for sid in await self._sessions.of_user(user_id):
+            await self._end_whole(sid)
+
+    async def _end_whole(self, sid: str) -> None:
+        # In this order a failure leaves the session, so that asking again ends all of it.
+        await self._revocations.revoke(sid)
+        await self._sessions.end(sid)
 
     async def _end(self, sid: str) -> None:
         """End a session of which a token was stolen: the refresh tokens even where the access token cannot be revoked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.media_store import schemas
-from services.media_store.handlers.admin import show_status, try_storage
+from services.media_store.handlers.admin import list_images, show_status, try_storage
 from services.media_store.handlers.app_keys import (
     ADDRESSES,
     BLOBS,
@@ -119,6 +119,15 @@ ROUTES = (
         answers={204: Answer("Kept", content_type="")},
         refusals=(403,),
         refusal_types=("application/xml",),
+    ),
+    Route(
+        method="GET",
+        path="/api/admin/images",
+        handler=list_images,
+        summary="Look through all images, newest first",
+        access=Access.ADMIN,
+        query=schemas.AdminListQuery,
+        answers={200: Answer("The images", schemas.KeptImages)},
     ),
     Route(
         method="GET",

@@ -1,12 +1,27 @@
-"""What an admin asks of the object store."""
+"""What an admin asks of the images and of the object store."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from services.media_store import schemas
-from services.media_store.handlers.app_keys import PROBE, SETTINGS
+from services.media_store.handlers.app_keys import ADDRESSES, IMAGES, PROBE, SETTINGS
+from services.media_store.model import parse_cursor
 from shared.app.responses import NO_STORE, json_answer
+from shared.http.validation import parse_query
+
+
+async def list_images(request: web.Request) -> web.Response:
+    """Look through all images."""
+    query, addresses = parse_query(request, schemas.AdminListQuery), request.app[ADDRESSES]
+    after = parse_cursor(query.cursor) if query.cursor else None
+    found, following = await request.app[IMAGES].all_page(
+        username=query.username, kind=query.kind, after=after, limit=query.limit
+    )
+    images = [schemas.KeptImage.of_any(image, addresses.of(image.key)) for image in found]
+    cursor = following.cursor() if following else None
+    answer = schemas.KeptImages(images=images, count=len(images), next_cursor=cursor)
+    return json_answer(answer, headers=NO_STORE)
 
 
 async def show_status(request: web.Request) -> web.Response:

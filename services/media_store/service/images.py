@@ -145,6 +145,16 @@ class ImageService:
         found = await self._images.page(username, image_type=image_type, after=after, limit=limit + 1)
         return found[:limit], found[limit - 1].position if len(found) > limit else None
 
+    async def all_page(
+        self, *, username: str, kind: Kind | None, after: Position | None, limit: int
+    ) -> tuple[Sequence[StoredImage], Position | None]:
+        """Return up to `limit` images of everybody (of `username`, or of a kind, where given), as `page` does."""
+        kept_since = None if self._stored_ttl is None else self._clock() - self._stored_ttl
+        found = await self._images.all_page(
+            username=username, kind=kind, stored_since=kept_since, after=after, limit=limit + 1
+        )
+        return found[:limit], found[limit - 1].position if len(found) > limit else None
+
     async def all_of(self, username: str, *, image_type: str | None, after: Position | None) -> Sequence[StoredImage]:
         """Return all of a user's images, newest first, read in pages so that others get their turn."""
         found: list[StoredImage] = []

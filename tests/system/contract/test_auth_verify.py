@@ -184,6 +184,57 @@ class TestWhoTheCallerIs:
         assert (await api.get("/api/auth/me", token)).body["roles"] == ["admin"]
 
 
+class TestUsers:
+    @pytest.fixture
+    def root(self, processes: Stack) -> str:
+        """The token of an admin."""
+        claims = {"sub": "root", "roles": ["admin"], "iss": "keepsake", "aud": "keepsake", "exp": 4_000_000_000}
+        return jwt.encode(claims, processes.settings["JWT_SECRET_KEY"], "HS256")
+
+    async def test_are_found_by_admins_and_disabled_with_all_their_sessions(
+        self, api: Api, alice: SignedIn, root: str
+    ) -> None:
+        query = {"query": alice.username.upper(), "limit": "1"}
+        found = await api.call("GET", "/api/admin/users/", token=root, params=query)
+        assert (found.status, found.body["count"], found.body["next_cursor"]) == (200, 1, None)
+        (user,) = found.body["users"]
+        assert (user["id"], user["username"], user["roles"], user["disabled"]) == (alice.id, alice.username, [], False)
+        assert RFC3339.fullmatch(user["created_at"])
+        one = f"/api/admin/users/{alice.id}"
+        disabled = await api.call("PATCH", one, token=root, json={"disabled": True})
+        assert (disabled.status, disabled.body) == (200, {**user, "disabled": True})
+        assert (await api.get("/api/auth/me", alice.token)).status == 401
+        assert (await api.refresh(alice.refresh_token)).status == 401
+        assert (await api.login(alice.username)).body["code"] == "invalid_credentials"
+        enabled = await api.call("PATCH", one, token=root, json={"disabled": False})
+        assert (enabled.status, enabled.body) == (200, user)
+        assert (await api.login(alice.username)).status == 200
+
+    async def test_the_last_admin_stays(self, api: Api, alice: SignedIn, root: str) -> None:
+        made = await api.call("PATCH", f"/api/admin/users/{alice.id}", token=root, json={"roles": ["admin"]})
+        assert (made.status, made.body["roles"]) == (200, ["admin"])
+        replies, query = [], {"limit": "100"}
+        while True:
+            page = (await api.call("GET", "/api/admin/users", token=root, params=query)).body
+            for user in page["users"]:
+                if user["roles"]:
+                    path = f"/api/admin/users/{user['id']}"
+                    replies.append(await api.call("PATCH", path, token=root, json={"roles": []}))
+            if page["next_cursor"] is None:
+                break
+            query["cursor"] = page["next_cursor"]
+        assert [reply.status for reply in replies] == [200] * (len(replies) - 1) + [409]
+        assert replies[-1].body["code"] == "last_admin"
+
+    async def test_are_for_admins_alone(self, api: Api, alice: SignedIn, root: str) -> None:
+        assert (await api.get("/api/admin/users")).status == 401
+        assert (await api.get("/api/admin/users", alice.token)).status == 403
+        one = f"/api/admin/users/{alice.id}"
+        assert (await api.call("PATCH", one, token=alice.token, json={"roles": ["admin"]})).status == 403
+        assert (await api.call("PATCH", one, token=root, json={"roles": ["king"]})).status == 422
+        assert (await api.call("PATCH", "/api/admin/users/nobody", token=root, json={})).status == 404
+
+
 class TestOrganizations:
     async def test_are_founded_listed_and_shown(self, api: Api, alice: SignedIn) -> None:
         reply = await api.post(ORGANIZATIONS, {"name": "Potters"}, alice.token)

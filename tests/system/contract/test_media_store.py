@@ -194,6 +194,20 @@ class TestUserImages:
         assert (await api.call("GET", first["url"])).status == 404
         assert (await api.call("GET", f"/api/user_images/{api.user}/")).json["count"] == 1
 
+    async def test_are_looked_through_and_taken_down_by_admins(self, api: Api) -> None:
+        image, path = (await api.upload(caption="me"))["image"], "/api/admin/images/"
+        query = {"username": api.user.upper(), "kind": "user", "limit": "1"}
+        answer = await api.call("GET", path, params=query, headers=api.bearer("root", admin=True))
+        assert answer.status == 200
+        (shown,) = answer.json["images"]
+        assert shown == {**image, "key": shown["key"], "kind": "user", "username": api.user}
+        assert (await api.call("GET", path, headers=api.bearer())).status == 403
+        assert (await api.call("GET", path)).status == 401
+        taken = await api.call("DELETE", f"/media/{shown['key']}", headers=api.bearer("root", admin=True))
+        assert taken.status == 200
+        answer = await api.call("GET", path, params=query, headers=api.bearer("root", admin=True))
+        assert answer.json["images"] == []
+
     async def test_belong_to_one_name_however_it_is_spelled(self, api: Api) -> None:
         name = f"José-{uuid4().hex[:8]}"
         spellings = [name, name.upper(), name.lower(), unicodedata.normalize("NFD", name)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.auth_verify.adapters.sql.tables import REFRESH_TOKENS, SESSIONS
+from services.auth_verify.adapters.sql.tables import REFRESH_TOKENS, SESSIONS, USERS
 from services.auth_verify.model import RefreshToken, Rotation, Use
 from shared.persistence.engine import Database
 
@@ -26,10 +27,16 @@ class SqlSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, first: RefreshToken, *, now: datetime) -> None:
-        """Insert the session and its first token; the user's expired sessions are deleted on the way."""
+    async def open(self, first: RefreshToken, *, now: datetime) -> bool:
+        """Insert the session and its first token; the user's expired sessions are deleted on the way.
+
+        The user's row is locked, so that disabling comes before or after: False where it came before.
+        """
         expired = (SESSIONS.c.user_id == first.user_id) & (SESSIONS.c.expires_at < now)
+        enabled = sa.select(USERS.c.id).where(USERS.c.id == first.user_id, ~USERS.c.disabled)
         async with self._database.begin() as connection:
+            if (await connection.execute(enabled.with_for_update(read=True))).first() is None:
+                return False
             await connection.execute(sa.delete(SESSIONS).where(expired))
             await connection.execute(
                 sa.insert(SESSIONS), {"sid": first.sid, "user_id": first.user_id, "expires_at": first.expires_at}
@@ -38,6 +45,12 @@ class SqlSessions:
                 sa.insert(REFRESH_TOKENS),
                 {"digest": first.digest, "sid": first.sid, "expires_at": first.expires_at},
             )
+        return True
+
+    async def of_user(self, user_id: str) -> Sequence[str]:
+        """Return the sids of the user's sessions."""
+        async with self._database.read() as connection:
+            return (await connection.scalars(sa.select(SESSIONS.c.sid).where(SESSIONS.c.user_id == user_id))).all()
 
     async def find(self, digest: str) -> RefreshToken | None:
         """Look the digest up."""

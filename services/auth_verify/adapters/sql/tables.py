@@ -17,6 +17,8 @@ USERS = sa.Table(
     sa.Column("password_hash", sa.Text, nullable=False),
     sa.Column("roles", sa.JSON, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("auth_users_newest", "created_at", "id"),
 )
 
 # One row for a username and one for an email: the primary key keeps anybody's from being somebody else's.
@@ -25,6 +27,7 @@ LOGINS = sa.Table(
     METADATA,
     sa.Column("login", sa.Text, primary_key=True),
     sa.Column("user_id", sa.Text, sa.ForeignKey("auth_users.id"), nullable=False),
+    sa.Index("auth_logins_of_user", "user_id"),
 )
 
 SESSIONS = sa.Table(

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from services.auth_verify.adapters.sql.tables import LOGINS, USERS
-from services.auth_verify.model import User
+from services.auth_verify.model import User, no_such_user, require_an_admin
+from shared.auth.access_tokens import ADMIN
 from shared.errors import Conflict
+from shared.http.cursors import Position
 from shared.names import name_key
 from shared.persistence.engine import Database
 
 
 def _user(row: sa.Row[Any] | None) -> User | None:
-    if row is None:
-        return None
-    return User(row.id, row.username, row.email, tuple(row.roles), row.created_at, row.password_hash)
+    return _known(row) if row else None
+
+
+def _known(row: sa.Row[Any]) -> User:
+    roles = tuple(row.roles)
+    return User(row.id, row.username, row.email, roles, row.created_at, row.password_hash, disabled=row.disabled)
 
 
 class SqlUsers:
@@ -57,6 +64,42 @@ class SqlUsers:
         """Look the id up."""
         async with self._database.read() as connection:
             return _user((await connection.execute(sa.select(USERS).where(USERS.c.id == user_id))).first())
+
+    async def page(self, query: str, *, after: Position | None, limit: int) -> Sequence[User]:
+        """Return the users whose username or email has `query` in any spelling in it, newest first, from behind `after` on."""
+        wanted = sa.select(USERS).order_by(USERS.c.created_at.desc(), USERS.c.id.desc()).limit(limit)
+        if query:
+            found = sa.select(LOGINS.c.user_id).where(LOGINS.c.login.contains(name_key(query), autoescape=True))
+            wanted = wanted.where(USERS.c.id.in_(found))
+        if after is not None:
+            here = sa.tuple_(USERS.c.created_at, USERS.c.id)
+            wanted = wanted.where(here < sa.tuple_(sa.literal(after.at, USERS.c.created_at.type), after.id))
+        async with self._database.read() as connection:
+            return [_known(row) for row in (await connection.execute(wanted)).all()]
+
+    async def change(self, user_id: str, *, roles: tuple[str, ...] | None, disabled: bool | None) -> User:
+        """Give the user these roles, and disable or enable it, where they are given; return the user as it is then.
+
+        Changes happen one after another, so that of several who make each other no admins one stays. Raises NotFound, or
+        Conflict (`last_admin`).
+        """
+        holds_admin = sa.cast(USERS.c.roles, sa.Text).contains(f'"{ADMIN}"')
+        admins = sa.select(USERS.c.id).where(holds_admin, ~USERS.c.disabled).order_by(USERS.c.id).with_for_update()
+        async with self._database.begin() as connection:
+            acting = set((await connection.scalars(admins)).all())
+            row = (await connection.execute(sa.select(USERS).where(USERS.c.id == user_id).with_for_update())).first()
+            if row is None:
+                raise no_such_user()
+            user = _known(row)
+            changed = replace(
+                user,
+                roles=user.roles if roles is None else roles,
+                disabled=user.disabled if disabled is None else disabled,
+            )
+            values = {"roles": list(changed.roles), "disabled": changed.disabled}
+            require_an_admin(changed, acting)
+            await connection.execute(sa.update(USERS).where(USERS.c.id == user_id).values(values))
+        return changed
 
     async def replace_password_hash(self, user: User, password_hash: str) -> None:
         """Put another hash in the place of the one that `user` came with; where it is another already, that one stays."""

@@ -115,6 +115,22 @@ class SqlImages:
         query = sa.select(*COLUMNS).where(IMAGES.c.name_key == key_of(username), LIVE)
         if image_type is not None:
             query = query.where(IMAGES.c.image_type == image_type)
+        return await self._page(query, after, limit)
+
+    async def all_page(
+        self, *, username: str, kind: Kind | None, stored_since: datetime | None, after: Position | None, limit: int
+    ) -> Sequence[StoredImage]:
+        """Read on from the position in everybody's images, from the index that fits."""
+        query = sa.select(*COLUMNS).where(LIVE)
+        if username:
+            query = query.where(IMAGES.c.name_key == key_of(username))
+        if kind is not None:
+            query = query.where(IMAGES.c.kind == kind)
+        if stored_since is not None:
+            query = query.where((IMAGES.c.kind != Kind.STORED) | (IMAGES.c.uploaded_at > stored_since))
+        return await self._page(query, after, limit)
+
+    async def _page(self, query: sa.Select[Any], after: Position | None, limit: int) -> Sequence[StoredImage]:
         if after is not None:
             here = sa.tuple_(IMAGES.c.uploaded_at, IMAGES.c.id)
             query = query.where(here < sa.tuple_(sa.literal(after.uploaded_at, IMAGES.c.uploaded_at.type), after.id))

@@ -1,0 +1,71 @@
+"""What admins do about users."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from services.auth_verify.handlers.app_keys import ACCOUNTS, SESSIONS
+from services.auth_verify.model import User
+from services.auth_verify.schemas import ManagedUser, UserChange, UsersAnswer, UsersQuery
+from shared.app.responses import NO_STORE, json_answer
+from shared.app.routes import Answer, Route
+from shared.auth.access import Access
+from shared.http.cursors import parse_cursor
+from shared.http.validation import parse_json, parse_query
+
+COLLECTION = "/api/admin/users"
+
+
+def _user(user: User) -> ManagedUser:
+    return ManagedUser(
+        id=user.id,
+        username=user.username,
+        email=user.email,
+        roles=user.roles,
+        created_at=user.created_at,
+        disabled=user.disabled,
+    )
+
+
+async def list_users(request: web.Request) -> web.Response:
+    """`GET /api/admin/users`."""
+    query = parse_query(request, UsersQuery)
+    after = parse_cursor(query.cursor) if query.cursor else None
+    found, following = await request.app[ACCOUNTS].page(query.query, after=after, limit=query.limit)
+    users = [_user(user) for user in found]
+    answer = UsersAnswer(users=users, count=len(users), next_cursor=following.cursor() if following else None)
+    return json_answer(answer, headers=NO_STORE)
+
+
+async def change_user(request: web.Request) -> web.Response:
+    """`PATCH /api/admin/users/{user_id}`; disabling somebody who is disabled ends the sessions that are left."""
+    body = await parse_json(request, UserChange)
+    roles = None if body.roles is None else tuple(body.roles)
+    user = await request.app[ACCOUNTS].change(request.match_info["user_id"], roles=roles, disabled=body.disabled)
+    if user.disabled:
+        await request.app[SESSIONS].end_all(user.id)
+    return json_answer(_user(user), headers=NO_STORE)
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path=COLLECTION,
+        handler=list_users,
+        summary="Look through the users, newest first",
+        access=Access.ADMIN,
+        query=UsersQuery,
+        answers={200: Answer("The users", UsersAnswer)},
+        refusals=(503,),
+    ),
+    Route(
+        method="PATCH",
+        path=COLLECTION + "/{user_id}",
+        handler=change_user,
+        summary="Change a user's roles, or disable the user, whose sessions end then",
+        access=Access.ADMIN,
+        body=UserChange,
+        answers={200: Answer("The user", ManagedUser)},
+        refusals=(409, 503),
+    ),
+)
