@@ -26,7 +26,7 @@ from shared.auth.jwks import open_verifier
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.errors import NotFound
 from shared.http.client_address import is_in
-from shared.http.connection_limit import CROWD, Crowd
+from shared.http.connection_limit import CONNECTION_LIMITER, ConnectionLimiter
 from shared.metrics import server_stats
 
 INFO = ServiceInfo(
@@ -71,7 +71,7 @@ def create_app(settings: GatewaySettings) -> web.Application:
     app.middlewares.append(check_path)
     app[SIGNED_LINKS] = SignedLinks(settings.internal_secret, settings.public_url)
     app[CLIENTS] = Clients(settings.trusted_proxies, settings.internal_secret)
-    app[CROWD] = Crowd(settings.trusted_proxies)
+    app[CONNECTION_LIMITER] = ConnectionLimiter(settings.trusted_proxies)
     app[HEALTH] = Health(pools)
     app[WHOLE_API] = WholeApi(INFO, settings.public_url, table, pools)
 

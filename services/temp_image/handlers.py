@@ -105,9 +105,9 @@ async def hold(request: web.Request) -> web.Response:
     return web.Response(text=answer.model_dump_json(), content_type="application/json", headers=PRIVATE)
 
 
-async def let_go(request: web.Request) -> web.Response:
+async def release_hold(request: web.Request) -> web.Response:
     """End a hold, whether or not there is one."""
-    await request.app[SERVICE].let_go(*_hold_of(request))
+    await request.app[SERVICE].release_hold(*_hold_of(request))
     return web.Response(status=204)
 
 
@@ -146,7 +146,7 @@ ROUTES = (
         )
     ),
     Route(method="PUT", path=_HOLD, handler=hold, summary="Hold an image", access=Access.SERVICE, body=HoldRequest),
-    Route(method="DELETE", path=_HOLD, handler=let_go, summary="End a hold", access=Access.SERVICE),
+    Route(method="DELETE", path=_HOLD, handler=release_hold, summary="End a hold", access=Access.SERVICE),
     Route(method="GET", path=f"{_HOLD}/bytes", handler=read_held, summary="What is held", access=Access.SERVICE),
 )
 

@@ -53,7 +53,7 @@ class ImageStore(Protocol[ContentT]):
     async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
         """Hold a public, unclaimed image for `holder`; whoever holds it already moves the end. Raises ImageGone."""
 
-    async def let_go(self, image_id: str, holder: str) -> None:
+    async def release_hold(self, image_id: str, holder: str) -> None:
         """End the hold, if there is one; bytes that nobody else may have go with the last one."""
 
     async def read_held(self, image_id: str, holder: str) -> ImageContent:

@@ -107,9 +107,9 @@ class TempImageService:
             raise NotAllowedValue.of("until", "A hold must end in the future.", "hold_in_the_past")
         return await self._store.hold(image_id, holder, until)
 
-    async def let_go(self, image_id: str, holder: str) -> None:
+    async def release_hold(self, image_id: str, holder: str) -> None:
         """End the hold, if there is one."""
-        await self._store.let_go(image_id, holder)
+        await self._store.release_hold(image_id, holder)
 
     async def read_held(self, image_id: str, holder: str) -> ImageContent:
         """Return what `holder` holds. Raises ImageGone."""

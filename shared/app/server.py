@@ -17,7 +17,7 @@ from aiohttp import http, web
 from shared.app.factory import LIFE, ORIGINS, Life
 from shared.app.prefork import run_workers
 from shared.http.connection import MAX_HEAD_BYTES, Connection
-from shared.http.connection_limit import CROWD, raise_descriptor_limit
+from shared.http.connection_limit import CONNECTION_LIMITER, raise_descriptor_limit
 from shared.http.read_body import BODY
 from shared.log import configure_logging, get_logger
 from shared.settings import ServerSettings
@@ -117,7 +117,7 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
         "max_line_size": MAX_HEAD_BYTES,  # one limit for the head as a whole, and none of its own for a line
         "max_field_size": MAX_HEAD_BYTES,
         "origins": runner.app.get(ORIGINS, frozenset()),
-        "crowd": runner.app.get(CROWD),
+        "limiter": runner.app.get(CONNECTION_LIMITER),
     }
     return lambda: Connection(manager, **options)
 

@@ -17,10 +17,10 @@ class ClientGone(ConnectionResetError):
 class Flow(Protocol):
     """What a body comes from, and how it is held up."""
 
-    def hold_up(self) -> None:
+    def pause_body(self) -> None:
         """Let no more bytes in; may be said again."""
 
-    def go_on(self) -> None:
+    def resume_body(self) -> None:
         """Let bytes in again."""
 
 
@@ -65,7 +65,7 @@ class Body:
         self._pieces.append(data)
         if not self.arrived and self._held > HELD_BYTES:
             self._paused = True
-            self._flow.hold_up()
+            self._flow.pause_body()
         self._wake()
 
     def feed_end(self) -> None:
@@ -86,7 +86,7 @@ class Body:
         if self._lent:  # until now the reader was busy with the last piece: it counts as held for so long
             self._held -= self._lent
             self._lent = 0
-            self._go_on()
+            self._resume()
         if not self._pieces and not self.arrived and not self._gone:
             await self._wait(idle_s)
         if self._gone and not self.complete:
@@ -102,12 +102,12 @@ class Body:
         self._dropped = True
         self._pieces.clear()
         self._held = self._lent = 0
-        self._go_on()
+        self._resume()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self._paused and self._held <= HELD_BYTES:
             self._paused = False
-            self._flow.go_on()
+            self._flow.resume_body()
 
     async def _wait(self, idle_s: float) -> None:
         loop = asyncio.get_running_loop()

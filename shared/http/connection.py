@@ -44,7 +44,7 @@ class HeadTooLarge(KeepsakeError):
     default_code = "headers_too_large"
 
 
-class Doorkeeper(Protocol):
+class ConnectionCounter(Protocol):
     """Who counts connections (`shared.http.connection_limit`)."""
 
     def enter(self, connection: Connection) -> bool:
@@ -64,15 +64,33 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_answering", "_arriving", "_bodies", "_body", "_chunks", "_crowd", "_deaf", "_half_open", "_head", "_head_timer",
-        "_last", "_linger_left", "_origins", "_passed", "_unanswered", "peer",
+        "_answering",
+        "_arriving",
+        "_bodies",
+        "_body",
+        "_chunks",
+        "_discarding",
+        "_half_open",
+        "_head",
+        "_head_timer",
+        "_last",
+        "_limiter",
+        "_linger_left",
+        "_origins",
+        "_passed",
+        "_unanswered",
+        "peer",
     )  # fmt: skip
 
     def __init__(
-        self, *args: Any, origins: frozenset[str] = frozenset(), crowd: Doorkeeper | None = None, **options: Any
+        self,
+        *args: Any,
+        origins: frozenset[str] = frozenset(),
+        limiter: ConnectionCounter | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(*args, **options)
-        self._crowd = crowd
+        self._limiter = limiter
         self._origins = origins
         self._head = bytearray()
         self._head_timer: asyncio.TimerHandle | None = None
@@ -83,7 +101,7 @@ class Connection(web.RequestHandler):
         self._unanswered = 0  # heads passed on whose answer is still being made
         self._chunks: ChunkedBody | None = None
         self._answering = False  # the head of an answer is written
-        self._deaf = False  # what else comes is of no interest: the connection is about to close
+        self._discarding = False  # what else comes is of no interest: the connection is about to close
         self._last = False  # the connection closes after the last answer
         self._half_open = False
         self._linger_left = LINGER_BYTES
@@ -95,7 +113,7 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
         self._start_head_timer()
-        if self._crowd is not None and not self._crowd.enter(self):
+        if self._limiter is not None and not self._limiter.enter(self):
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -103,8 +121,8 @@ class Connection(web.RequestHandler):
         self._stop_head_timer()
         if self._arriving is not None:
             self._arriving.fail()
-        if self._crowd is not None:
-            self._crowd.leave(self)
+        if self._limiter is not None:
+            self._limiter.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -114,20 +132,20 @@ class Connection(web.RequestHandler):
         at = 0
         while at < len(data):
             if self._last and self._arriving is None:
-                self._deaf = True  # behind a dropped upgrade comes the other protocol, whatever it looks like
-            if self._deaf:
+                self._discarding = True  # behind a dropped upgrade comes the other protocol, whatever it looks like
+            if self._discarding:
                 self._linger_left -= len(data) - at
                 if self._linger_left < 0:
                     self.force_close()
                 return
             at = self._gather(data, at) if self._arriving is None else self._fill(self._arriving, data, at)
 
-    def hold_up(self) -> None:
+    def pause_body(self) -> None:
         """Let no more bytes in: a body waits to be read. aiohttp's own way holds up its parser, too, which has nothing."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
-    def go_on(self) -> None:
+    def resume_body(self) -> None:
         """Let bytes in again."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
@@ -174,7 +192,7 @@ class Connection(web.RequestHandler):
         self._answering = self._half_open = False
         if self._body is not None:
             if not self._body.arrived:  # nobody wants the rest, and what follows it cannot be answered before it came
-                self._deaf = last = True
+                self._discarding = last = True
             self._body.drop()
         if last:
             self.close()
@@ -253,7 +271,7 @@ class Connection(web.RequestHandler):
     def _refuse(self, error: KeepsakeError, head: bytes = b"") -> None:
         """Answer before there is a request, and close; answers on their way come first, and then end the connection."""
         self._stop_head_timer()
-        self._deaf = True
+        self._discarding = True
         if self._unanswered > 0:
             self._last = True
         else:
@@ -264,7 +282,7 @@ class Connection(web.RequestHandler):
 
     def _refuse_body(self) -> None:
         """End a request whose body breaks off in nonsense; whoever reads it sees a client that is gone."""
-        self._deaf = True
+        self._discarding = True
         if self._unanswered == 1 and not self._answering:
             self._answer_error(malformed(), self._passed)
         self.force_close()

@@ -25,7 +25,7 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class Crowd:
+class ConnectionLimiter:
     """The connections of each client: an IPv4 address, or an IPv6 /64. Proxies that speak for many are not counted."""
 
     def __init__(self, trusted_proxies: Networks, most_per_client: int = 0) -> None:
@@ -64,4 +64,4 @@ class Crowd:
                 del self._connections[client]
 
 
-CROWD: Final = web.AppKey("CROWD", Crowd)
+CONNECTION_LIMITER: Final = web.AppKey("CONNECTION_LIMITER", ConnectionLimiter)

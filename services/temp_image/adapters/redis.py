@@ -182,7 +182,7 @@ class RedisImageStore:
         """Note the hold, and let the bytes live as long as the last one."""
         return _described(await self._run(_HOLD, image_id, holder, int(until * 1000)))
 
-    async def let_go(self, image_id: str, holder: str) -> None:
+    async def release_hold(self, image_id: str, holder: str) -> None:
         """Forget the hold; without any, the image ends at its hour, and what was used up at once."""
         await self._run(_LET_GO, image_id, holder)
 

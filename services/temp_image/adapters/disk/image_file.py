@@ -160,7 +160,7 @@ class ImageFile:
         (folder / holder).open("ab").close()  # not touch(): it would end a standing hold for a moment
         os.utime(folder / holder, (until, until))
 
-    def let_go(self, holder: str) -> None:
+    def release_hold(self, holder: str) -> None:
         """End the hold, if there is one."""
         (holds_folder(self.path) / holder).unlink(missing_ok=True)
 

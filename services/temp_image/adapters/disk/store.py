@@ -88,10 +88,10 @@ class DiskImageStore:
         """Write the hold's end."""
         return await _in_thread(self._hold, image_id, holder, until)
 
-    async def let_go(self, image_id: str, holder: str) -> None:
+    async def release_hold(self, image_id: str, holder: str) -> None:
         """Remove the hold, and the image where nothing else keeps it."""
         with suppress(ImageGone):
-            await _in_thread(self._let_go, image_id, holder)
+            await _in_thread(self._release_hold, image_id, holder)
 
     async def read_held(self, image_id: str, holder: str) -> ImageContent:
         """Read what is held."""
@@ -186,9 +186,9 @@ class DiskImageStore:
             image.hold(holder, until)
             return image.describe()
 
-    def _let_go(self, image_id: str, holder: str) -> None:
+    def _release_hold(self, image_id: str, holder: str) -> None:
         with self._opened(image_id) as image:
-            image.let_go(holder)
+            image.release_hold(holder)
             image.remove_if_done(self._clock())
 
     def _read_held(self, image_id: str, holder: str) -> ImageContent:

@@ -177,7 +177,7 @@ class Checkout:
         async with self._http.put(path, json=body or {"until": until}, headers=bearer("checkout")) as answer:
             return answer.status, await answer.json()
 
-    async def let_go(self, image_id: str, holder: str = "cs_test_1") -> int:
+    async def release_hold(self, image_id: str, holder: str = "cs_test_1") -> int:
         async with self._http.delete(f"/internal/holds/{image_id}/{holder}", headers=bearer("checkout")) as answer:
             return answer.status
 
@@ -204,13 +204,13 @@ class TestHolding:
         assert await checkout.read(image_id) == (200, "image/jpeg", image)
         assert (await checkout.hold(image_id, hours=3))[0] == 200
         assert (await checkout.hold(image_id, holder="cs_test_2"))[0] == 404
-        assert await checkout.let_go(image_id) == 204
+        assert await checkout.release_hold(image_id) == 204
         assert (await checkout.read(image_id))[0] == 404
         assert (await checkout.hold(image_id))[0] == 404
 
     async def test_letting_go_of_nothing_is_done_at_once(self, http: aiohttp.ClientSession, checkout: Checkout) -> None:
-        assert await checkout.let_go(await upload(http, IMAGE)) == 204
-        assert await checkout.let_go(uuid4().hex) == 204
+        assert await checkout.release_hold(await upload(http, IMAGE)) == 204
+        assert await checkout.release_hold(uuid4().hex) == 204
 
     @pytest.mark.parametrize("image_id", ["0" * 32, "A" * 32, "x", "..%2f" * 4])
     async def test_what_is_not_there_cannot_be_held(self, checkout: Checkout, image_id: str) -> None:

@@ -198,7 +198,7 @@ class TestReadersOfWhatIsGone:
         await folder.store.hold(image_id, "cs_1", folder.now() + HOUR_S)
         await folder.use_up(image_id)
         read = await other.read_held(image_id, "cs_1")
-        await folder.store.let_go(image_id, "cs_1")
+        await folder.store.release_hold(image_id, "cs_1")
         assert not folder.files()
         await folder.keep(folder.image(LARGE))
         assert bytes(read.content) == image

@@ -187,7 +187,7 @@ class TestHolding:
             await stores.store.describe(image_id)
         assert not await is_held(stores, image_id, "cs_2")
         assert bytes((await stores.store.read_held(image_id, "cs_1")).content) == image
-        await stores.store.let_go(image_id, "cs_1")
+        await stores.store.release_hold(image_id, "cs_1")
         assert await stores.leftovers() == []
 
     async def test_what_was_retrieved_can_be_held_on_by_its_holder_and_by_nobody_else(self, stores: Stores) -> None:
@@ -206,7 +206,7 @@ class TestHolding:
         image_id = await keep(stores, SMALL)
         await stores.store.hold(image_id, "cs_1", stores.now() + 2 * HOUR_S)
         await stores.pass_time(60)
-        await stores.store.let_go(image_id, "cs_1")
+        await stores.store.release_hold(image_id, "cs_1")
         assert not await is_held(stores, image_id, "cs_1")
         assert await claims(stores, image_id)
         await stores.pass_time(HOUR_S - 50)
@@ -217,7 +217,7 @@ class TestHolding:
         image_id = await keep(stores, SMALL)
         await stores.store.hold(image_id, "cs_1", stores.now() + 2 * HOUR_S)
         await stores.pass_time(HOUR_S + 60)
-        await stores.store.let_go(image_id, "cs_1")
+        await stores.store.release_hold(image_id, "cs_1")
         assert not await claims(stores, image_id)
         assert await stores.leftovers() == []
 
@@ -234,7 +234,7 @@ class TestHolding:
         await stores.store.hold(image_id, "cs_1", stores.now() + 2 * HOUR_S)
         await stores.store.hold(image_id, "cs_2", stores.now() + 3 * HOUR_S)
         await use_up(stores, image_id)
-        await stores.store.let_go(image_id, "cs_2")
+        await stores.store.release_hold(image_id, "cs_2")
         assert await is_held(stores, image_id, "cs_1")
         await stores.pass_time(2 * HOUR_S + 1)
         assert not await is_held(stores, image_id, "cs_1")
@@ -253,7 +253,7 @@ class TestHolding:
         await stores.store.hold(image_id, "cs_1", stores.now() + 2 * HOUR_S)
         await stores.pass_time(HOUR_S + 60)
         sent = await stores.store.claim(image_id, claim)
-        await stores.store.let_go(image_id, "cs_1")
+        await stores.store.release_hold(image_id, "cs_1")
         assert bytes(sent.content) == LARGE
         await stores.pass_time(31)
         assert await stores.leftovers() == []
@@ -269,6 +269,6 @@ class TestHolding:
 
     async def test_letting_go_of_nothing_is_no_error(self, stores: Stores) -> None:
         image_id = await keep(stores, SMALL)
-        await stores.store.let_go(image_id, "cs_1")
-        await stores.store.let_go(uuid4().hex, "cs_1")
+        await stores.store.release_hold(image_id, "cs_1")
+        await stores.store.release_hold(uuid4().hex, "cs_1")
         assert await claims(stores, image_id)

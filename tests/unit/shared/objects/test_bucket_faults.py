@@ -82,7 +82,7 @@ async def _silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -
         pass
 
 
-async def _deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _discarding(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     await asyncio.Event().wait()
 
@@ -157,7 +157,7 @@ async def test_a_bucket_that_fails_is_down(spool: Path, answer: Answer) -> None:
 async def test_a_server_that_takes_no_body_is_given_up(spool: Path) -> None:
     path = spool / "spool-1"
     path.write_bytes(bytes(20_000_000))
-    async with _store_at(_deaf, spool) as store:
+    async with _store_at(_discarding, spool) as store:
         with pytest.raises(DependencyDown):
             await store.put_file("k.png", path, content_type="image/png")
     assert path.exists()

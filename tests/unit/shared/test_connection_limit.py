@@ -9,7 +9,7 @@ from aiohttp import web
 
 from shared.app.factory import base_app
 from shared.app.routes import Route, ServiceInfo
-from shared.http.connection_limit import CROWD, Crowd
+from shared.http.connection_limit import CONNECTION_LIMITER, ConnectionLimiter
 from shared.settings import ServerSettings
 from tests.support.raw_http import RawClient, connect
 from tests.support.serving import ServeApp
@@ -47,7 +47,7 @@ async def answers(client: RawClient) -> bool:
 
 
 async def test_one_too_many_takes_the_place_of_the_longest_idle(app: web.Application, serve_app: ServeApp) -> None:
-    app[CROWD] = Crowd((), MOST)
+    app[CONNECTION_LIMITER] = ConnectionLimiter((), MOST)
     url = await serve_app(app)
     async with AsyncExitStack() as stack:
         clients = await many(stack, url, MOST)
@@ -63,7 +63,7 @@ async def test_one_too_many_takes_the_place_of_the_longest_idle(app: web.Applica
 async def test_who_is_being_answered_keeps_the_place(
     app: web.Application, serve_app: ServeApp, released: asyncio.Event
 ) -> None:
-    app[CROWD] = Crowd((), MOST)
+    app[CONNECTION_LIMITER] = ConnectionLimiter((), MOST)
     url = await serve_app(app)
     async with AsyncExitStack() as stack:
         clients = await many(stack, url, MOST)
@@ -78,7 +78,7 @@ async def test_who_is_being_answered_keeps_the_place(
 async def test_where_all_are_at_work_no_more_come_in(
     app: web.Application, serve_app: ServeApp, released: asyncio.Event
 ) -> None:
-    app[CROWD] = Crowd((), MOST)
+    app[CONNECTION_LIMITER] = ConnectionLimiter((), MOST)
     url = await serve_app(app)
     async with AsyncExitStack() as stack:
         clients = await many(stack, url, MOST)
@@ -95,7 +95,7 @@ async def test_where_all_are_at_work_no_more_come_in(
 
 
 async def test_those_who_left_are_not_counted(app: web.Application, serve_app: ServeApp) -> None:
-    app[CROWD] = Crowd((), MOST)
+    app[CONNECTION_LIMITER] = ConnectionLimiter((), MOST)
     url = await serve_app(app)
     async with connect(url) as first:
         for _ in range(MOST * 3):
@@ -108,7 +108,7 @@ async def test_those_who_left_are_not_counted(app: web.Application, serve_app: S
 
 
 async def test_a_proxy_that_speaks_for_many_is_not_counted(app: web.Application, serve_app: ServeApp) -> None:
-    app[CROWD] = Crowd((ipaddress.ip_network("127.0.0.0/8"),), MOST)
+    app[CONNECTION_LIMITER] = ConnectionLimiter((ipaddress.ip_network("127.0.0.0/8"),), MOST)
     url = await serve_app(app)
     async with AsyncExitStack() as stack:
         for client in await many(stack, url, MOST * 3):
