@@ -64,22 +64,8 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_answering",
-        "_arriving",
-        "_bodies",
-        "_body",
-        "_chunks",
-        "_discarding",
-        "_half_open",
-        "_head",
-        "_head_timer",
-        "_last",
-        "_limiter",
-        "_linger_left",
-        "_origins",
-        "_passed",
-        "_unanswered",
-        "peer",
+        "_answering", "_arriving", "_bodies", "_body", "_chunks", "_discarding", "_half_open", "_head", "_head_timer",
+        "_last", "_limiter", "_linger_left", "_origins", "_passed", "_unanswered", "peer",
     )  # fmt: skip
 
     def __init__(

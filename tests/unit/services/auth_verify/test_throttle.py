@@ -70,12 +70,12 @@ class Sleeper:
 
     def __init__(self) -> None:
         self.asked: list[float] = []
-        self.release_hold = asyncio.Event()
-        self.release_hold.set()
+        self.wake = asyncio.Event()
+        self.wake.set()
 
     async def __call__(self, seconds: float) -> None:
         self.asked.append(seconds)
-        await self.release_hold.wait()
+        await self.wake.wait()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -128,21 +128,21 @@ class TestWaiting:
         self, throttle: LoginThrottle, sleeper: Sleeper
     ) -> None:
         await fail(throttle, 10)
-        sleeper.release_hold.clear()
+        sleeper.wake.clear()
         waiting = [asyncio.create_task(throttle.wait_turn("alice", HOME)) for _ in range(MAX_WAITING_PER_PAIR)]
         await until(lambda: len(sleeper.asked) == len(waiting))
         with pytest.raises(TooManyRequests) as refused:
             await throttle.wait_turn("alice", HOME)
         assert refused.value.headers["Retry-After"] == "5"
         assert {"RateLimit", "RateLimit-Policy"} <= set(refused.value.headers)
-        sleeper.release_hold.set()
+        sleeper.wake.set()
         await asyncio.gather(*waiting)
         await throttle.wait_turn("alice", HOME)
 
     async def test_a_crowd_of_guessers_does_not_keep_the_owner_out(
         self, throttle: LoginThrottle, sleeper: Sleeper
     ) -> None:
-        sleeper.release_hold.clear()
+        sleeper.wake.clear()
         addresses = [f"203.0.113.{number}" for number in range(MAX_WAITING // MAX_WAITING_PER_PAIR)]
         for address in addresses:
             await fail(throttle, 5, address)
@@ -155,13 +155,13 @@ class TestWaiting:
         with pytest.raises(TooManyRequests):
             await throttle.wait_turn("alice", addresses[0])
         await throttle.wait_turn("alice", AWAY)
-        sleeper.release_hold.set()
+        sleeper.wake.set()
         await asyncio.gather(*waits)
 
     async def test_who_hangs_up_makes_room(self, throttle: LoginThrottle, sleeper: Sleeper) -> None:
         await fail(throttle, 10)
         for _ in range(3 * MAX_WAITING_PER_PAIR):
-            sleeper.release_hold.clear()
+            sleeper.wake.clear()
             waiting = asyncio.create_task(throttle.wait_turn("alice", HOME))
             asked = len(sleeper.asked)
             await until(lambda asked=asked: len(sleeper.asked) > asked)
