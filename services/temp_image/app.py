@@ -40,7 +40,7 @@ def build_app(settings: TempImageSettings, clock: Callable[[], float] = time.tim
                 store = await stack.enter_async_context(open_redis_store(settings.redis_url))
                 app[CHECKS]["redis"] = store.check
             else:
-                store = await stack.enter_async_context(open_disk_store(settings.data_dir / "temp-images", clock))
+                store = await stack.enter_async_context(open_disk_store(settings.images_dir, clock))
                 app[CHECKS]["storage"] = store.check
             app[SERVICE] = TempImageService(
                 store,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from shared.settings import Port, RedisSettings, TokenSettings, per_service
 
@@ -20,8 +22,16 @@ class TempImageSettings(TokenSettings, RedisSettings):
     temp_image_ttl_s: Count = 3600
     max_image_pixels: Count = 50_000_000
     max_image_frames: Count = 100
+    temp_dir: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = None
 
     @property
-    def needs_data_dir(self) -> bool:
+    def images_dir(self) -> Path:
+        """Where images are, as long as there is no Redis."""
+        return self.temp_dir or self.data_dir / "temp-images"
+
+    @property
+    def folders(self) -> Mapping[str, Path]:
         """Images are files where there is no Redis."""
-        return not self.redis_url
+        if self.redis_url:
+            return {}
+        return {"TEMP_DIR": self.temp_dir} if self.temp_dir else {"DATA_DIR": self.data_dir}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -94,6 +94,11 @@ class ServerSettings(SettingsPart):
     cors_origins: Origins = ()
     trusted_proxies: Networks = ()
     data_dir: Path = Path("var")
+
+    @property
+    def folders(self) -> Mapping[str, Path]:
+        """The folders that the process writes into, by the names of their settings."""
+        return {"DATA_DIR": self.data_dir} if self.needs_data_dir else {}
 
     @model_validator(mode="after")
     def _follow_urls(self) -> Self:

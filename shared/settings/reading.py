@@ -62,19 +62,20 @@ def read_settings(model: type[SettingsT]) -> tuple[SettingsT | None, list[str]]:
         except ValidationError as others:
             lines += [line for line in explain(model, others) if line not in lines]
         return None, lines
-    problem = _unwritable(settings.data_dir) if isinstance(settings, ServerSettings) and settings.needs_data_dir else ""
-    return (None, [problem]) if problem else (settings, [])
+    folders = settings.folders if isinstance(settings, ServerSettings) else {}
+    lines = [problem for name, folder in folders.items() if (problem := _unwritable(name, folder))]
+    return (None, lines) if lines else (settings, [])
 
 
-def _unwritable(data_dir: Path) -> str:
+def _unwritable(name: str, folder: Path) -> str:
     """Say why nothing can be written there; empty where it can, or where only room is missing: that may come back."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             return ""
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        return "" if full else f"DATA_DIR: the folder {data_dir} cannot be written: {os.strerror(error.errno or 0)}."
+        return "" if full else f"{name}: the folder {folder} cannot be written: {os.strerror(error.errno or 0)}."
 
 
 def load_settings(model: type[SettingsT]) -> SettingsT:

@@ -80,6 +80,12 @@ def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, ar
         assert lines[0].startswith(f"keepsake: DATA_DIR: the folder {data_dir} cannot be written")
 
 
+def test_a_folder_of_temporary_images_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    status, lines = start("-m", "services.temp_image", folder=tmp_path, TEMP_DIR="/proc/keepsake")
+    assert (status, len(lines)) == (2, 1), lines
+    assert lines[0].startswith("keepsake: TEMP_DIR: the folder /proc/keepsake cannot be written")
+
+
 def test_localhost_is_both_loopbacks() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

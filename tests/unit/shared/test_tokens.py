@@ -232,6 +232,16 @@ class TestBetweenServices:
         with pytest.raises(Unauthorized):
             guard.claims(token)
 
+    def test_a_token_is_good_again_until_it_expires(self, guard: ServiceGuard) -> None:
+        expired_at = int(time.time()) - 29  # and is good for 30 s more
+        claims = {"iss": "checkout", "aud": "temp-image", "iat": expired_at - 60, "exp": expired_at}
+        token = jwt.encode(claims, "i" * 32, "HS256")
+        assert [guard.require(token) for _ in range(2)] == ["checkout"] * 2
+        while time.time() <= expired_at + 30:
+            time.sleep(0.05)
+        with pytest.raises(Unauthorized):
+            guard.require(token)
+
     def test_a_users_token_opens_no_internal_path(self, guard: ServiceGuard) -> None:
         with pytest.raises(Unauthorized):
             guard.claims(sign(aud="temp-image", iss="checkout", iat=NOW))

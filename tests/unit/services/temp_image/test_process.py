@@ -131,6 +131,14 @@ async def test_what_a_killed_process_left_half_uploaded_is_cleared_at_the_next_s
     await eventually(lambda: not any(spool.iterdir()))
 
 
+async def test_images_are_where_the_setting_says(start: Start, tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    start(TEMP_DIR=str(tmp_path / "elsewhere"))
+    image_id = await upload(http, LARGE)
+    assert (tmp_path / "elsewhere" / image_id[:2] / image_id).exists()
+    assert not (tmp_path / "temp-images").exists()
+    assert await retrieve(http, image_id) == (200, LARGE)
+
+
 async def test_several_processes_give_an_image_out_once(start: Start, http: aiohttp.ClientSession) -> None:
     start(TEMP_IMAGE_WORKERS="3")
     for image in (pictures.jpeg(), LARGE):
