@@ -14,7 +14,7 @@ export interface Progress {
   total: number;
 }
 
-/** What every upload takes. An upload is tried again where the connection broke: five times, over about 20 seconds. */
+/** What every upload takes. An upload is tried again where the connection broke: five times, over about twelve seconds. */
 export interface UploadOptions extends CallOptions {
   onProgress?: (progress: Progress) => void;
   /** The same key and content are one upload, however often it is sent. Made for each upload where none is given. */

@@ -9,7 +9,7 @@ export const prepareImage = async (file, options) => (await import("./prepare.js
 const nameOf = (file) => file.name || `photo.${file.type.split("/")[1] || "jpg"}`;
 
 /** A form, its text fields before its files: S3 ignores what comes behind the file. */
-function formOf(field, files, texts = []) {
+function formOf(field, files, texts) {
   const form = new FormData();
   for (const [name, value] of texts) form.append(name, value);
   for (const file of files) form.append(field, file, nameOf(file));
@@ -27,9 +27,11 @@ async function typeOf(file) {
 export function createKeepsake(options = {}) {
   const { request, auth } = createRequest(options);
 
-  /** Uploads a form under one key, however often it is sent. */
-  const send = (method, target, form, { onProgress, signal, idempotencyKey = newKey() } = {}, more) =>
-    request(method, target, { form, onProgress, signal, idempotencyKey, ...more });
+  /** Uploads files and text fields as one form, under one key however often it is sent. */
+  function send(method, target, field, files, options = {}, more) {
+    const { onProgress, signal, idempotencyKey = newKey(), ...texts } = options;
+    return request(method, target, { form: formOf(field, files, wire(texts)), onProgress, signal, idempotencyKey, ...more });
+  }
 
   const retrieve = shared((imageId, signal) => {
     // After a broken transfer the image is given back as soon as the server notices that it broke.
@@ -39,22 +41,14 @@ export function createKeepsake(options = {}) {
   });
 
   const tempImages = {
-    upload: (file, options) =>
-      send("POST", "/api/temp-image-upload", formOf("image", [file]), options, { anonymous: true }),
+    upload: (file, options) => send("POST", "/api/temp-image-upload", "image", [file], options, { anonymous: true }),
     retrieve,
   };
 
-  const images = {
-    store(file, { onProgress, signal, idempotencyKey, ...fields } = {}) {
-      return send("POST", "/store-image", formOf("image", [file], wire(fields)), { onProgress, signal, idempotencyKey });
-    },
-  };
+  const images = { store: (file, options) => send("POST", "/store-image", "image", [file], options) };
 
   const userImages = {
-    upload(file, { onProgress, signal, idempotencyKey, ...fields }) {
-      const form = formOf("image", [file], wire(fields));
-      return send("POST", "/api/upload_user_image/", form, { onProgress, signal, idempotencyKey });
-    },
+    upload: (file, options) => send("POST", "/api/upload_user_image/", "image", [file], options),
     list: (username, { signal, ...query } = {}) => request("GET", path`/api/user_images/${username}/`, { query, signal }),
     remove: (id, { signal } = {}) => request("DELETE", path`/api/user_image/${id}/delete/`, { signal }),
     setPrimary: (id, { signal } = {}) => request("PUT", path`/api/user_image/${id}/set_primary/`, { signal, retries: 5 }),
@@ -104,11 +98,7 @@ export function createKeepsake(options = {}) {
 
   const orderAt = (id) => path`/api/images/orders/${id}`;
   const orders = {
-    create(files, fields, options) {
-      const { onProgress, signal, idempotencyKey, ...texts } = { ...fields, ...options };
-      const form = formOf("files", [...files], wire(texts));
-      return send("POST", "/api/images/upload", form, { onProgress, signal, idempotencyKey });
-    },
+    create: (files, fields, options) => send("POST", "/api/images/upload", "files", [...files], { ...fields, ...options }),
     list: ({ signal, ...query } = {}) => request("GET", "/api/images/orders", { query, signal }),
     get: (id, { signal } = {}) => request("GET", orderAt(id), { signal }),
     remove: (id, { signal } = {}) => request("DELETE", orderAt(id), { signal }),
@@ -119,7 +109,7 @@ export function createKeepsake(options = {}) {
         return isPassing(error);
       };
       try {
-        return await send("PUT", orderAt(id) + path`/files/${filename}`, formOf("file", [file]), options, { passing });
+        return await send("PUT", orderAt(id) + path`/files/${filename}`, "file", [file], options, { passing });
       } catch (error) {
         // Where the answer to the first try was lost, the new photo stands there already, under its own name.
         const { order } = lost && error.status === 404 ? await orders.get(id, options) : {};
@@ -137,14 +127,13 @@ export function createKeepsake(options = {}) {
     },
   };
 
-  const session = (id) => path`/api/checkout/sessions/${id}`;
   const checkout = {
     open({ imageId, orderId, signal, idempotencyKey = newKey(), ...item } = {}) {
       const json = { ...Object.fromEntries(wire({ orderId, ...item })), imageId };
       return request("POST", "/api/checkout/embedded-session", { json, signal, idempotencyKey });
     },
     status: (id, { signal } = {}) => request("GET", path`/api/checkout/session-status?session_id=${id}`, { signal }),
-    image: (id, { signal } = {}) => request("GET", `${session(id)}/image`, { read: "blob", signal }),
+    image: (id, { signal } = {}) => request("GET", path`/api/checkout/sessions/${id}/image`, { read: "blob", signal }),
   };
 
   return { request, auth, tempImages, images, userImages, organizations, orders, checkout };

@@ -180,3 +180,29 @@ def test_a_refusal_across_origins_has_the_servers_sentence(page: Page, stack: St
 def test_a_photo_that_is_too_large_is_refused_and_not_a_broken_connection(page: Page, stack: Stack) -> None:
     said = upload(page, stack, pictures.of_bytes(9_000_000))
     assert said["status"] == 413
+
+
+def test_any_origin_may_take_the_modules_from_the_gateway(page: Page, stack: Stack) -> None:
+    said = page.evaluate(
+        """
+        async (url) => {
+          const { createKeepsake, prepareImage } = await import(`${url}/client/index.js`);
+          const { createAdmin } = await import(`${url}/client/admin.js`);
+          const { placeholderDataURL } = await import(`${url}/client/placeholder.js`);
+          const keepsake = createKeepsake({ baseUrl: url });
+          const canvas = Object.assign(document.createElement("canvas"), { width: 300, height: 200 });
+          const photo = await new Promise((done) => canvas.toBlob(done, "image/png"));
+          const { imageId } = await keepsake.tempImages.upload(await prepareImage(photo, { maxSide: 150 }));
+          const image = await createImageBitmap(await keepsake.tempImages.retrieve(imageId));
+          const blurred = new Image();
+          blurred.src = placeholderDataURL("3OcRJYB4d3h/iIeHeEh3eIhw+j3A");
+          await blurred.decode();
+          const refused = await createAdmin(keepsake).users.list().catch((error) => error.status);
+          return { sides: [image.width, image.height], blurred: [blurred.naturalWidth, blurred.naturalHeight], refused };
+        }
+        """,
+        stack.url("gateway"),
+    )
+    assert said["sides"] == [150, 100]
+    assert max(said["blurred"]) == 32
+    assert said["refused"] in {401, 404}
