@@ -16,7 +16,13 @@ pytest_plugins = [
 # `make test` leaves these out: they need a server beside Python, or they take their time.
 SERVERS = frozenset({"redis_server_url", "postgres_server_url", "s3_server"})
 BACKENDS = frozenset({"redis", "postgres", "s3", "r2"})
-LONG_SUITES = ("tests/system/attacks/", "tests/system/faults/", "tests/system/replicas/", "tests/browser/")
+LONG_SUITES = (
+    "tests/system/attacks/",
+    "tests/system/faults/",
+    "tests/system/proxies/",
+    "tests/system/replicas/",
+    "tests/browser/",
+)
 
 # They kill, cut and starve processes by the clock, so a busy machine can make one fail that is in order: it gets a second try,
 # is listed as RERUN, and is counted at the end. Whatever is not listed here has one try.

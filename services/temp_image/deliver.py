@@ -27,6 +27,8 @@ IMAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Content-Disposition": "inline",
+    # nginx would take the whole image at once, and the browser's connection would count no more.
+    "X-Accel-Buffering": "no",
     # Opened as a page of its own, nothing in the bytes may act for this site.
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }

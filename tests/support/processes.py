@@ -28,10 +28,15 @@ class RunAs:
 
 
 def free_port() -> int:
-    """Return a TCP port that was free on 127.0.0.1 a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that was free on both loopbacks a moment ago."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+            try:
+                socket.create_server(("::1", port), family=socket.AF_INET6).close()
+            except OSError:
+                continue
+            return port
 
 
 def listens(port: int) -> bool:
