@@ -28,7 +28,7 @@ DEFAULTS = "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {gateway
 def _example(port: int, gateway: str) -> str:
     """Return the example of `deploy/`, without its certificate."""
     text = EXAMPLE.read_text().replace("http://127.0.0.1:8080", gateway)
-    text, changed = re.subn(r"listen 443 ssl;", f"listen 127.0.0.1:{port};", text)
+    text, changed = re.subn(r"listen 443 ssl ", f"listen 127.0.0.1:{port} ", text)
     assert changed == 1
     return re.sub(r"^ *ssl_certificate.*$", "", text, flags=re.MULTILINE)
 

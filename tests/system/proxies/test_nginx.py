@@ -101,11 +101,11 @@ async def cut_after(url: str, image_id: str, size: int) -> AsyncIterator[None]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-@pytest.mark.parametrize("read", [1, 100_000, 1_000_000])
+@pytest.mark.parametrize("read", [1, 100_000])
 async def test_a_download_that_breaks_off_leaves_the_image_there(
     site: Site, http: aiohttp.ClientSession, read: int
 ) -> None:
-    image = pictures.of_bytes(5_000_000)
+    image = pictures.of_bytes(1_500_000 if site.example else 5_000_000)
     image_id = await upload(site.stack.url("gateway"), image)
     async with cut_after(site.url, image_id, read):
         await asyncio.sleep(0.3)
@@ -184,7 +184,7 @@ async def event_of(stream: aiohttp.ClientResponse, status: str) -> bool:
 async def test_the_limits_count_browsers_where_the_proxy_names_them(site: Site) -> None:
     async def log_in(address: str) -> int:
         connector = aiohttp.TCPConnector(local_addr=(address, 0))
-        claimed = {"X-Forwarded-For": f"192.0.2.{secrets.randbelow(256)}"}
+        claimed = {"X-Forwarded-For": f"192.0.2.{secrets.randbelow(256)}"} if site.example else {}
         async with (
             aiohttp.ClientSession(site.url, connector=connector) as http,
             http.post("/api/auth/login", json={}, headers=claimed) as answer,
@@ -192,4 +192,4 @@ async def test_the_limits_count_browsers_where_the_proxy_names_them(site: Site) 
             return answer.status
 
     assert 429 in [await log_in("127.0.0.5") for _ in range(LOGINS + 1)]
-    assert (await log_in("127.0.0.6") == 429) is not site.example  # the defaults name nobody: all are one address
+    assert (await log_in("127.0.0.6") == 429) is not site.example  # by default nginx names nobody: all are one address
