@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from services.media_store.adapters.cloudinary import Cloudinary, open_cloudinary
 from services.media_store.adapters.http import HttpMembers
 from services.media_store.adapters.sql import SqlImages
 from services.media_store.handlers import (
@@ -24,6 +25,7 @@ from services.media_store.handlers import (
     SETTINGS,
     UPLOADS,
 )
+from services.media_store.model import parse_account
 from services.media_store.ports import Images
 from services.media_store.service.images import ImageService
 from services.media_store.service.ingest import Intake
@@ -64,10 +66,19 @@ class Store:
     renditions: Renditions
     service: ImageService
     upkeep: Upkeep
+    cloudinary: Cloudinary | None
 
 
 def _seconds(ttl_s: int | None) -> timedelta | None:
     return None if ttl_s is None else timedelta(seconds=ttl_s)
+
+
+async def _open_cloudinary(settings: MediaStoreSettings, stack: AsyncExitStack, spool: Path) -> Cloudinary | None:
+    """Open it where there is an account, also when nothing new goes there: what is there can still be deleted."""
+    if not settings.cloudinary_url:
+        return None
+    base_url, account = settings.cloudinary_api_base.rstrip("/"), parse_account(settings.cloudinary_url)
+    return await stack.enter_async_context(open_cloudinary(base_url, account, spool))
 
 
 @asynccontextmanager
@@ -82,7 +93,19 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
         images = SqlImages(database)
         intake = Intake(blobs, workers, limits, strip=settings.strip_metadata)
         stack.push_async_callback(intake.close)
-        service = ImageService(images, blobs, intake, clock, stored_ttl=_seconds(settings.store_image_ttl_s))
+        cloudinary, cloudinary_intake = await _open_cloudinary(settings, stack, blobs.spool), None
+        if cloudinary is not None and settings.store_image_to == "cloudinary":
+            cloudinary_intake = Intake(cloudinary, workers, limits, strip=settings.strip_metadata)
+            stack.push_async_callback(cloudinary_intake.close)
+        service = ImageService(
+            images,
+            blobs,
+            intake,
+            clock,
+            stored_ttl=_seconds(settings.store_image_ttl_s),
+            cloudinary=cloudinary,
+            cloudinary_intake=cloudinary_intake,
+        )
         renditions = Renditions(blobs, workers, limits, service.is_shown)
         stack.push_async_callback(renditions.close)
         upkeep = Upkeep(
@@ -92,9 +115,10 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
             clock,
             stored_ttl=_seconds(settings.store_image_ttl_s),
             temp_ttl=_seconds(settings.temp_object_ttl_s),
+            cloudinary=cloudinary,
         )
         await upkeep.name_images()
-        yield Store(images, blobs, intake, renditions, service, upkeep)
+        yield Store(images, blobs, intake, renditions, service, upkeep, cloudinary)
 
 
 def _signing_buckets(settings: MediaStoreSettings, blobs: BlobStore) -> tuple[SigningBucket, SigningBucket | None]:
@@ -142,6 +166,8 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
                 max_bytes=settings.max_upload_size,
             )
             app[CHECKS].update(database=store.images.check, storage=store.blobs.check)
+            if store.cloudinary is not None and settings.store_image_to == "cloudinary":
+                app[CHECKS]["cloudinary"] = store.cloudinary.check
             sweeping = asyncio.create_task(store.upkeep.run())
             yield
             sweeping.cancel()

@@ -6,9 +6,10 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from urllib.parse import parse_qsl, urlsplit
 
 from shared.auth.access_tokens import Principal
 from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
@@ -74,7 +75,7 @@ class StoredImage:
     """One row: an image whose bytes are at `key`; `width` and `height` as displayed, `size` in bytes, `sha256` in hex.
 
     `username` (as first written), `name_key`, `image_type`, `is_primary` and `caption` are a user's image's; `source_key`
-    is what it was promoted from.
+    is what it was promoted from. `url` is set where the bytes are at Cloudinary and not in our store.
     """
 
     id: str
@@ -92,6 +93,7 @@ class StoredImage:
     is_primary: bool = False
     caption: str = ""
     source_key: str | None = None
+    url: str | None = None
 
     @property
     def name(self) -> str:
@@ -102,6 +104,27 @@ class StoredImage:
     def position(self) -> Position:
         """Where it stands in a listing."""
         return Position(self.uploaded_at, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at Cloudinary: the cloud's name, the key and secret of its API, and how requests are signed."""
+
+    cloud: str
+    key: str
+    secret: str = field(repr=False)
+    algorithm: str
+
+
+def parse_account(url: str) -> Account:
+    """Read a `CLOUDINARY_URL`, as Cloudinary's own SDKs do. Raises ValueError, in words for who set it."""
+    parts = urlsplit(url)
+    algorithm = dict(parse_qsl(parts.query)).get("signature_algorithm", "sha1")
+    if parts.scheme != "cloudinary" or not (parts.username and parts.password and parts.hostname):
+        raise ValueError("CLOUDINARY_URL must be cloudinary://<key>:<secret>@<cloud>")
+    if algorithm not in {"sha1", "sha256"}:
+        raise ValueError("CLOUDINARY_URL: the signature_algorithm must be sha1 or sha256")
+    return Account(parts.netloc.rpartition("@")[2], parts.username, parts.password, algorithm)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
+from services.media_store.model import parse_account
 from shared.settings import Port, RedisSettings, StorageSettings, TokenSettings, per_service
 
 Count = Annotated[int, Field(ge=1)]
@@ -30,6 +31,17 @@ class MediaStoreSettings(TokenSettings, RedisSettings, StorageSettings):
     strip_metadata: bool = True
     store_image_ttl_s: Count | None = None
     temp_object_ttl_s: Count | None = None
+    store_image_to: Literal["", "cloudinary"] = ""
+    cloudinary_url: str = Field("", repr=False)
+    cloudinary_api_base: str = Field("https://api.cloudinary.com", pattern=r"^https?://[^/].*$")
+
+    @model_validator(mode="after")
+    def _check_cloudinary(self) -> Self:
+        if self.store_image_to and not self.cloudinary_url:
+            raise ValueError("CLOUDINARY_URL is missing: STORE_IMAGE_TO=cloudinary needs it")
+        if self.cloudinary_url:
+            parse_account(self.cloudinary_url)
+        return self
 
     @property
     def needs_data_dir(self) -> bool:

@@ -18,7 +18,7 @@ async def list_images(request: web.Request) -> web.Response:
     found, following = await request.app[IMAGES].all_page(
         username=query.username, kind=query.kind, after=after, limit=query.limit
     )
-    images = [schemas.KeptImage.of_any(image, addresses.of(image.key)) for image in found]
+    images = [schemas.KeptImage.of_any(image, image.url or addresses.of(image.key)) for image in found]
     cursor = following.cursor() if following else None
     answer = schemas.KeptImages(images=images, count=len(images), next_cursor=cursor)
     return json_answer(answer, headers=NO_STORE)

@@ -52,7 +52,7 @@ async def store_image(request: web.Request) -> web.Response:
         purpose = parse_purpose(form.fields.get("purpose", said.purpose))  # an empty one is not an absent one
         image = await request.app[IMAGES].store(form.files[0], session_id, purpose)
     answer = schemas.Stored(
-        url=request.app[ADDRESSES].of(image.key),
+        url=image.url or request.app[ADDRESSES].of(image.key),
         key=image.key,
         session_id=session_id,
         width=image.width,

@@ -33,7 +33,10 @@ async def serve_object(request: web.Request) -> web.StreamResponse:
     query = parse_query(request, schemas.WidthQuery)
     key = public_key_of(request, PUBLIC)
     if not key.startswith(TEMP_PREFIX):
-        return await _show(request, await request.app[IMAGES].find(key), query.w)
+        image = await request.app[IMAGES].find(key)
+        if image.url is None:
+            return await _show(request, image, query.w)
+        return web.Response(status=307, headers={hdrs.LOCATION: image.url, hdrs.CACHE_CONTROL: TEMPORARY, **EMBEDDABLE})
     promoted = await request.app[IMAGES].promoted_from(key)
     if promoted is None:
         return await _show_temporary(request, key, query.w)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from services.media_store.adapters.cloudinary import Cloudinary
 from services.media_store.model import (
     TEMP_PREFIX,
     ImageNotFound,
@@ -27,7 +28,7 @@ from services.media_store.ports import Images
 from services.media_store.service.ingest import CheckedImage, Intake
 from services.media_store.service.row_cache import RecentImages
 from shared.auth.access_tokens import Principal
-from shared.errors import StorageFull
+from shared.errors import DependencyDown, StorageFull
 from shared.objects import BlobStore
 from shared.uploads import UploadedFile
 
@@ -56,28 +57,38 @@ class ImageService:
         clock: Callable[[], datetime],
         *,
         stored_ttl: timedelta | None,
+        cloudinary: Cloudinary | None = None,
+        cloudinary_intake: Intake | None = None,
     ) -> None:
-        """`stored_ttl` is how long sessions' images are kept; None: for good."""
+        """`stored_ttl` is how long sessions' images are kept; None: for good.
+
+        New ones go through `cloudinary_intake` where there is one; `cloudinary` is there for what went that way earlier too.
+        """
         self._images = images
         self._blobs = blobs
         self._intake = intake
         self._clock = clock
         self._stored_ttl = stored_ttl
+        self._cloudinary = cloudinary
+        self._cloudinary_intake = cloudinary_intake
         self._recent = RecentImages()
 
     async def store(self, file: UploadedFile[Path], session_id: str, purpose: str) -> StoredImage:
         """Keep an image of a session."""
-        now = self._clock()
-        async with self._intake.checked(file.content, file.declared_type) as checked:
+        now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_intake else None
+        intake = self._cloudinary_intake or self._intake
+        async with intake.checked(file.content, file.declared_type) as checked:
             extension = checked.facts.format.extension
             keys = (stored_key(session_id, purpose, now, secrets.token_hex(4), extension) for _ in range(KEYS_TRIED))
 
             async def add(key: str) -> StoredImage:
                 image = describe(checked, Kind.STORED, key, now)
+                if cloudinary is not None:
+                    image = replace(image, url=cloudinary.take_address(key))
                 await self._images.add(image)
                 return image
 
-            return await self._intake.keep(checked, keys, add)
+            return await intake.keep(checked, keys, add)
 
     async def upload(self, file: UploadedFile[Path], about: UserImage, uploader: Principal) -> StoredImage:
         """Keep an image of a user. Raises Forbidden where the caller may not upload under this name."""
@@ -204,7 +215,12 @@ class ImageService:
             await self._images.begin_deletion(image.id, self._clock())
         if image.source_key is not None:
             await self.delete_bytes(image.source_key)
-        await self.delete_bytes(image.key)
+        if image.url is None:
+            await self.delete_bytes(image.key)
+        elif self._cloudinary is not None:
+            await self._cloudinary.delete(image.key)
+        else:  # CLOUDINARY_URL is not set any more
+            raise DependencyDown("cloudinary")
         if not await self._images.finish_deletion(image.id):
             raise ImageNotFound
 

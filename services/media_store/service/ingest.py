@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.media_store.adapters.cloudinary import Cloudinary
 from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown, KeepsakeError
 from shared.images.decode_pool import ImageWorkers
@@ -47,7 +48,9 @@ class CheckedImage:
 class Intake:
     """Checks images and puts them into the object store."""
 
-    def __init__(self, blobs: BlobStore, workers: ImageWorkers, limits: ImageLimits, *, strip: bool) -> None:
+    def __init__(
+        self, blobs: BlobStore | Cloudinary, workers: ImageWorkers, limits: ImageLimits, *, strip: bool
+    ) -> None:
         """With `strip`, what is stored carries no metadata."""
         self._blobs = blobs
         self._workers = workers

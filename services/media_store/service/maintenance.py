@@ -7,10 +7,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.media_store.model import ORIGINALS, RENDITIONS_PREFIX, TEMP_PREFIX, ImageNotFound, Kind, StoredImage
+from services.media_store.adapters.cloudinary import Cloudinary, public_id_of
+from services.media_store.model import (
+    ORIGINALS,
+    RENDITIONS_PREFIX,
+    STORED_PREFIX,
+    TEMP_PREFIX,
+    ImageNotFound,
+    Kind,
+    StoredImage,
+)
 from services.media_store.ports import Images
 from services.media_store.service.images import ImageService
 from shared.concurrency.periodic import work_periodically
+from shared.errors import DependencyDown
 from shared.objects import BlobStore
 
 EVERY_S = 60.0
@@ -19,6 +29,7 @@ UNFINISHED_AFTER = timedelta(minutes=1)
 ROW = "row without an object"
 OBJECT = "object without a row"
 RENDITION = "rendition without an original"
+AT_CLOUDINARY = "object at Cloudinary without a row"
 
 
 @dataclass(slots=True)
@@ -49,6 +60,7 @@ class Upkeep:
     clock: Callable[[], datetime]
     stored_ttl: timedelta | None
     temp_ttl: timedelta | None
+    cloudinary: Cloudinary | None = None
     _temp_seen: str = field(default="", init=False)
 
     async def run(self) -> None:
@@ -84,9 +96,21 @@ class Upkeep:
         return list(await self.images.older(Kind.STORED, before=now - self.stored_ttl, limit=BATCH))
 
     async def _delete(self, images: Sequence[StoredImage]) -> int:
+        """Delete them; while Cloudinary is down, those of the own store, and then say so."""
+        down: DependencyDown | None = None
         for image in images:
-            with suppress(ImageNotFound):  # another process was faster
+            if image.url is not None and down is not None:
+                continue
+            try:
                 await self.service.delete(image)
+            except ImageNotFound:  # another process was faster
+                pass
+            except DependencyDown as error:
+                if image.url is None:
+                    raise
+                down = error
+        if down is not None:
+            raise down
         return len(images)
 
     async def _sweep_temporary(self, now: datetime) -> tuple[int, bool]:
@@ -108,7 +132,10 @@ class Upkeep:
         What is younger than `grace` is left alone: its upload may still be at work.
         """
         before = self.clock() - grace
-        for findings in (*(self._compare(prefix, before) for prefix in ORIGINALS), self._orphaned_renditions(before)):
+        comparisons = [*(self._compare(prefix, before) for prefix in ORIGINALS), self._orphaned_renditions(before)]
+        if self.cloudinary is not None:
+            comparisons.append(self._compare_cloudinary(self.cloudinary, before))
+        for findings in comparisons:
             async for finding in findings:
                 if apply:
                     await self._remove(finding)
@@ -131,15 +158,28 @@ class Upkeep:
                 yield Finding(ROW, row.key)
             row = await anext(rows, None)
 
-    async def _rows(self, prefix: str) -> AsyncIterator[StoredImage]:
+    async def _rows(self, prefix: str, *, at_cloudinary: bool = False) -> AsyncIterator[StoredImage]:
         after = ""
         while page := await self.images.keys(prefix, after=after, limit=BATCH):
             for row in page:
-                yield row
+                if (row.url is not None) is at_cloudinary:
+                    yield row
             after = page[-1].key
 
     async def _has_no_object(self, row: StoredImage, before: datetime) -> bool:
         return row.uploaded_at < before and await self.blobs.stat(row.key) is None
+
+    async def _compare_cloudinary(self, cloudinary: Cloudinary, before: datetime) -> AsyncIterator[Finding]:
+        """Compare by public id, which says nothing of the extension: an object's row is the one whose key begins with it."""
+        there = set()
+        async for public_id, uploaded_at in cloudinary.list(STORED_PREFIX):
+            there.add(public_id)
+            if uploaded_at < before and not await self.images.keys(f"{public_id}.", after="", limit=1):
+                yield Finding(AT_CLOUDINARY, f"{public_id}.")
+        async for row in self._rows(STORED_PREFIX, at_cloudinary=True):
+            is_young = row.uploaded_at >= before
+            if not is_young and public_id_of(row.key) not in there and not await cloudinary.stat(row.key):
+                yield Finding(ROW, row.key)
 
     async def _orphaned_renditions(self, before: datetime) -> AsyncIterator[Finding]:
         async for facts in self.blobs.list(RENDITIONS_PREFIX):
@@ -152,6 +192,8 @@ class Upkeep:
             await self.blobs.delete(finding.key)
         elif finding.what == OBJECT:
             await self.service.delete_bytes(finding.key)
+        elif finding.what == AT_CLOUDINARY and self.cloudinary is not None:
+            await self.cloudinary.delete(finding.key)
         elif row := await self.images.find(finding.key, marked=True):
             with suppress(ImageNotFound):
                 await self.service.delete(row)

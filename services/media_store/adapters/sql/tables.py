@@ -40,6 +40,7 @@ IMAGES = sa.Table(
     sa.Column("is_primary", sa.Boolean, nullable=False),
     sa.Column("caption", sa.Text, nullable=False),
     sa.Column("source_key", KEY),
+    sa.Column("url", sa.Text),
     sa.Column("deleted_at", UtcDateTime),
     sa.Index("media_images_key", "key", unique=True),
     sa.Index("media_images_source", "source_key", unique=True),
