@@ -34,29 +34,8 @@ export interface Delivery {
 
 export type Payment = wire.PaymentEntry;
 
-export interface KeptImage {
-  id: string;
-  url: string;
-  key: string;
-  kind: "stored" | "user" | "event";
-  username: string | null;
-  uploaded_at: string;
-  width: number;
-  height: number;
-  size_bytes: number;
-  mime_type: string;
-  [member: string]: unknown;
-}
-
-export interface User {
-  id: string;
-  username: string;
-  email: string | null;
-  roles: string[];
-  disabled: boolean;
-  created_at: string | null;
-  [member: string]: unknown;
-}
+export type KeptImage = wire.KeptImage;
+export type User = wire.ManagedUser;
 
 /** A page of a listing; the next one begins at `next_cursor`. */
 export interface Page {
@@ -94,13 +73,15 @@ export interface Admin {
     ): Promise<wire.PostApiCheckoutRefundsResponse>;
   };
   images: {
-    list(query?: PageOptions & { username?: string; kind?: KeptImage["kind"] }): Promise<Page & { images: KeptImage[] }>;
+    list(query?: PageOptions & { username?: string; kind?: KeptImage["kind"] }): Promise<wire.GetApiAdminImagesResponse>;
     /** Takes one down, bytes and row. */
     remove(image: Pick<KeptImage, "id" | "key" | "kind">, options?: CallOptions): Promise<unknown>;
   };
   users: {
-    list(query?: PageOptions & { query?: string }): Promise<Page & { users: User[] }>;
-    change(id: string, change: { roles?: string[]; disabled?: boolean }, options?: CallOptions): Promise<User>;
+    /** `query` is a part of the user name or the email. */
+    list(query?: PageOptions & { query?: string }): Promise<wire.GetApiAdminUsersResponse>;
+    /** Disabling ends every session; the last admin stays (409). */
+    change(id: string, change: wire.UserChange, options?: CallOptions): Promise<wire.PatchApiAdminUsersByUserIdResponse>;
   };
   storage: {
     status(options?: CallOptions): Promise<wire.GetApiDebugR2StatusResponse>;

@@ -105,6 +105,38 @@ export type Login = ({
 };
 
 /**
+ * ManagedUser
+ *
+ * A user as admins see it.
+ */
+export type ManagedUser = {
+    /**
+     * Id
+     */
+    id: string;
+    /**
+     * Username
+     */
+    username: string;
+    /**
+     * Email
+     */
+    email: string;
+    /**
+     * Roles
+     */
+    roles: Array<string>;
+    /**
+     * Created At
+     */
+    created_at: string;
+    /**
+     * Disabled
+     */
+    disabled: boolean;
+};
+
+/**
  * MemberAnswer
  *
  * A member.
@@ -312,6 +344,66 @@ export type UserAnswer = {
 };
 
 /**
+ * UserChange
+ *
+ * What is to change about a user.
+ */
+export type UserChange = {
+    /**
+     * Roles
+     */
+    roles?: Array<'admin'> | null;
+    /**
+     * Disabled
+     */
+    disabled?: boolean | null;
+};
+
+/**
+ * UsersAnswer
+ *
+ * Users, newest first.
+ */
+export type UsersAnswer = {
+    /**
+     * Users
+     */
+    users: Array<ManagedUser>;
+    /**
+     * Count
+     */
+    count: number;
+    /**
+     * Next Cursor
+     */
+    next_cursor: string | null;
+};
+
+/**
+ * UsersQuery
+ *
+ * Which users.
+ */
+export type UsersQuery = {
+    /**
+     * Query
+     *
+     * A part of the username or email
+     */
+    query?: string;
+    /**
+     * Limit
+     */
+    limit?: number;
+    /**
+     * Cursor
+     *
+     * `next_cursor` of the page before
+     */
+    cursor?: string | null;
+};
+
+/**
  * RetrieveQuery
  *
  * Which image to retrieve.
@@ -342,6 +434,27 @@ export type Uploaded = {
 };
 
 /**
+ * AdminListQuery
+ *
+ * Which of all images.
+ */
+export type AdminListQuery = {
+    /**
+     * Username
+     */
+    username?: string;
+    kind?: Kind | null;
+    /**
+     * Limit
+     */
+    limit?: number;
+    /**
+     * Cursor
+     */
+    cursor?: string | null;
+};
+
+/**
  * Done
  *
  * A change was made.
@@ -365,6 +478,94 @@ export type Done = {
 export type ImageType = 'profile' | 'gallery' | 'cover';
 
 /**
+ * KeptImage
+ *
+ * An image of any kind, as admins see it; where it is no user's, `image_type` is empty and `username` is null.
+ */
+export type KeptImage = {
+    /**
+     * Id
+     */
+    id: string;
+    /**
+     * Url
+     */
+    url: string;
+    /**
+     * Image Type
+     */
+    image_type: string;
+    /**
+     * Is Primary
+     */
+    is_primary: boolean;
+    /**
+     * Caption
+     */
+    caption: string;
+    /**
+     * Uploaded At
+     */
+    uploaded_at: string;
+    /**
+     * Width
+     */
+    width: number;
+    /**
+     * Height
+     */
+    height: number;
+    /**
+     * Size Bytes
+     */
+    size_bytes: number;
+    /**
+     * Mime Type
+     */
+    mime_type: string;
+    /**
+     * Key
+     */
+    key: string;
+    kind: Kind;
+    /**
+     * Username
+     */
+    username: string | null;
+};
+
+/**
+ * KeptImages
+ *
+ * Images of all kinds, newest first.
+ */
+export type KeptImages = {
+    /**
+     * Success
+     */
+    success?: true;
+    /**
+     * Images
+     */
+    images: Array<KeptImage>;
+    /**
+     * Count
+     */
+    count: number;
+    /**
+     * Next Cursor
+     */
+    next_cursor: string | null;
+};
+
+/**
+ * Kind
+ *
+ * Whose image it is, and so by which rules it lives.
+ */
+export type Kind = 'stored' | 'user' | 'event';
+
+/**
  * ListQuery
  *
  * Which of a user's images; without a limit all.
@@ -376,8 +577,6 @@ export type ListQuery = {
     limit?: number | null;
     /**
      * Cursor
-     *
-     * `next_cursor` of the page before
      */
     cursor?: string | null;
     image_type?: ImageType | null;
@@ -1682,6 +1881,57 @@ export type PatchApiV1OrganizationsByOrgIdMembersByUserIdResponses = {
 
 export type PatchApiV1OrganizationsByOrgIdMembersByUserIdResponse = PatchApiV1OrganizationsByOrgIdMembersByUserIdResponses[keyof PatchApiV1OrganizationsByOrgIdMembersByUserIdResponses];
 
+export type GetApiAdminUsersData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Query
+         *
+         * A part of the username or email
+         */
+        query?: string;
+        /**
+         * Limit
+         */
+        limit?: number;
+        /**
+         * Cursor
+         *
+         * `next_cursor` of the page before
+         */
+        cursor?: string | null;
+    };
+    url: '/api/admin/users';
+};
+
+export type GetApiAdminUsersResponses = {
+    /**
+     * The users
+     */
+    200: UsersAnswer;
+};
+
+export type GetApiAdminUsersResponse = GetApiAdminUsersResponses[keyof GetApiAdminUsersResponses];
+
+export type PatchApiAdminUsersByUserIdData = {
+    body: UserChange;
+    path: {
+        user_id: string;
+    };
+    query?: never;
+    url: '/api/admin/users/{user_id}';
+};
+
+export type PatchApiAdminUsersByUserIdResponses = {
+    /**
+     * The user
+     */
+    200: ManagedUser;
+};
+
+export type PatchApiAdminUsersByUserIdResponse = PatchApiAdminUsersByUserIdResponses[keyof PatchApiAdminUsersByUserIdResponses];
+
 export type PostApiTempImageUploadData = {
     body: {
         image: Blob | File;
@@ -1805,8 +2055,6 @@ export type GetApiUserImagesByUsernameData = {
         limit?: number | null;
         /**
          * Cursor
-         *
-         * `next_cursor` of the page before
          */
         cursor?: string | null;
         image_type?: ImageType | null;
@@ -1984,6 +2232,36 @@ export type PostMediaResponses = {
 };
 
 export type PostMediaResponse = PostMediaResponses[keyof PostMediaResponses];
+
+export type GetApiAdminImagesData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Username
+         */
+        username?: string;
+        kind?: Kind | null;
+        /**
+         * Limit
+         */
+        limit?: number;
+        /**
+         * Cursor
+         */
+        cursor?: string | null;
+    };
+    url: '/api/admin/images';
+};
+
+export type GetApiAdminImagesResponses = {
+    /**
+     * The images
+     */
+    200: KeptImages;
+};
+
+export type GetApiAdminImagesResponse = GetApiAdminImagesResponses[keyof GetApiAdminImagesResponses];
 
 export type GetApiDebugR2StatusData = {
     body?: never;

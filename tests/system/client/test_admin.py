@@ -62,9 +62,10 @@ async def test_images_are_taken_down_by_key_and_by_id(script: Script, stack: Sta
         + """
         const stored = await keepsake.images.store(photo);
         const username = await newcomer();
-        const { image } = await keepsake.userImages.upload(photo, { username, imageType: "gallery" });
+        await keepsake.userImages.upload(photo, { username, imageType: "gallery" });
+        const { images: [image] } = await boss.images.list({ username, kind: "user" });
         await boss.images.remove({ key: stored.key, kind: "stored" });
-        await boss.images.remove({ id: image.id, kind: "user" });
+        await boss.images.remove(image);
         return { stored: (await fetch(stored.url)).status, left: (await keepsake.userImages.list(username)).count };
         """,
         token=admin_token(stack),
@@ -79,3 +80,22 @@ async def test_the_storage_is_described_and_probed(script: Script, stack: Stack)
     )
     assert said["status"]["backend"] == "local"
     assert [step["step"] for step in said["probe"]["steps"]] == ["write", "read", "compare", "delete"]
+
+
+async def test_users_are_found_and_shut_out(script: Script, stack: Stack) -> None:
+    said = await script(
+        BOSS
+        + """
+        const username = await newcomer();
+        const { users: [user] } = await boss.users.list({ query: username });
+        const disabled = await boss.users.change(user.id, { disabled: true });
+        const changes = [];
+        keepsake.auth.onChange((signedIn) => changes.push(signedIn));
+        return { username, user, disabled, out: await refused(keepsake.orders.list()), changes };
+        """,
+        token=admin_token(stack),
+    )
+    assert said["user"]["username"] == said["username"]
+    assert said["disabled"]["disabled"]
+    assert said["out"]["status"] == 401
+    assert said["changes"] == [False]
