@@ -11,7 +11,10 @@ async function show(made = { parameters: {}, bodies: {} }) {
     for (const [method, { parameters = [], requestBody }] of Object.entries(operations)) {
       const name = `${method.toUpperCase()} ${path}`;
       const values = { ...made.parameters, ...made.parameters[name] };
-      for (const parameter of parameters) if (parameter.name in values) parameter.example = values[parameter.name];
+      for (const parameter of parameters) {
+        if (parameter.name in values) parameter.example = values[parameter.name];
+        if (parameter.name === "key") delete parameter.schema.pattern; // is of one segment; a key has several
+      }
       fillBody(requestBody?.content ?? {}, made.bodies[name]);
     }
   }

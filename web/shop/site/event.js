@@ -1,12 +1,8 @@
 // Events: an organisation's picture goes from the browser straight to where the images lie, and is published from there.
 
 import { requireCustomer, showCustomer } from "./account.js";
-import { prepareImage } from "./client/index.js";
 import { onPhotos, preview } from "./photo.js";
 import { $, attempt, keepsake, progressOf, say } from "./shop.js";
-
-const MAX_BYTES = 10 * 2 ** 20;
-const TYPES = ["image/jpeg", "image/png", "image/webp"]; // that may be uploaded directly
 
 let organization = null;
 let photo = null;
@@ -28,7 +24,7 @@ $("create").addEventListener("submit", (event) => {
   });
 });
 
-onPhotos(([file]) => {
+onPhotos({ maxBytes: 10 * 2 ** 20 }, ([file]) => {
   photo = file;
   preview($("preview"), file);
   $("upload").disabled = false;
@@ -37,10 +33,8 @@ onPhotos(([file]) => {
 
 $("upload").addEventListener("click", (event) =>
   attempt(event.target, async () => {
-    const type = TYPES.includes(photo.type) ? undefined : "image/jpeg";
-    const file = await prepareImage(photo, { maxBytes: MAX_BYTES, type });
     // Asks Keepsake to sign the upload, then sends the file to the address that was signed.
-    uploaded = await organization.upload(file, { onProgress: progressOf($("progress")) });
+    uploaded = await organization.upload(photo, { onProgress: progressOf($("progress")) });
     show("Uploaded, for the time being", uploaded.publicUrl);
     $("publish").disabled = false;
     say("Uploaded directly. Publish it to keep it for good.");

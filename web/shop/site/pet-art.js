@@ -1,10 +1,8 @@
 // Pet art: an effect is made in the browser; the original and what became of it are stored for good, each at its own address.
 
-import { prepareImage } from "./client/index.js";
 import { onPhotos } from "./photo.js";
 import { $, attempt, keepsake, progressOf, say } from "./shop.js";
 
-const MAX_BYTES = 10 * 2 ** 20;
 const SIDE = 1200; // pixels; as large as an effect is made
 
 const EFFECTS = {
@@ -18,14 +16,12 @@ const EFFECTS = {
 
 let photo = null;
 
-onPhotos(async ([file]) => {
-  await attempt(null, async () => {
-    photo = await prepareImage(file, { maxBytes: MAX_BYTES });
-    await draw();
-    $("store").disabled = false;
-    $("pictures").hidden = false;
-    say("");
-  });
+onPhotos({ maxBytes: 10 * 2 ** 20 }, async ([file]) => {
+  photo = file;
+  await draw();
+  $("store").disabled = false;
+  $("pictures").hidden = false;
+  say("");
 });
 
 $("effect").addEventListener("change", () => photo && draw());

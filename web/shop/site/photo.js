@@ -1,16 +1,21 @@
 // Choosing photos: by the file field, by dropping them on it, or a sample for whoever has none at hand.
 
+import { prepareImage } from "./client/index.js";
 import { $, attempt } from "./shop.js";
 
-/** Call `chosen(files)` each time photos are chosen. */
-export function onPhotos(chosen) {
+/**
+ * Call `chosen(photos)` each time photos are chosen: upright, and made smaller where they have more than `maxBytes`.
+ * What needs neither is the very file.
+ */
+export function onPhotos({ maxBytes }, chosen) {
   const input = $("photo");
+  const prepare = async (files) => chosen(await Promise.all(files.map((file) => prepareImage(file, { maxBytes }))));
   input.addEventListener("change", () => {
     const files = [...input.files];
     input.value = ""; // the same file can be chosen again
-    if (files.length) chosen(files);
+    if (files.length) attempt(input, () => prepare(files));
   });
-  $("sample")?.addEventListener("click", (event) => attempt(event.target, async () => chosen([await drawSample()])));
+  $("sample").addEventListener("click", (event) => attempt(event.target, async () => prepare([await drawSample()])));
 }
 
 /** Show `file` in `image` (by its address in memory). */

@@ -24,7 +24,7 @@ const thumbnails = new Map(); // by file name: what has been fetched is not fetc
 
 // --- the order to be --------------------------------------------------------------------------------------
 
-onPhotos((files) => {
+onPhotos({ maxBytes: MAX_BYTES }, (files) => {
   refuse("");
   if (photos.length + files.length > MOST) refuse(`A planter has room for ${MOST} photos.`);
   photos = [...photos, ...files].slice(0, MOST);
@@ -52,9 +52,8 @@ $("order").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt($("place"), async () => {
     await requireCustomer();
-    const files = await Promise.all(photos.map((photo) => prepareImage(photo, { maxBytes: MAX_BYTES })));
     const fields = { petName: $("pet-name").value, petType: $("pet-type").value, notes: $("notes").value };
-    const { order_id } = await keepsake.orders.create(files, { ...fields, onProgress: progressOf($("progress")) });
+    const { order_id } = await keepsake.orders.create(photos, { ...fields, onProgress: progressOf($("progress")) });
     history.pushState(null, "", `?order_id=${encodeURIComponent(order_id)}`); // a reload shows this order again
     await open(order_id);
   });

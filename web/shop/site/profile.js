@@ -1,11 +1,8 @@
 // Profiles: register, sign in, and one's own pictures, of which at most one is the primary.
 
 import { signedInAs } from "./account.js";
-import { prepareImage } from "./client/index.js";
 import { onPhotos, preview } from "./photo.js";
 import { $, attempt, keepsake, progressOf, say } from "./shop.js";
-
-const MAX_BYTES = 10 * 2 ** 20;
 
 let username = null;
 let photo = null;
@@ -74,7 +71,7 @@ $("sign-out").addEventListener("click", (event) =>
   }),
 );
 
-onPhotos(([file]) => {
+onPhotos({ maxBytes: 10 * 2 ** 20 }, ([file]) => {
   photo = file;
   preview($("preview"), file);
   $("upload").disabled = false;
@@ -82,9 +79,8 @@ onPhotos(([file]) => {
 
 $("upload").addEventListener("click", (event) =>
   attempt(event.target, async () => {
-    const image = await prepareImage(photo, { maxBytes: MAX_BYTES });
     const fields = { username, imageType: $("type").value, isPrimary: $("primary").checked, caption: $("caption").value };
-    const { message } = await keepsake.userImages.upload(image, { ...fields, onProgress: progressOf($("progress")) });
+    const { message } = await keepsake.userImages.upload(photo, { ...fields, onProgress: progressOf($("progress")) });
     $("caption").value = "";
     await list();
     say(message);

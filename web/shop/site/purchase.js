@@ -1,15 +1,13 @@
 // The purchase: a photo is uploaded before the payment, so that it is there after it, wherever the browser has been.
 
-import { prepareImage } from "./client/index.js";
 import { onPhotos, preview, thumbnail } from "./photo.js";
 import { $, attempt, keepsake, pay, progressOf, say } from "./shop.js";
 
-const MAX_BYTES = 5 * 2 ** 20; // what a temporary image may have
 const KEPT_AS = "purchase"; // {imageId, expiresAt, thumbnail}: whoever comes back without having paid can go on
 
 let photo = null;
 
-onPhotos(([file]) => {
+onPhotos({ maxBytes: 5 * 2 ** 20 }, ([file]) => {
   photo = file;
   preview($("preview"), file);
   $("upload").disabled = false;
@@ -19,9 +17,8 @@ onPhotos(([file]) => {
 
 $("upload").addEventListener("click", (event) =>
   attempt(event.target, async () => {
-    const file = await prepareImage(photo, { maxBytes: MAX_BYTES });
-    const { imageId, expiresAt } = await keepsake.tempImages.upload(file, { onProgress: progressOf($("progress")) });
-    const small = await thumbnail(file).catch(() => ""); // some photos no browser can show
+    const { imageId, expiresAt } = await keepsake.tempImages.upload(photo, { onProgress: progressOf($("progress")) });
+    const small = await thumbnail(photo).catch(() => ""); // some photos no browser can show
     sessionStorage.setItem(KEPT_AS, JSON.stringify({ imageId, expiresAt, thumbnail: small }));
     ready(expiresAt);
   }),
