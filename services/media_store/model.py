@@ -75,7 +75,8 @@ class StoredImage:
     """One row: an image whose bytes are at `key`; `width` and `height` as displayed, `size` in bytes, `sha256` in hex.
 
     `username` (as first written), `name_key`, `image_type`, `is_primary` and `caption` are a user's image's; `source_key`
-    is what it was promoted from. `url` is set where the bytes are at Cloudinary and not in our store.
+    is what it was promoted from. `url` is set where the bytes are at Cloudinary and not in our store, `rewritten` where the
+    pixels were encoded anew, `converted_from` where they came in another format (`heic`, `avif`).
     """
 
     id: str
@@ -94,6 +95,9 @@ class StoredImage:
     caption: str = ""
     source_key: str | None = None
     url: str | None = None
+    rewritten: bool = False
+    converted_from: str | None = None
+    placeholder: str | None = None
 
     @property
     def name(self) -> str:

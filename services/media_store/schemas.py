@@ -26,6 +26,15 @@ Cursor = Annotated[
 Width = Literal["160", "320", "640", "960", "1280", "1920"]
 
 
+Rewritten = Annotated[
+    Literal[True] | None,
+    Field(
+        description="Its pixels were encoded anew: they could not be cut from its metadata",
+        exclude_if=lambda value: value is None,
+    ),
+]
+
+
 class StoreForm(QueryModel):
     """What comes with an image of a session."""
 
@@ -50,6 +59,7 @@ class Stored(WireModel):
     height: int
     size: int
     content_type: str
+    rewritten: Rewritten = None
 
 
 class UserImageForm(QueryModel):
@@ -79,6 +89,7 @@ class UserImage(WireModel):
     height: int
     size_bytes: int
     mime_type: str
+    rewritten: Rewritten = None
 
     @classmethod
     def of(cls, image: StoredImage, url: str) -> UserImage:
@@ -94,6 +105,7 @@ class UserImage(WireModel):
             height=image.height,
             size_bytes=image.size,
             mime_type=image.content_type,
+            rewritten=image.rewritten or None,
         )
 
 
@@ -204,6 +216,7 @@ class Promoted(WireModel):
     height: int
     size: int
     content_type: str
+    rewritten: Rewritten = None
 
 
 class StorageStatus(WireModel):

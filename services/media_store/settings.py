@@ -24,7 +24,7 @@ class MediaStoreSettings(TokenSettings, RedisSettings, StorageSettings):
         repr=False,
     )
     max_upload_size: Count = 10 * 2**20
-    max_image_pixels: Count = 50_000_000
+    max_image_pixels: Count = 64_000_000
     max_image_frames: Count = 100
     store_image_require_auth: bool = False
     media_public_read: bool = True

@@ -25,7 +25,7 @@ class PlanterOrdersSettings(TokenSettings, RedisSettings, StorageSettings):
     checkout_url: Words = ()
     max_upload_size: Annotated[int, Field(ge=1)] = 10 * MIB
     max_files_per_order: Annotated[int, Field(ge=1, le=16)] = 4  # a form has at most 20 parts
-    max_image_pixels: Annotated[int, Field(ge=1)] = 50_000_000
+    max_image_pixels: Annotated[int, Field(ge=1)] = 64_000_000
     max_image_frames: Annotated[int, Field(ge=1)] = 100
     order_webhook_url: str = Field("", pattern=r"^(|https?://.+)$", repr=False)
     order_webhook_secret: Words = Field((), repr=False)

@@ -20,7 +20,7 @@ class TempImageSettings(TokenSettings, RedisSettings):
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "TEMP_IMAGE", 1)
     temp_image_max_size: Count = 5 * 2**20
     temp_image_ttl_s: Count = 3600
-    max_image_pixels: Count = 50_000_000
+    max_image_pixels: Count = 64_000_000
     max_image_frames: Count = 100
     temp_dir: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = None
 

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from shared.errors import StorageFull, Unavailable
 from shared.images import decode_worker
 from shared.images.formats.header import damaged
-from shared.images.header import ImageFacts
+from shared.images.header import ImageFacts, PreparedImage
 from shared.images.photo_quality import PhotoFacts, Rendition
 from shared.images.validation import ImageLimits
 from shared.images.worker_process import WorkerProcess
@@ -45,6 +45,15 @@ class ImageWorkers:
     async def check(self, source: Path, limits: ImageLimits) -> ImageFacts:
         """Decode every frame to the end; also raises what `require_image` does."""
         return await self._run(partial(decode_worker.check, source, limits))
+
+    async def prepare(
+        self, source: Path, target: Path | None, declared_type: str | None, limits: ImageLimits
+    ) -> PreparedImage:
+        """Check `source` as `check` does and write to the file `target` what is to be stored of it: without metadata.
+
+        Without a target it is stored as it was sent.
+        """
+        return await self._run(partial(decode_worker.prepare, source, target, declared_type, limits))
 
     async def rendition(
         self, source: Path, target: Path, *, max_width: int, image_format: Literal["webp", "jpeg"], quality: int = 80

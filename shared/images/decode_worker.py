@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -16,24 +17,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from PIL import GifImagePlugin, Image, ImageCms, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, PngImagePlugin
 
-from shared.errors import KeepsakeError
 from shared.images import sharpness
-from shared.images.formats.header import damaged
-from shared.images.header import ImageFacts
+from shared.images.colour import eight_bit, srgb
+from shared.images.decoding import Settled, frames_of, opened, settle
+from shared.images.header import ImageFacts, PreparedImage
 from shared.images.photo_quality import PhotoFacts, Rendition
-from shared.images.strip import stripped
 from shared.images.validation import ImageLimits, require_image
 
-__all__ = ["check", "inspect", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
+__all__ = ["check", "inspect", "prepare", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
 
 _Result = TypeVar("_Result")
 
 NICE = 10
 
-# Imported so that Pillow need not look for plugins, which takes longer than most of the work here.
-_PLUGINS = (GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+_SMALL = 100  # pixels
 _MAX_PROFILE_BYTES = 4 * 2**20
 _MAX_WEBP_SIDE = 16_383
 _NO_LIMITS = ImageLimits(max_pixels=2**62, max_frames=2**31)
@@ -89,12 +88,24 @@ def _perform(work: Callable[[], _Result]) -> tuple[_Result | None, Exception | N
 
 def check(source: Path, limits: ImageLimits) -> ImageFacts:
     """Decode every frame. Raises what `require_image` does, and `image_damaged` where anything cannot be decoded."""
-    with _opened(source, limits) as (facts, picture):
-        for number in range(facts.frames):
-            if number:
-                picture.seek(number)
-            picture.load()
+    facts, settled = _settled(source, limits)
+    _require_whole(facts, settled)
     return facts
+
+
+def prepare(source: Path, target: Path | None, declared_type: str | None, limits: ImageLimits) -> PreparedImage:
+    """Write to `target` what is to be stored of an image, free of metadata; without a target it is stored as it was sent.
+
+    Raises what `check` does.
+    """
+    data = source.read_bytes()
+    facts = require_image(data, declared_type=declared_type, limits=limits)
+    settled = settle(data, facts)
+    _require_whole(facts, settled)
+    if target is None:
+        return PreparedImage(facts, len(data), hashlib.sha256(data).hexdigest())
+    _write(settled.data, target)
+    return PreparedImage(facts, len(settled.data), hashlib.sha256(settled.data).hexdigest(), settled.rewritten)
 
 
 def rendition(
@@ -131,52 +142,51 @@ def thumbnail_and_inspect(source: Path, target: Path, *, max_side: int = 400) ->
     return _written(small, data, target), measured
 
 
-@contextmanager
-def _opened(source: Path, limits: ImageLimits = _NO_LIMITS) -> Iterator[tuple[ImageFacts, Image.Image]]:
-    """Open an image for decoding; whatever goes wrong with it inside the block is `image_damaged`.
-
-    Pillow gets the file without its metadata and may believe it no larger than our own reader does.
-    """
+def _settled(source: Path, limits: ImageLimits) -> tuple[ImageFacts, Settled]:
     data = source.read_bytes()
     facts = require_image(data, declared_type=None, limits=limits)
-    essentials = io.BytesIO(b"".join(stripped(data, facts)))
-    del data
-    Image.MAX_IMAGE_PIXELS = facts.width * facts.height
-    try:
-        with Image.open(essentials, formats=[facts.format.name]) as picture:
-            _require_as_announced(picture, facts)
-            yield facts, picture
-    except KeepsakeError:
-        raise
-    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, MemoryError, …
-        raise damaged() from error
+    return facts, settle(data, facts)
 
 
-def _require_as_announced(picture: Image.Image, facts: ImageFacts) -> None:
-    """Refuse a file that the decoder reads otherwise than the header reader, whose limits it would escape."""
-    frames = getattr(picture, "n_frames", 1)
-    if frames > facts.frames or (frames == 1 and picture.size != (facts.width, facts.height)):
-        raise damaged()
+@contextmanager
+def _opened(source: Path) -> Iterator[tuple[ImageFacts, Image.Image]]:
+    """Open an image for decoding; whatever goes wrong with it inside the block is `image_damaged`."""
+    facts, settled = _settled(source, _NO_LIMITS)
+    with opened(settled.data, facts) as picture:
+        yield facts, picture
+
+
+def _require_whole(facts: ImageFacts, settled: Settled) -> None:
+    """Decode every frame and make a small picture of the first: what passes can be shown in any size.
+
+    A JPEG is decoded at an eighth of its size, which reads all of its data and finds the same faults.
+    """
+    scale = min(1.0, _SMALL / max(facts.width, facts.height))
+    with opened(settled.data, facts) as picture:
+        _upright(_drafted(picture, scale), facts, scale)
+        for number in range(1, frames_of(picture)):
+            picture.seek(number)
+            picture.load()
 
 
 def _drafted(picture: Image.Image, scale: float) -> Image.Image:
     """Let a JPEG decode at a fraction of its size, but twice the size that is wanted."""
-    picture.draft(None, (int(picture.width * scale * 2), int(picture.height * scale * 2)))
+    picture.draft(None, (max(1, int(picture.width * scale * 2)), max(1, int(picture.height * scale * 2))))
     return picture
 
 
 def _upright(picture: Image.Image, facts: ImageFacts, scale: float) -> Image.Image:
     """Return the picture upright, in sRGB, as RGB or RGBA, at `scale` of its stored size, with nothing attached."""
     size = (max(1, round(facts.width * scale)), max(1, round(facts.height * scale)))
-    profile = picture.info.get("icc_profile")
-    small = _eight_bit(picture)
+    small = eight_bit(picture)
+    made = picture.info.get("made_profile")
     spare = min(small.width // size[0], small.height // size[1]) // 2
     if spare > 1:  # a cheap mean of pixels first; resize would do the same, but not with transparency
         small = small.reduce(spare)
     if small.size != size:
         small = small.resize(size, Image.Resampling.LANCZOS)
     alpha = small.getchannel("A") if small.mode == "RGBA" else None
-    colour = _srgb(small.convert("RGB") if alpha else small, profile)
+    colour = srgb(small.convert("RGB") if alpha or made else small, made or picture.info.get("icc_profile"))
     if alpha:
         colour.putalpha(alpha)
     if facts.orientation in _UPRIGHT:
@@ -185,33 +195,10 @@ def _upright(picture: Image.Image, facts: ImageFacts, scale: float) -> Image.Ima
     return colour
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    """Convert to a mode that can be resized: RGBA where anything is transparent, else L, RGB or CMYK."""
-    picture.load()
-    if picture.has_transparency_data:
-        return picture if picture.mode == "RGBA" else picture.convert("RGBA")
-    if picture.mode.startswith("I"):  # 16 bits of grey
-        return picture.convert("I").point(lambda level: level * (1 / 256)).convert("L")
-    return picture if picture.mode in {"L", "RGB", "CMYK"} else picture.convert("RGB")
-
-
-def _srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    if profile:
-        try:
-            converted = ImageCms.profileToProfile(
-                picture, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
-        except (ImageCms.PyCMSError, OSError):  # a broken profile, or one for another kind of pixels: as browsers do
-            converted = None
-        if converted:
-            return converted
-    return picture.convert("RGB")
-
-
 def _measured(facts: ImageFacts, picture: Image.Image, max_side: int) -> tuple[PhotoFacts, Image.Image]:
     factor = sharpness.reduction(facts.width, facts.height)
-    picture.draft(None, (facts.width // factor, facts.height // factor))
-    reduced = _eight_bit(picture)
+    picture.draft(None, (max(1, facts.width // factor), max(1, facts.height // factor)))
+    reduced = eight_bit(picture)
     remaining = max(1, round(factor * picture.width / facts.width))
     grey = reduced.convert("L")
     sharp = sharpness.sharpness(grey.reduce(remaining) if remaining > 1 else grey, factor)
@@ -239,8 +226,12 @@ def _encoded(picture: Image.Image, image_format: Literal["webp", "jpeg"], qualit
 
 
 def _written(picture: Image.Image, data: bytes, target: Path) -> Rendition:
+    _write(data, target)
+    return Rendition(picture.width, picture.height, len(data))
+
+
+def _write(data: bytes, target: Path) -> None:
     """Fill a file that the parent has made: one it has taken away again, after a cancellation, is not made anew."""
     with target.open("r+b") as file:
         file.write(data)
         file.truncate()
-    return Rendition(picture.width, picture.height, len(data))

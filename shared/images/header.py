@@ -25,6 +25,12 @@ class ImageFacts:
     height: int
     frames: int
     orientation: int
+    canvas_pixels: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """What a decoder needs for all frames together, in pixels."""
+        return max(self.width * self.height, self.canvas_pixels) * self.frames
 
     @property
     def display_width(self) -> int:
@@ -35,6 +41,16 @@ class ImageFacts:
     def display_height(self) -> int:
         """Height as displayed."""
         return self.width if self.orientation >= 5 else self.height
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """An image as it may be stored: its facts, size in bytes and sha256 in hex; `rewritten` where it was encoded anew."""
+
+    facts: ImageFacts
+    size: int
+    sha256: str
+    rewritten: bool = False
 
 
 def read_facts(buffer: Buffer, image_format: ImageFormat, *, max_frames: int | None = None) -> ImageFacts:

@@ -2,49 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from shared.images.formats import gif, jpeg, png, webp
-from shared.images.formats.header import Buffer, damaged
+from shared.images.formats.header import Buffer, Kept
 from shared.images.header import ImageFacts
 from shared.images.sniff import ImageFormat
 
-_ESSENTIALS = {
-    ImageFormat.JPEG: jpeg.essential_spans,
-    ImageFormat.PNG: png.essential_spans,
-    ImageFormat.WEBP: webp.essential_spans,
-    ImageFormat.GIF: gif.essential_spans,
+_CUT = {
+    ImageFormat.JPEG: jpeg.cut,
+    ImageFormat.PNG: png.cut,
+    ImageFormat.WEBP: webp.cut,
+    ImageFormat.GIF: gif.cut,
 }
 
 
-def stripped(buffer: Buffer, facts: ImageFacts) -> list[bytes | memoryview]:
-    """Return the pieces of the file without metadata: what decides the pixels, the colour profile, the orientation.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The pieces of a file; large ones are views of the buffer, which must outlive them.
 
-    The orientation stays as an EXIF block of its own, written only where it is not 1. Large pieces are views of
-    `buffer`, which must outlive them. Raises `NotAllowedValue` (`image_damaged`) where the file breaks off before
-    its end mark or is broken between its parts.
+    Where it is not plain, only decoding both tells whether it shows what the file does.
     """
+
+    pieces: list[bytes | memoryview]
+    is_plain: bool
+
+
+def cut(buffer: Buffer, facts: ImageFacts) -> Cut:
+    """Cut the file to what decides the pixels, the colour profile, the orientation.
+
+    The orientation stays as an EXIF block of its own, written only where it is not 1. A missing end mark is set (a
+    JPEG's is not). Raises `NotAllowedValue` (`image_damaged`) where the file is broken between its parts, and
+    `CannotCutError` where a JPEG's metadata cannot be told from its pixels.
+    """
+    kept = Kept()
     with memoryview(buffer) as view:
-        spans = list(_joined(_ESSENTIALS[facts.format](view, facts.orientation)))
-        if any(span[1] > len(view) for span in spans if isinstance(span, tuple)):
-            raise damaged()
-    pieces = [span if isinstance(span, bytes) else memoryview(buffer)[slice(*span)] for span in spans]
+        _CUT[facts.format](view, kept, facts.orientation)
+    pieces = _pieces(buffer, kept)
     if facts.format is ImageFormat.WEBP:
         pieces[0] = b"RIFF" + (sum(map(len, pieces)) - 8).to_bytes(4, "little") + b"WEBP"
-    return pieces
+    return Cut(pieces, kept.is_plain)
 
 
-def _joined(spans: Iterator[tuple[int, int] | bytes]) -> Iterator[tuple[int, int] | bytes]:
-    """Make one span of neighbours, so that a file of tiny parts does not become as many objects."""
-    last: tuple[int, int] | None = None
-    for span in spans:
-        if last and isinstance(span, tuple) and last[1] == span[0]:
-            last = (last[0], span[1])
-            continue
-        if last:
-            yield last
-        last = span if isinstance(span, tuple) else None
-        if isinstance(span, bytes) and span:
-            yield span
-    if last:
-        yield last
+def mended(data: bytes, facts: ImageFacts) -> bytes:
+    """Return the file with its metadata, changed only where strict decoders refuse what others show. Raises as `cut` does."""
+    if facts.format not in {ImageFormat.PNG, ImageFormat.GIF}:
+        return data
+    kept = Kept()
+    with memoryview(data) as view:
+        (png if facts.format is ImageFormat.PNG else gif).cut(view, kept, facts.orientation, strip=False)
+    return b"".join(_pieces(data, kept))
+
+
+def _pieces(buffer: Buffer, kept: Kept) -> list[bytes | memoryview]:
+    return [span if isinstance(span, bytes) else memoryview(buffer)[slice(*span)] for span in kept.spans]

@@ -20,7 +20,7 @@ _NAMES = {ImageFormat.JPEG: "JPEG", ImageFormat.PNG: "PNG", ImageFormat.WEBP: "W
 class ImageLimits:
     """How large an image may be, and which formats are taken."""
 
-    max_pixels: int = 50_000_000
+    max_pixels: int = 64_000_000
     max_frames: int = 100
     accepted: frozenset[ImageFormat] = frozenset(ImageFormat)
 
@@ -89,7 +89,7 @@ def require_within(facts: ImageFacts, limits: ImageLimits) -> None:
             f"The animation has more than {limits.max_frames} frames. Please send a shorter one.",
             "image_too_large",
         )
-    if facts.width * facts.height * facts.frames > limits.max_pixels:
+    if facts.pixels > limits.max_pixels:
         raise TooLarge(
             f"The animation has more than {megapixels} over all frames. Please send a smaller one.",
             "image_too_large",

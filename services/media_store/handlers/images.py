@@ -59,6 +59,7 @@ async def store_image(request: web.Request) -> web.Response:
         height=image.height,
         size=image.size,
         content_type=image.content_type,
+        rewritten=image.rewritten or None,
     )
     return json_answer(answer, headers=PRIVATE)
 

@@ -78,7 +78,7 @@ class ImageService:
         now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_intake else None
         intake = self._cloudinary_intake or self._intake
         async with intake.checked(file.content, file.declared_type) as checked:
-            extension = checked.facts.format.extension
+            extension = checked.prepared.facts.format.extension
             keys = (stored_key(session_id, purpose, now, secrets.token_hex(4), extension) for _ in range(KEYS_TRIED))
 
             async def add(key: str) -> StoredImage:
@@ -97,7 +97,7 @@ class ImageService:
         about = replace(about, username=name.username if name else first_spelling(about.username, uploader))
         now = self._clock()
         async with self._intake.checked(file.content, file.declared_type) as checked:
-            keys = _user_keys(about, now, checked.facts.format.extension)
+            keys = _user_keys(about, now, checked.prepared.facts.format.extension)
 
             async def add(key: str) -> StoredImage:
                 image = replace(
@@ -232,17 +232,18 @@ class ImageService:
 
 def describe(checked: CheckedImage, kind: Kind, key: str, now: datetime) -> StoredImage:
     """Make the row of a checked image at its key."""
-    facts = checked.facts
+    prepared, facts = checked.prepared, checked.prepared.facts
     return StoredImage(
         id=str(uuid4()),
         kind=kind,
         key=key,
-        sha256=checked.sha256,
-        size=checked.size,
-        content_type=facts.format.content_type,
+        sha256=prepared.sha256,
+        size=prepared.size,
+        content_type=checked.content_type,
         width=facts.display_width,
         height=facts.display_height,
         uploaded_at=now,
+        rewritten=prepared.rewritten,
     )
 
 

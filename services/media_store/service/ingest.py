@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import mmap
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -19,15 +18,13 @@ from services.media_store.adapters.cloudinary import Cloudinary
 from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown, KeepsakeError
 from shared.images.decode_pool import ImageWorkers
-from shared.images.header import ImageFacts
-from shared.images.strip import stripped
+from shared.images.header import ImageFacts, PreparedImage
 from shared.images.validation import ImageLimits, require_image
 from shared.log import get_logger
 from shared.objects import BlobStore, ObjectExists
 from shared.uploads import SpoolSink
 from shared.uploads.sinks import new_spool_path, storage_error
 
-READ_AT_ONCE = 4  # each maps a whole image into memory for a moment
 UNDO_WAIT_S = 5.0
 UNDO_WAIT_WHEN_DOWN_S = 0.3  # the answer is due within 3 s, and most of that may be gone
 WAIT_AT_STOP_S = 3.0
@@ -37,12 +34,15 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
-    """An image that may be stored: its facts, and the spool file to store, with its size in bytes and its sha256 in hex."""
+    """An image that may be stored: the spool file to store, and what is known of it."""
 
-    facts: ImageFacts
     path: Path
-    size: int
-    sha256: str
+    prepared: PreparedImage
+
+    @property
+    def content_type(self) -> str:
+        """The type that it is served under."""
+        return self.prepared.facts.format.content_type
 
 
 class Intake:
@@ -56,7 +56,6 @@ class Intake:
         self._workers = workers
         self._limits = limits
         self._strip = strip
-        self._reading = asyncio.Semaphore(READ_AT_ONCE)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def open_sink(self) -> SpoolSink:
@@ -65,18 +64,22 @@ class Intake:
 
     @asynccontextmanager
     async def checked(self, source: Path, declared_type: str | None) -> AsyncIterator[CheckedImage]:
-        """Check the image in the spool file `source`: its header, then every pixel of what would be stored.
+        """Check the image in the spool file `source`, and make what is to be stored of it.
 
         Raises what `require_image` does, `image_damaged`, Unavailable, StorageFull or DependencyDown.
         """
-        target = new_spool_path(self._blobs.spool) if self._strip else None
         with ExitStack() as made:
-            async with self._reading:
-                preparing = partial(_prepare, source, target, declared_type, self._limits, made)
-                # To its end, so that `made` clears away all that it makes.
-                checked = await to_its_end(asyncio.get_running_loop().run_in_executor(None, preparing))
-            await self._workers.check(checked.path, self._limits)
-            yield checked
+            target = self._new_target(made) if self._strip else None
+            prepared = await self._workers.prepare(source, target, declared_type, self._limits)
+            yield CheckedImage(target or source, prepared)
+
+    def _new_target(self, made: ExitStack) -> Path:
+        path = new_spool_path(self._blobs.spool)
+        try:
+            hold_spool_file(path, made)
+        except OSError as error:
+            raise storage_error(error) from error
+        return path
 
     async def keep(self, image: CheckedImage, keys: Iterator[str], add: Callable[[str], Awaitable[ResultT]]) -> ResultT:
         """Store the image durably at the first of `keys` that is free, then `add` its row; return what that returns.
@@ -93,11 +96,10 @@ class Intake:
             await asyncio.wait(self._under_way, timeout=WAIT_AT_STOP_S)
 
     async def _place(self, image: CheckedImage, keys: Iterator[str]) -> str:
-        content_type = image.facts.format.content_type
         for key in keys:
             try:
                 await self._blobs.put_file(
-                    key, image.path, content_type=content_type, sha256=image.sha256, if_absent=True
+                    key, image.path, content_type=image.content_type, sha256=image.prepared.sha256, if_absent=True
                 )
             except ObjectExists:
                 continue
@@ -137,38 +139,6 @@ class Intake:
             await self._blobs.delete(key)
         except KeepsakeError as error:  # `reconcile` finds it
             get_logger().warning("an object without a row was left behind", code=error.code)
-
-
-def _prepare(
-    source: Path, target: Path | None, declared_type: str | None, limits: ImageLimits, made: ExitStack
-) -> CheckedImage:
-    """Check the header; write the image without metadata to `target`, which `made` is to clear away."""
-    try:
-        with _mapped(source) as data:
-            facts = require_image(data, declared_type=declared_type, limits=limits)
-            if target is None:
-                return CheckedImage(facts, source, len(data), hashlib.sha256(data).hexdigest())
-            pieces = stripped(data, facts)
-            try:
-                digest = hashlib.sha256()
-                for piece in pieces:
-                    digest.update(piece)
-                _write(target, pieces, made)
-                return CheckedImage(facts, target, sum(map(len, pieces)), digest.hexdigest())
-            finally:
-                for piece in pieces:
-                    if isinstance(piece, memoryview):
-                        piece.release()
-    except OSError as error:
-        raise storage_error(error) from error
-
-
-def _write(target: Path, pieces: list[bytes | memoryview], made: ExitStack) -> None:
-    file = hold_spool_file(target, made)
-    for piece in pieces:
-        written = 0
-        while written < len(piece):
-            written += file.write(piece[written:])
 
 
 def hold_spool_file(path: Path, made: ExitStack) -> FileIO:

@@ -116,7 +116,7 @@ class OrganizationUploads:
                 async for chunk in reader.chunks:
                     await sink.write(chunk)
             async with self._intake.checked(await sink.finish(), None) as checked:
-                name = corrected_filename(filename, checked.facts.format)
+                name = corrected_filename(filename, checked.prepared.facts.format)
 
                 async def add(target: str) -> StoredImage:
                     image = replace(describe(checked, Kind.EVENT, target, self._clock()), source_key=key)

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from shared.images.formats.header import MAX_PARTS, Header, damaged
+from shared.images.formats.header import MAX_PARTS, Header, Kept, damaged
 
 # A run of sub-blocks, each a length and that many bytes. Ten million bytes of one-byte sub-blocks take a loop in
 # Python 0.4-0.7 s and this pattern 0.15 s; full blocks come first because encoders write little else.
@@ -27,27 +27,28 @@ def _table_bytes(flags: int) -> int:
 def _blocks(view: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield (label, start, end) per block; the label of an extension is its two first bytes.
 
-    `end` may lie beyond a truncated file. What stands between blocks is skipped, as decoders do.
+    `end` lies beyond a truncated file: by one where nothing but the block's own end is missing. What stands between
+    blocks is skipped, as decoders do.
     """
-    at = 13 + _table_bytes(view[10])
+    at, size = 13 + _table_bytes(view[10]), len(view)
     for _ in range(MAX_PARTS):
-        if at >= len(view):
+        if at >= size:
             return
         start, label = at, view[at]
         if label == _TRAILER:
             yield label, at, at + 1
             return
-        if label == _EXTENSION and at + 2 < len(view):
-            label = label << 8 | view[at + 1]
+        if label == _EXTENSION:
+            label = label << 8 | (view[at + 1] if at + 1 < size else 0)
             at += 2
-        elif label == _IMAGE and at + 10 < len(view):
-            at += 11 + _table_bytes(view[at + 9])
+        elif label == _IMAGE:
+            at += 11 + (_table_bytes(view[at + 9]) if at + 9 < size else 0)
         else:
             at += 1
             continue
-        run = _SUB_BLOCKS.match(view, at)
+        run = _SUB_BLOCKS.match(view, at) if at <= size else None
         end = run.end() if run else at
-        at = end + 1 if end < len(view) and not view[end] else len(view) + 1
+        at = end + 1 if end < size and not view[end] else size + 1 + (end != size)
         yield label, start, at
     raise damaged()
 
@@ -55,35 +56,59 @@ def _blocks(view: memoryview) -> Iterator[tuple[int, int, int]]:
 def read_header(view: memoryview, max_frames: int | None = None) -> Header:
     """Read the screen and the frames' places, at most until more than `max_frames` are seen.
 
-    The canvas grows with a frame that does not fit, as it does in decoders.
+    The first frame makes the screen larger where it does not fit, as it does in browsers; so a screen of 0 by 0 has its
+    size, while one side alone that is 0 is damaged. A later one makes decoders' canvas larger.
     """
     if len(view) < 13:
         raise damaged()
     width, height = struct.unpack_from("<HH", view, 6)
-    if not width or not height:
+    if bool(width) != bool(height):
         raise damaged()
+    across, down = width, height
     frames = 0
-    for label, start, _ in _blocks(view):
-        if label == _IMAGE:
+    for label, start, end in _blocks(view):
+        if label == _IMAGE and start + 10 < len(view) and end > start:
             frames += 1
-            left, top, across, down = struct.unpack_from("<HHHH", view, start + 1)
-            width, height = max(width, left + across), max(height, top + down)
+            left, top, wide, high = struct.unpack_from("<HHHH", view, start + 1)
+            across, down = max(across, left + wide), max(down, top + high)
+            if frames == 1:
+                width, height = across, down
             if max_frames is not None and frames > max_frames:
                 break
-    return Header(width, height, max(frames, 1))
+    return Header(width, height, max(frames, 1), canvas_pixels=across * down)
 
 
-def essential_spans(view: memoryview, orientation: int) -> Iterator[tuple[int, int] | bytes]:  # noqa: ARG001 - as JPEG
-    """Yield what to keep, spans of the file and new bytes: frames, their timing, the loop count, the colour profile."""
-    yield 0, 13 + _table_bytes(view[10])
+def cut(view: memoryview, kept: Kept, orientation: int, *, strip: bool = True) -> None:  # noqa: ARG001 - as PNG
+    """Keep frames, their timing, the loop count and the colour profile; a missing end mark is set.
+
+    It is plain where nothing is left out: a decoder may take what follows a frame for the rest of its pixels.
+    Raises where a block is broken. Without `strip` all blocks stay, and what is between them.
+    """
+    behind = 13 + _table_bytes(view[10])
+    if behind > len(view):
+        raise damaged()
+    kept.keep(0, behind)
     for label, start, end in _blocks(view):
-        if end > len(view):
+        if end > len(view) + (label == _IMAGE):
             raise damaged()
+        if not strip:
+            kept.keep(behind, start)
+        kept.is_plain = kept.is_plain and behind == start and end <= len(view)
+        behind = end
         if label == _TRAILER:
-            yield b";"
-            return
-        if label in {_IMAGE, _CONTROL} or (label == _APPLICATION and view[start + 2 : start + 14] == _PROFILE):
-            yield start, end
+            break
+        if (
+            label in {_IMAGE, _CONTROL}
+            or (label == _APPLICATION and view[start + 2 : start + 14] == _PROFILE)
+            or not strip
+        ):
+            kept.keep(start, min(end, len(view)))
+            kept.write(bytes(end - len(view)) if end > len(view) else b"")
         elif label == _APPLICATION and bytes(view[start + 2 : start + 16]) in _LOOPING and end - start >= 19:
-            yield bytes(view[start : start + 18]) + b"\0"
-    raise damaged()
+            kept.keep(start, start + 18)
+            kept.write(b"\0")
+            kept.is_plain = kept.is_plain and end - start == 19
+        else:
+            kept.is_plain = False
+    kept.is_plain = kept.is_plain and behind >= len(view)
+    kept.write(b";")

@@ -6,12 +6,14 @@ import struct
 from collections.abc import Iterator
 
 from shared.images.formats.exif import orientation_block, read_orientation
-from shared.images.formats.header import MAX_PARTS, Header, damaged
+from shared.images.formats.header import MAX_PARTS, Header, Kept, damaged
 
 _BITSTREAMS = frozenset({b"VP8 ", b"VP8L"})
+_METADATA = frozenset({b"EXIF", b"XMP "})
 _NEEDED = frozenset({b"ALPH", b"ANIM", b"ICCP", *_BITSTREAMS})
 _FLAG_EXIF = 0x08
 _FLAGS_KEPT = 0x32  # profile, alpha, animation
+_FLAGS_KNOWN = _FLAGS_KEPT | _FLAG_EXIF | 0x04  # and XMP
 
 
 def _chunks(view: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -62,31 +64,35 @@ def read_header(view: memoryview, max_frames: int | None = None) -> Header:
     return Header(width, height, max(frames, 1), orientation or 1)
 
 
-def _padded(start: int, end: int) -> Iterator[tuple[int, int] | bytes]:
-    yield start, end
-    if end - start & 1:
-        yield b"\0"
+def _keep_padded(kept: Kept, start: int, end: int) -> None:
+    kept.keep(start, end)
+    kept.write(bytes(end - start & 1))
 
 
-def _frame(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int] | bytes]:
-    """Yield one frame of an animation: its place and timing, its alpha and its bitstream, nothing else."""
+def _cut_frame(view: memoryview, kept: Kept, start: int, end: int) -> None:
+    """Keep one frame of an animation: its place and timing, its alpha and its bitstream, nothing else."""
     if start + 24 > end:
         raise damaged()
-    kept = [span[1:] for span in _chunks(view, start + 24, end) if span[0] in {b"ALPH", *_BITSTREAMS}]
-    if not kept or kept[-1][1] > end:
+    parts = [span[1:] for span in _chunks(view, start + 24, end) if span[0] in {b"ALPH", *_BITSTREAMS}]
+    if not parts or parts[-1][1] > end:
         raise damaged()
-    yield b"ANMF" + struct.pack("<I", 16 + sum(last - first + (last - first & 1) for first, last in kept))
-    yield start + 8, start + 24
-    for first, last in kept:
-        yield from _padded(first, last)
+    size = 16 + sum(last - first + (last - first & 1) for first, last in parts)
+    kept.is_plain = kept.is_plain and size == end - start - 8
+    kept.write(b"ANMF" + struct.pack("<I", size))
+    kept.keep(start + 8, start + 24)
+    for first, last in parts:
+        _keep_padded(kept, first, last)
 
 
-def essential_spans(view: memoryview, orientation: int) -> Iterator[tuple[int, int] | bytes]:
-    """Yield what to keep, spans of the file and new bytes; the RIFF size at 4:8 is left for the caller to fill in."""
+def cut(view: memoryview, kept: Kept, orientation: int) -> None:
+    """Keep the file without its metadata; the RIFF size at 4:8 is left for the caller to fill in.
+
+    It is plain where nothing but EXIF and XMP is left out. Raises where the file breaks off.
+    """
     riff_end = _riff_end(view)
     if riff_end > len(view):
         raise damaged()
-    yield b"RIFF\0\0\0\0WEBP"
+    kept.write(b"RIFF\0\0\0\0WEBP")
     extended = bytes(view[12:16]) == b"VP8X"
     for kind, start, end in _chunks(view, 12, riff_end):
         if end > riff_end:
@@ -94,14 +100,17 @@ def essential_spans(view: memoryview, orientation: int) -> Iterator[tuple[int, i
         if kind == b"VP8X":
             if start != 12 or end < 30:
                 raise damaged()
-            flags = view[20] & _FLAGS_KEPT | (_FLAG_EXIF if orientation != 1 else 0)
-            yield b"VP8X\x0a\0\0\0" + bytes([flags, 0, 0, 0]) + bytes(view[24:30])
+            flags = view[20] & _FLAGS_KEPT | _FLAG_EXIF * (orientation != 1)
+            kept.write(b"VP8X\x0a\0\0\0" + bytes([flags, 0, 0, 0]) + bytes(view[24:30]))
+            kept.is_plain = end == 30 and not view[20] & ~_FLAGS_KNOWN
         elif kind == b"ANMF":
-            yield from _frame(view, start, end)
+            _cut_frame(view, kept, start, end)
         elif kind in _NEEDED:
-            yield from _padded(start, end)
+            _keep_padded(kept, start, end)
+        else:
+            kept.is_plain = kept.is_plain and kind in _METADATA
         if not extended:
-            return
+            break
     if orientation != 1:
         block = orientation_block(orientation)
-        yield b"EXIF" + struct.pack("<I", len(block)) + block
+        kept.write(b"EXIF" + struct.pack("<I", len(block)) + block)

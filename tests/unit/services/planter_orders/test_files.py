@@ -7,8 +7,10 @@ from PIL import Image
 
 from shared.objects import BlobStore
 from tests.support import pictures
+from tests.support.odd_pictures import ODD
 from tests.unit.services.planter_orders.api import Api, File
 
+NO_GIFS = [data for name, data in ODD.items() if "gif" not in name]
 PHOTO: File = ("rex.jpg", pictures.jpeg(1600, 1200), "image/jpeg")
 
 
@@ -84,6 +86,23 @@ async def test_a_thumbnail_stands_upright_and_carries_nothing(api: Api, blobs: B
     assert pictures.SECRET.encode() not in answer.raw
     assert (await api.call("GET", path)).raw == data
     assert list(blobs.spool.iterdir()) == []
+
+
+@pytest.mark.parametrize("first", range(0, len(NO_GIFS), 4))
+async def test_odd_photos_are_kept_as_they_were_sent_and_have_thumbnails(local: Api, first: int) -> None:
+    photos = [(f"{number}.jpg", data, "image/jpeg") for number, data in enumerate(NO_GIFS[first : first + 4])]
+    answer = await local.upload(*photos)
+    assert answer.status == 200, answer
+    order_id = answer.body["order_id"]
+    order = await local.looked_at(order_id)
+    for photo, (_, data, _) in zip(order["files"], photos, strict=True):
+        path = path_of(order_id, photo)
+        assert (await local.call("GET", path)).raw == data
+        thumbnail = await local.call("GET", path + "?size=thumb")
+        assert thumbnail.status == 200
+        with Image.open(io.BytesIO(thumbnail.raw)) as picture:
+            assert max(picture.size) == min(400, max(photo["width"], photo["height"]))
+        assert "unreadable" not in photo["quality"]["warnings"]
 
 
 @pytest.mark.parametrize("size", ["large", "400", "THUMB"])

@@ -21,6 +21,7 @@ from shared.errors import NotAllowedValue, TooLarge, Unavailable
 from shared.images.decode_pool import open_image_workers
 from shared.images.validation import ImageLimits
 from tests.support import pictures
+from tests.support.odd_pictures import grey_of_16_bits_with_a_transparent_level, png_with, png_with_gamma
 
 LIMITS = ImageLimits()
 
@@ -387,3 +388,39 @@ def test_the_factories_make_the_size_that_is_asked():
             data = pictures.of_bytes(size, image_format)
             assert len(data) == size
             assert Image.open(io.BytesIO(data)).size == (32, 32)
+
+
+@pytest.mark.parametrize(("gamma", "shown"), [(1.0, 188), (0.45455, 128), (0.5, 136)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+async def test_a_gamma_is_honoured_as_browsers_do(workers, tmp_path, gamma, shown, mode):
+    data = png_with_gamma(gamma, Image.new(mode, (20, 20), (128, 128, 128) if mode == "RGB" else 128))
+    await workers.rendition(stored(tmp_path, data), tmp_path / "out", max_width=20, image_format="jpeg")
+    assert opened(tmp_path / "out").getpixel((10, 10)) == pytest.approx((shown,) * 3, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("primaries", "transfer", "expected"),
+    [(1, 13, (200, 120, 40)), (12, 13, (213, 115, 0)), (1, 8, (229, 182, 110)), (9, 16, (200, 120, 40))],
+)
+async def test_the_code_points_of_a_colour_space_are_honoured_except_for_hdr(
+    workers, tmp_path, primaries, transfer, expected
+):
+    chunk = pictures.png_chunk(b"cICP", bytes([primaries, transfer, 0, 1]))
+    data = png_with(chunk, Image.new("RGB", (20, 20), (200, 120, 40)))
+    await workers.rendition(stored(tmp_path, data), tmp_path / "out", max_width=20, image_format="jpeg")
+    assert opened(tmp_path / "out").getpixel((10, 10)) == pytest.approx(expected, abs=6)
+
+
+async def test_one_level_of_16_bit_grey_is_transparent_and_its_neighbour_is_not(workers, tmp_path):
+    source = stored(tmp_path, grey_of_16_bits_with_a_transparent_level())
+    await workers.rendition(source, tmp_path / "out", max_width=160, image_format="webp", quality=100)
+    assert [opened(tmp_path / "out").getpixel((at, 0))[3] for at in range(4)] == [255, 255, 255, 0]
+
+
+async def test_thin_images_have_renditions_and_thumbnails(workers, tmp_path):
+    for size in ((1000, 3), (6000, 3), (3, 1000)):
+        source = stored(tmp_path, pictures.jpeg(*size))
+        made = await workers.rendition(source, tmp_path / "out", max_width=160, image_format="webp")
+        assert (made.width, made.height >= 1) == (min(160, size[0]), True)
+        made, facts = await workers.thumbnail_and_inspect(source, tmp_path / "out")
+        assert (max(made.width, made.height), facts.short_side) == (400, 3)

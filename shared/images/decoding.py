@@ -1,0 +1,197 @@
+"""What a file shows: opened for decoding however odd its container is, and settled to bytes that show the same."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL.ImageFile import ImageFile
+
+from shared.errors import KeepsakeError
+from shared.images.colour import profile_of
+from shared.images.formats import jpeg, png
+from shared.images.formats.exif import EXIF_PREFIX, orientation_block
+from shared.images.formats.header import CannotCutError, damaged
+from shared.images.header import ImageFacts
+from shared.images.sniff import ImageFormat
+from shared.images.strip import cut, mended
+
+# Not by Image.open: that looks for plugins, which takes longer than most of the work here, and takes a JPEG with a second
+# picture for another format.
+_PLUGINS: dict[ImageFormat, type[ImageFile]] = {
+    ImageFormat.JPEG: JpegImagePlugin.JpegImageFile,
+    ImageFormat.PNG: PngImagePlugin.PngImageFile,
+    ImageFormat.WEBP: WebPImagePlugin.WebPImageFile,
+    ImageFormat.GIF: GifImagePlugin.GifImageFile,
+}
+_ROWS = 64
+# Appended to a scan without an end: where they change a pixel, the scan had not reached it. With all restart markers, so
+# that each interval that is missing finds its own.
+_TAILS = tuple(
+    b"".join(noise * 30 + bytes([0xFF, 0xD0 + number % 8]) for number in range(16))
+    for noise in (b"\x55\xaa", b"\x92\x6d\x9b")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Bytes without metadata that every decoder reads alike; `rewritten` where the pixels were encoded anew."""
+
+    data: bytes
+    rewritten: bool = False
+
+
+class Look(NamedTuple):
+    """What a decoder shows of a file: its frames (size, milliseconds, digest of the pixels), loops and colours."""
+
+    frames: tuple[tuple[tuple[int, int], float | None, bytes], ...]
+    loop: int | None
+    colours: tuple[object, ...]
+
+
+def settle(data: bytes, facts: ImageFacts) -> Settled:
+    """Free an image of its metadata, such that a decoder shows the same of it as of `data`.
+
+    A container that is plain is cut without decoding. Any other is decoded before and after; a JPEG whose metadata cannot
+    be cut from its pixels, or looks otherwise then, is encoded anew (quality 95, no chroma subsampling). Raises
+    `NotAllowedValue` (`image_damaged`) where pixels are missing or cannot be kept.
+    """
+    data = _closed(data, facts)
+    ours = None
+    with suppress(CannotCutError):
+        made = cut(data, facts)
+        ours = b"".join(made.pieces)
+        if made.is_plain:
+            return Settled(ours)
+    sent = mended(data, facts)
+    seen = look(sent, facts)
+    if ours is not None and _shows(ours, facts, seen):
+        return Settled(ours)
+    if facts.format is not ImageFormat.JPEG:
+        raise damaged()
+    return Settled(_encoded_anew(sent, facts), rewritten=True)
+
+
+@contextmanager
+def opened(data: bytes, facts: ImageFacts) -> Iterator[ImageFile]:
+    """Open settled or mended bytes for decoding; whatever goes wrong with them inside the block is `image_damaged`.
+
+    The decoder may believe the image no larger than our own reader does, whose limits it would escape.
+    """
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max(facts.width * facts.height, facts.canvas_pixels)
+    try:
+        with _PLUGINS[facts.format](io.BytesIO(data)) as picture:
+            _require_as_announced(picture, facts)
+            if facts.format is ImageFormat.PNG:
+                _complete(picture, data)
+            yield picture
+    except KeepsakeError:
+        raise
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, struct.error, MemoryError, …
+        raise damaged() from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _require_as_announced(picture: Image.Image, facts: ImageFacts) -> None:
+    frames = frames_of(picture)
+    may_be_fewer = facts.format is ImageFormat.PNG  # frame controls may count for nothing
+    if frames > facts.frames or (frames < facts.frames and not may_be_fewer):
+        raise damaged()
+    if picture.size != (facts.width, facts.height):
+        raise damaged()
+
+
+def frames_of(picture: Image.Image) -> int:
+    """Return how many frames the decoder sees."""
+    return getattr(picture, "n_frames", 1)
+
+
+def look(data: bytes, facts: ImageFacts) -> Look:
+    """Decode every frame to its end. Raises `image_damaged`."""
+    with opened(data, facts) as picture:
+        frames = []
+        for number in range(frames_of(picture)):
+            picture.seek(number)
+            picture.load()
+            frames.append((picture.size, picture.info.get("duration"), _digest(picture)))
+        colours = tuple(picture.info.get(name) for name in ("icc_profile", "made_profile"))
+        return Look(tuple(frames), picture.info.get("loop"), colours)
+
+
+def _shows(data: bytes, facts: ImageFacts, seen: Look) -> bool:
+    try:
+        return look(data, facts) == seen
+    except KeepsakeError:
+        return False
+
+
+def _digest(picture: Image.Image) -> bytes:
+    """Digest the pixels, a few rows at a time: all at once they would be there twice."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((picture.mode, picture.info.get("transparency"))).encode())
+    if picture.palette:
+        digest.update(picture.palette.tobytes())
+    for top in range(0, picture.height, _ROWS):
+        digest.update(picture.crop((0, top, picture.width, min(top + _ROWS, picture.height))).tobytes())
+    return digest.digest()
+
+
+def _closed(data: bytes, facts: ImageFacts) -> bytes:
+    """Set the end mark of a JPEG that has none, behind its last scan. Raises `image_damaged` where pixels are missing."""
+    if facts.format is not ImageFormat.JPEG:
+        return data
+    with memoryview(data) as view:
+        ends = jpeg.open_ends(view)
+
+    def seen(end: int, tail: bytes = b"") -> Look | None:
+        try:
+            return look(data[:end] + tail + jpeg.EOI, facts)
+        except KeepsakeError:
+            return None
+
+    def is_all(end: int) -> bool:
+        return all(seen(end, tail) == whole for tail in (b"", *_TAILS))
+
+    for end in ends:
+        whole = seen(end)
+        if whole is None or not is_all(end):
+            continue
+        if is_all(end - 2):  # something follows that is no pixel
+            return data[: bisect_left(range(end), x=True, key=is_all)] + jpeg.EOI
+        return data[:end] + jpeg.EOI
+    if ends:
+        raise damaged()
+    return data
+
+
+def _encoded_anew(data: bytes, facts: ImageFacts) -> bytes:
+    with opened(data, facts) as picture:
+        picture.load()
+        profile = picture.info.get("icc_profile")
+        picture.info.clear()  # it would be written again
+        sink = io.BytesIO()
+        exif = b"" if facts.orientation == 1 else EXIF_PREFIX + orientation_block(facts.orientation)
+        picture.save(sink, "JPEG", quality=95, subsampling=0, icc_profile=profile, exif=exif)
+    return b"".join(cut(sink.getvalue(), facts).pieces)
+
+
+def _complete(picture: Image.Image, data: bytes) -> None:
+    """Add to a PNG what Pillow does not read of its colours, as `made_profile`.
+
+    The transparent colour is brought to the scale of the decoded pixels: Pillow keeps the number that is in the file.
+    """
+    clear = picture.info.get("transparency")
+    with memoryview(data) as view:
+        depth = view[24]
+        picture.info["made_profile"] = profile_of(png.colour_chunks(view))
+    if isinstance(clear, tuple) and depth == 16:
+        picture.info["transparency"] = tuple(level >> 8 for level in clear)
+    elif isinstance(clear, int) and picture.mode == "L" and depth < 8:
+        picture.info["transparency"] = clear * 255 // ((1 << depth) - 1)
