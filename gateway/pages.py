@@ -11,9 +11,10 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from gateway.settings import PageSettings
+from gateway.settings import GatewaySettings, PageSettings
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.http.conditional_requests import prefers_html
+from shared.http.read_body import size_text
 from shared.http.static_files import StaticFile, read_folder, send_static, static_file
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -77,6 +78,22 @@ def _front_page_words(settings: PageSettings, info: ServiceInfo) -> dict[str, st
     }
 
 
+def _limits(settings: GatewaySettings) -> str:
+    """Return the limits in force, as names and values of a description list."""
+    rates = {
+        "All calls": settings.rate_limit_default,
+        "/store-image": settings.rate_limit_store_image,
+        "Signing in": settings.rate_limit_login,
+    }
+    limits = {
+        "Image": size_text(settings.max_upload_size),
+        "Temporary image": size_text(settings.temp_image_max_size),
+        "Photos in an order": str(settings.max_files_per_order),
+        **{name: f"{rate.amount} per {rate.GRANULARITY.name}" if rate else "no limit" for name, rate in rates.items()},
+    }
+    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in limits.items())
+
+
 def _filled(file: StaticFile, words: Mapping[str, str]) -> StaticFile:
     text = PLACEHOLDER.sub(lambda found: words[found[1]], file.body.decode())
     return static_file("page.html", text.encode())
@@ -91,17 +108,20 @@ def _read_swagger_ui() -> dict[str, StaticFile]:
     return {name: static_file(name, (folder / name).read_bytes()) for name in SWAGGER_UI}
 
 
-def _read_pages(settings: PageSettings, info: ServiceInfo) -> dict[str, StaticFile]:
+def _read_pages(settings: GatewaySettings, info: ServiceInfo) -> dict[str, StaticFile]:
     """Return every file of the pages, by its path."""
     pages = read_folder(PAGES, (".html", ".css", ".js", ".svg"))
     pages |= {f"docs/{name}": file for name, file in _read_swagger_ui().items()}
     pages["design.css"] = static_file("design.css", (PAGES.parent / "design.css").read_bytes())
     pages["index.html"] = _filled(pages["index.html"], _front_page_words(settings, info))
     pages["docs/index.html"] = _filled(pages["docs/index.html"], {"navigation": _navigation("/docs")})
+    pages["admin/index.html"] = _filled(
+        pages["admin/index.html"], {"version": escape(info.version), "limits": _limits(settings)}
+    )
     return pages
 
 
-def page_routes(settings: PageSettings, info: ServiceInfo, index: Handler) -> tuple[Route, ...]:
+def page_routes(settings: GatewaySettings, info: ServiceInfo, index: Handler) -> tuple[Route, ...]:
     """Return the rows of the pages; `index` answers `GET /` for whoever does not prefer HTML."""
     if settings.pages == "off":
         return ()
