@@ -29,7 +29,7 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
   function draw() {
     const { pet_name, pet_type, notes, status, user_id, upload_timestamp, files, photos_zip } = shown;
     head.replaceChildren(
-      h("h1", {}, pet_name || "Order without a name"), state(status),
+      h("div", { class: "row" }, h("h1", {}, pet_name || "Order without a name"), state(status)),
       h("div", { class: "row" }, button("Look closely", () => zoom(files)), h("a", { class: "button", href: photos_zip, download: "" }, "Photos as ZIP")));
     moves.replaceChildren(...MOVES[status].map((target) => button(`Mark as ${target}`, (event) => move(event.target, target), { class: target === "refunded" || target === "cancelled" ? "danger" : "primary" })));
     if (!MOVES[status].length) moves.append(h("p", { class: "quiet" }, `An order that is ${status} stays as it is.`));
@@ -64,12 +64,11 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
     const before = shown.status;
     shown = { ...shown, status: target };
     draw();
-    const control_ = { cancelled: false };
+    let decided = false;
     const send = async () => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", send);
-      if (control_.cancelled) return;
-      control_.cancelled = true;
+      if (decided) return;
+      decided = true;
       const done = await attempt(null, () => admin.orders.move(id, target));
       if (signal.aborted) return;
       if (done) say(`The order is ${target}.`);
@@ -79,7 +78,7 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
     const timer = setTimeout(send, GRACE_MS);
     signal.addEventListener("abort", send, { once: true }); // whoever goes on to the next order has decided
     say(`The order becomes ${target}.`, async () => {
-      control_.cancelled = true;
+      decided = true;
       clearTimeout(timer);
       shown = { ...shown, status: before };
       draw();

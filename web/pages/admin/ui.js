@@ -37,9 +37,8 @@ export function money(minor, currency) {
 export function say(text, undo) {
   $("status").replaceChildren(...(text ? [h("span", {}, text)] : []));
   if (undo) {
-    const take = () => attempt(take_back, async () => { say(""); await undo(); });
-    const take_back = button("Undo", take, { class: "small" });
-    $("status").append(take_back);
+    const undoing = button("Undo", () => attempt(undoing, async () => { say(""); await undo(); }), { class: "small" });
+    $("status").append(undoing);
   }
 }
 
@@ -135,12 +134,14 @@ export function table(caption, names) {
 
 /** A form of filters that stand in the address, so that a view can be bookmarked. */
 export function filters(params, controls, go) {
-  const form = h("form", { class: "filters", role: "search" }, controls, h("button", { type: "submit" }, "Filter"));
+  const form = h("form", { class: "filters", role: "search" }, controls, h("button", { type: "submit" }, "Apply"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const wanted = [...new FormData(form)].filter(([, value]) => value);
     go(`${location.pathname}${wanted.length ? `?${new URLSearchParams(wanted)}` : ""}`);
   });
   for (const select of form.querySelectorAll("select")) select.addEventListener("change", () => form.requestSubmit());
-  return form;
+  // On a phone the list comes first; what is filtered already is shown open.
+  const open = params.size > 0 || controls.length < 3 || matchMedia("(min-width: 48rem)").matches;
+  return h("details", { class: "filter-box", open }, h("summary", {}, "Filter"), form);
 }
