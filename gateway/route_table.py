@@ -90,6 +90,7 @@ def _media_store(settings: GatewaySettings) -> tuple[Row, ...]:
             service=service,
             access=token if settings.store_image_require_auth else Access.PUBLIC,
             limit=Limit.STORE_IMAGE,
+            signed=True,
             files=1,
             file_bytes=file_bytes,
         ),

@@ -14,11 +14,13 @@ from aiohttp import web
 from services.media_store.adapters.cloudinary import Cloudinary, open_cloudinary
 from services.media_store.adapters.http import HttpMembers
 from services.media_store.adapters.sql import SqlImages
+from services.media_store.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.media_store.handlers import (
     ADDRESSES,
     BLOBS,
     IMAGES,
     INTAKE,
+    KEYS,
     PROBE,
     RENDITIONS,
     ROUTES,
@@ -36,12 +38,14 @@ from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
 from shared.app.factory import CHECKS, base_app
+from shared.app.idempotency import IdempotencyKeys
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
+from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import open_image_workers
 from shared.images.validation import ImageLimits
 from shared.objects import BlobStore
@@ -54,6 +58,7 @@ NAME = "media-store"
 INFO = ServiceInfo(NAME, "Images kept for good: of sessions, users and organizations, on disk, in S3 or in R2.", NAME)
 MIGRATIONS = Path(__file__).with_name("migrations")
 QUEUE_LIMIT = 64
+FORGET_KEYS_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Store:
     service: ImageService
     upkeep: Upkeep
     cloudinary: Cloudinary | None
+    keys: IdempotencyKeys
 
 
 def _seconds(ttl_s: int | None) -> timedelta | None:
@@ -118,7 +124,8 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
             cloudinary=cloudinary,
         )
         await upkeep.name_images()
-        yield Store(images, blobs, intake, renditions, service, upkeep, cloudinary)
+        keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, clock)
+        yield Store(images, blobs, intake, renditions, service, upkeep, cloudinary, keys)
 
 
 def _signing_buckets(settings: MediaStoreSettings, blobs: BlobStore) -> tuple[SigningBucket, SigningBucket | None]:
@@ -153,7 +160,7 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
                 session, settings.auth_service_url, name="auth-verify", caller=NAME, secret=settings.internal_secret
             )
             form_bucket, put_bucket = _signing_buckets(settings, store.blobs)
-            app[BLOBS], app[INTAKE], app[IMAGES] = store.blobs, store.intake, store.service
+            app[BLOBS], app[INTAKE], app[IMAGES], app[KEYS] = store.blobs, store.intake, store.service, store.keys
             app[RENDITIONS], app[PROBE] = store.renditions, StorageProbe(store.blobs)
             app[UPLOADS] = OrganizationUploads(
                 store.images,
@@ -168,7 +175,8 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
             app[CHECKS].update(database=store.images.check, storage=store.blobs.check)
             if store.cloudinary is not None and settings.store_image_to == "cloudinary":
                 app[CHECKS]["cloudinary"] = store.cloudinary.check
-            sweeping = asyncio.create_task(store.upkeep.run())
+            forgetting = work_periodically("idempotency_keys", store.keys.forget_old, FORGET_KEYS_S)
+            sweeping = asyncio.gather(store.upkeep.run(), forgetting)
             yield
             sweeping.cancel()
             with suppress(asyncio.CancelledError):

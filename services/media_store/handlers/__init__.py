@@ -9,6 +9,7 @@ from services.media_store.handlers.app_keys import (
     BLOBS,
     IMAGES,
     INTAKE,
+    KEYS,
     PROBE,
     RENDITIONS,
     SETTINGS,
@@ -165,4 +166,4 @@ ROUTES = (
     ),
 )
 
-__all__ = ["ADDRESSES", "BLOBS", "IMAGES", "INTAKE", "PROBE", "RENDITIONS", "ROUTES", "SETTINGS", "UPLOADS"]
+__all__ = ["ADDRESSES", "BLOBS", "IMAGES", "INTAKE", "KEYS", "PROBE", "RENDITIONS", "ROUTES", "SETTINGS", "UPLOADS"]

@@ -13,6 +13,7 @@ from services.media_store.service.public_urls import PublicAddresses
 from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
+from shared.app.idempotency import IdempotencyKeys
 from shared.objects import BlobStore
 
 SETTINGS: Final = web.AppKey("SETTINGS", MediaStoreSettings)
@@ -22,4 +23,5 @@ IMAGES: Final = web.AppKey("IMAGES", ImageService)
 RENDITIONS: Final = web.AppKey("RENDITIONS", Renditions)
 UPLOADS: Final = web.AppKey("UPLOADS", OrganizationUploads)
 PROBE: Final = web.AppKey("PROBE", StorageProbe)
+KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
 ADDRESSES: Final = web.AppKey("ADDRESSES", PublicAddresses)

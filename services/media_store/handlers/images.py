@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from services.media_store import schemas
-from services.media_store.handlers.app_keys import ADDRESSES, IMAGES, INTAKE, SETTINGS
+from services.media_store.handlers.app_keys import ADDRESSES, IMAGES, INTAKE, KEYS, SETTINGS
 from services.media_store.model import (
     MAX_USERNAME,
     ImageNotFound,
@@ -22,6 +24,7 @@ from services.media_store.model import (
     require_owner,
 )
 from services.media_store.service.images import UserImage
+from shared.app.idempotency import Claim
 from shared.app.responses import NO_STORE, json_answer
 from shared.auth.access_tokens import identify, principal_of
 from shared.auth.signed_links import check_link
@@ -36,9 +39,13 @@ PRIVATE = {**NO_STORE, "Referrer-Policy": "no-referrer"}
 
 
 @asynccontextmanager
-async def _form(request: web.Request, missing: str) -> AsyncIterator[Form[Path]]:
-    field = FileField("image", request.app[SETTINGS].max_upload_size, missing=missing)
-    async with read_form(request, field, open_sink=request.app[INTAKE].open_sink) as form:
+async def _form(request: web.Request, missing: str, claim: Claim) -> AsyncIterator[Form[Path]]:
+    """Read the form; where the request has an Idempotency-Key, its content is known with the last byte."""
+    field, has_key = FileField("image", request.app[SETTINGS].max_upload_size, missing=missing), claim.scope != ""
+    async with read_form(request, field, open_sink=request.app[INTAKE].open_sink, digest=has_key) as form:
+        if has_key:
+            file, said = form.files[0], sorted(form.fields.items())
+            claim.check(json.dumps([said, file.filename, file.declared_type, file.sha256]).encode())
         yield form
 
 
@@ -46,7 +53,11 @@ async def store_image(request: web.Request) -> web.Response:
     """Keep an image of a session, anonymously."""
     if request.app[SETTINGS].store_image_require_auth:
         await identify(request)
-    async with _form(request, "No image provided") as form:
+    return await request.app[KEYS].run(request, partial(_store_image, request))
+
+
+async def _store_image(request: web.Request, claim: Claim) -> web.Response:
+    async with _form(request, "No image provided", claim) as form:
         said = parse_mapping(form.fields, schemas.StoreForm)
         session_id = said.session_id or uuid.uuid4().hex
         purpose = parse_purpose(form.fields.get("purpose", said.purpose))  # an empty one is not an absent one
@@ -66,7 +77,11 @@ async def store_image(request: web.Request) -> web.Response:
 
 async def upload_user_image(request: web.Request) -> web.Response:
     """Keep an image of a user."""
-    async with _form(request, MISSING) as form:
+    return await request.app[KEYS].run(request, partial(_upload_user_image, request))
+
+
+async def _upload_user_image(request: web.Request, claim: Claim) -> web.Response:
+    async with _form(request, MISSING, claim) as form:
         said = parse_mapping(form.fields, schemas.UserImageForm, missing=MISSING)
         if not is_username(said.username):
             raise BadRequest.of(

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shared.app.idempotency import idempotency_table
 from shared.persistence.engine import UtcDateTime
 
 METADATA = sa.MetaData()
@@ -71,3 +72,5 @@ OLD_NAMES = sa.Table(
     sa.Column("username", sa.Text, primary_key=True),
     sa.Column("owner", sa.Text),
 )
+
+IDEMPOTENCY_KEYS = idempotency_table(METADATA, "media_store")
