@@ -54,7 +54,7 @@ export async function* follow(open, { signal, lastEventId, onConnection } = {}) 
       if (error instanceof KeepsakeError && !isPassing(error) && error.status !== 429) throw error;
       onConnection?.("lost");
     } finally {
-      watch.end();
+      watch.calm();
       watch.abort();
     }
     await sleep(backoffMs(failures), signal).catch(() => {});

@@ -1,6 +1,6 @@
 import { isPassing } from "./errors.js";
 import { createRequest, newKey, path, wire } from "./request.js";
-import { readBody, shared, upload, withRetries } from "./transport.js";
+import { readBody, send, shared, withRetries } from "./transport.js";
 
 export { KeepsakeError } from "./errors.js";
 /** Loaded when it is first used, as events are: most pages need neither. */
@@ -28,7 +28,7 @@ export function createKeepsake(options = {}) {
   const { request, auth } = createRequest(options);
 
   /** Uploads files and text fields as one form, under one key however often it is sent. */
-  function send(method, target, field, files, options = {}, more) {
+  function upload(method, target, field, files, options = {}, more) {
     const { onProgress, signal, idempotencyKey = newKey(), ...texts } = options;
     return request(method, target, { form: formOf(field, files, wire(texts)), onProgress, signal, idempotencyKey, ...more });
   }
@@ -41,14 +41,14 @@ export function createKeepsake(options = {}) {
   });
 
   const tempImages = {
-    upload: (file, options) => send("POST", "/api/temp-image-upload", "image", [file], options, { anonymous: true }),
+    upload: (file, options) => upload("POST", "/api/temp-image-upload", "image", [file], options, { anonymous: true }),
     retrieve,
   };
 
-  const images = { store: (file, options) => send("POST", "/store-image", "image", [file], options) };
+  const images = { store: (file, options) => upload("POST", "/store-image", "image", [file], options) };
 
   const userImages = {
-    upload: (file, options) => send("POST", "/api/upload_user_image/", "image", [file], options),
+    upload: (file, options) => upload("POST", "/api/upload_user_image/", "image", [file], options),
     list: (username, { signal, ...query } = {}) => request("GET", path`/api/user_images/${username}/`, { query, signal }),
     remove: (id, { signal } = {}) => request("DELETE", path`/api/user_image/${id}/delete/`, { signal }),
     setPrimary: (id, { signal } = {}) => request("PUT", path`/api/user_image/${id}/set_primary/`, { signal, retries: 5 }),
@@ -71,7 +71,7 @@ export function createKeepsake(options = {}) {
         const signed = await presign({ type, name: nameOf(file), size: file.size }, { signal });
         const body = formOf("file", [file], Object.entries(signed.fields));
         const { url, method, headers } = signed;
-        const attempt = async () => readBody(await upload(url, { method, headers, body, onProgress, signal }), "text", signal);
+        const attempt = async () => readBody(await send(url, { method, headers, body, onProgress, signal }), "text", signal);
         await withRetries(attempt, { signal });
         return { ...signed, publicUrl: signed.public_url };
       },
@@ -98,7 +98,7 @@ export function createKeepsake(options = {}) {
 
   const orderAt = (id) => path`/api/images/orders/${id}`;
   const orders = {
-    create: (files, fields, options) => send("POST", "/api/images/upload", "files", [...files], { ...fields, ...options }),
+    create: (files, fields, options) => upload("POST", "/api/images/upload", "files", [...files], { ...fields, ...options }),
     list: ({ signal, ...query } = {}) => request("GET", "/api/images/orders", { query, signal }),
     get: (id, { signal } = {}) => request("GET", orderAt(id), { signal }),
     remove: (id, { signal } = {}) => request("DELETE", orderAt(id), { signal }),
@@ -109,7 +109,7 @@ export function createKeepsake(options = {}) {
         return isPassing(error);
       };
       try {
-        return await send("PUT", orderAt(id) + path`/files/${filename}`, "file", [file], options, { passing });
+        return await upload("PUT", orderAt(id) + path`/files/${filename}`, "file", [file], options, { passing });
       } catch (error) {
         // Where the answer to the first try was lost, the new photo stands there already, under its own name.
         const { order } = lost && error.status === 404 ? await orders.get(id, options) : {};

@@ -1,6 +1,6 @@
 import { createAuth } from "./auth.js";
 import { snake } from "./errors.js";
-import { fetchOnce, readBody, upload, withRetries } from "./transport.js";
+import { readBody, send, withRetries } from "./transport.js";
 
 const REPEATABLE = ["GET", "HEAD"];
 const TRIES_AGAIN = 5;
@@ -22,16 +22,16 @@ export function createRequest({ baseUrl = "", getToken, storage }) {
   const base = baseUrl.replace(/\/+$/, "");
   const auth = createAuth({ request, getToken, storage });
 
-  /** Runs `send(headers)` with the caller's token, and once more with another one where that was refused. */
-  async function authorized(send) {
+  /** Runs `ask(headers)` with the caller's token, and once more with another one where that was refused. */
+  async function authorized(ask) {
     const headersOf = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
     const token = await auth.token();
     try {
-      return await send(headersOf(token));
+      return await ask(headersOf(token));
     } catch (error) {
       const another = error.status === 401 && token && (await auth.another(token));
       if (!another) throw error;
-      return send(headersOf(another));
+      return ask(headersOf(another));
     }
   }
 
@@ -45,18 +45,17 @@ export function createRequest({ baseUrl = "", getToken, storage }) {
     if (json !== undefined) own["Content-Type"] = "application/json";
     const retries = options.retries ?? (REPEATABLE.includes(method) || idempotencyKey ? TRIES_AGAIN : 0);
 
-    const send = (headers) =>
+    const body = json === undefined ? form : JSON.stringify(json);
+
+    const persist = (headers) =>
       withRetries(
         async () => {
-          const init = { method, headers: { ...own, ...headers }, signal };
-          const response = form
-            ? await upload(url, { ...init, body: form, onProgress })
-            : await fetchOnce(url, { ...init, body: json === undefined ? undefined : JSON.stringify(json) });
+          const response = await send(url, { method, headers: { ...own, ...headers }, body, onProgress, signal });
           return read === "response" ? response : readBody(response, read, signal);
         },
         { signal, retries, passing },
       );
-    return anonymous ? send({}) : authorized(send);
+    return anonymous ? persist({}) : authorized(persist);
   }
 
   return { request, auth: auth.methods };

@@ -40,7 +40,7 @@ export async function withRetries(attempt, { signal, retries = 5, passing = isPa
   }
 }
 
-/** A signal that follows `outer`, and that breaks the connection once `alive()` was not called for `ms`. */
+/** A signal that follows `outer`, and that breaks the connection once `alive()` was not called for `ms`, until `calm()`. */
 export function watchdog(ms, outer) {
   const control = new AbortController();
   const abort = () => control.abort(outer?.reason);
@@ -49,17 +49,13 @@ export function watchdog(ms, outer) {
     clearTimeout(timer);
     timer = setTimeout(() => control.abort(connectionFailed()), ms);
   };
-  const end = () => {
-    clearTimeout(timer);
-    outer?.removeEventListener("abort", abort);
-  };
+  const calm = () => clearTimeout(timer);
   outer?.throwIfAborted();
   outer?.addEventListener("abort", abort, { once: true });
   alive();
-  return { signal: control.signal, alive, end, abort };
+  return { signal: control.signal, alive, calm, abort };
 }
 
-/** One request with `fetch`; its answer as a Response, a refusal as a KeepsakeError. */
 export async function fetchOnce(url, init) {
   let response;
   try {
@@ -106,15 +102,18 @@ function uploadByXhr(url, { method, headers, body, onProgress, signal, alive }) 
   });
 }
 
-export async function upload(url, request) {
+/** Sends a request once; its answer, once it begins, as a Response. */
+export async function send(url, request) {
   const watch = watchdog(STALLED_MS, request.signal);
-  const watched = { ...request, signal: watch.signal, alive: watch.alive };
+  const watched = { ...request, signal: watch.signal };
   try {
+    if (!(request.body instanceof FormData)) return await fetchOnce(url, watched);
+    watched.alive = watch.alive;
     if (typeof XMLHttpRequest === "function") return await uploadByXhr(url, watched);
     if (globalThis.process?.versions?.node) return await (await import("./node.js")).uploadByStream(url, watched);
     return await fetchOnce(url, watched);
   } finally {
-    watch.end();
+    watch.calm();
   }
 }
 
