@@ -204,11 +204,11 @@ class CreateSession:
             next_check_at=seen.expires_at + LOOK_AFTER_EXPIRY,
             checks=0,
         )
-        opened = await self.sessions.update(
-            row, changes, order_update=order_update_for(row, "awaiting_payment", "A payment session was opened.")
-        )
+        update = order_update_for(row, "awaiting_payment", "A payment session was opened.")
+        opened = await self.sessions.update(row, changes, order_update=update)
         if opened is not None:
-            self.on_change()
+            if update is not None:
+                self.on_change()
             return opened
         current = await self.fulfilment.require(row.id)
         if current.state is State.ABANDONED:

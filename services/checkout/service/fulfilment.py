@@ -95,7 +95,8 @@ class Fulfilment:
             changes, update = verdict
             changed = await self.sessions.update(row, changes, order_update=update)
             if changed is not None:
-                self.on_change()
+                if update is not None:
+                    self.on_change()
                 if changed.state is State.NEEDS_REVIEW:
                     get_logger().error("a payment needs review", row=row.id, reason=changed.review_reason)
                 return changed

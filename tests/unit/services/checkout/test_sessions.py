@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+from stripe_sandbox.sessions import contents_of
 from tests.unit.services.checkout.shop import PUBLIC_URL, Shop, picture
 
 
@@ -51,7 +52,7 @@ async def test_the_session_is_what_the_catalogue_and_the_settings_say(shop: Shop
     await shop.press(session_id)
     intent = shop.ledger.require("payment_intent", session_id and shop.charges()[0]["payment_intent"])
     assert intent["metadata"]["imageId"] == image_id
-    item = shop.ledger.store.select("item", [], parent=session_id)[0]
+    item = contents_of(shop.ledger, session_id)["lines"][0]
     assert item["description"] == "Hero Me Feelings - Personalized AAC Board"
 
 
