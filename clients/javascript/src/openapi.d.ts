@@ -524,6 +524,12 @@ export type KeptImage = {
      */
     mime_type: string;
     /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
+    /**
      * Key
      */
     key: string;
@@ -708,6 +714,12 @@ export type Promoted = {
      * Content Type
      */
     content_type: string;
+    /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
 };
 
 /**
@@ -806,6 +818,12 @@ export type Stored = {
      * Content Type
      */
     content_type: string;
+    /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
 };
 
 /**
@@ -899,6 +917,12 @@ export type UserImage = {
      * Mime Type
      */
     mime_type: string;
+    /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
 };
 
 /**

@@ -31,6 +31,29 @@ async def test_an_order_whose_answer_was_lost_is_asked_for_again_and_placed_once
     assert len(set(said["keys"])) == 1
 
 
+async def test_images_whose_answer_was_lost_are_kept_once(script: Script, stack: Stack) -> None:
+    said = await script(
+        """
+        const username = await newcomer();
+        const line = await wire(given.url);
+        const shop = createKeepsake({ baseUrl: line.url, getToken: keepsake.auth.token });
+        line.answers = 1;
+        const stored = await shop.images.store(photo, { sessionId: username });
+        line.cut();
+        line.answers = 1;
+        const { image } = await shop.userImages.upload(photo, { username, imageType: "cover" });
+        const boss = createAdmin(createKeepsake({ baseUrl: given.url, getToken: () => given.token }));
+        const { images } = await boss.images.list({ kind: "stored", limit: 100 });
+        const kept = images.map(({ key }) => key).filter((key) => key.includes(username));
+        const listed = (await shop.userImages.list(username)).images.map(({ id }) => id);
+        return { stored: stored.key, kept, image: image.id, listed };
+        """,
+        token=admin_token(stack),
+    )
+    assert said["kept"] == [said["stored"]]
+    assert said["listed"] == [said["image"]]
+
+
 async def test_an_upload_goes_on_when_the_server_can_be_reached_again(script: Script) -> None:
     said = await script(
         """
