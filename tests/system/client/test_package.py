@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import VERSION
 from tests.support.node import ensure_installed, node, npm
 from tests.support.stack import ROOT, Stack
 
@@ -36,6 +37,7 @@ def test_the_core_is_at_most_8_kb_gzipped() -> None:
 def test_each_import_of_the_package_is_there_with_its_types() -> None:
     package = json.loads((HOME / "package.json").read_text())
     assert not package.get("dependencies")
+    assert package["version"] == VERSION
     entries = [entry for entry in package["exports"].values() if isinstance(entry, dict)]
     assert {entry["default"] for entry in entries} >= {"./src/index.js", "./src/react.js", "./src/uppy.js"}
     for entry in entries:
