@@ -88,4 +88,5 @@ def shop_runs(processes: Iterable[Process]) -> bool:
     if taken:
         sys.stderr.write("keepsake: the demo shop does not run; everything else does.\n")
         return False
+    sys.stdout.write(f"The demo shop is at {shop.frontend_url}.\n")
     return True
