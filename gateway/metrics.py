@@ -10,4 +10,8 @@ UPSTREAM_CONNECT_FAILURES = Counter(
 LIMITS_IN_PROCESS = Counter(
     "keepsake_rate_limits_in_process_total", "Requests counted in process while Redis was out of reach."
 )
-CLAIMS_SETTLED = Counter("keepsake_claims_settled_total", "One-time deliveries by their end.", ["end"])
+CLAIMS_SETTLED = Counter(
+    "keepsake_claims_settled_total",
+    "One-time deliveries by their end: confirm, release, already_released (by the service itself), lapsed.",
+    ["end"],
+)

@@ -25,7 +25,8 @@ from shared.log import get_logger
 
 CLAIM_HEADER = "x-keepsake-claim"
 PIECE_BYTES = 16 * 1024
-# While a claim stands (30 s), its service may be restarting; the browser's next request waits for a moment of that only.
+CLAIM_STANDS_S = 30.0
+# While a claim stands, its service may be restarting; the browser's next request waits for a moment of that only.
 SETTLE_FOR_S = 25.0
 SETTLE_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 1.0
@@ -67,6 +68,7 @@ class Claim:
         self._path = f"/internal/claims/{image_id}/{quote(claim, safe='')}"
         self._clients = request.app[CLIENTS]
         self._request_id = request[REQUEST_ID]
+        self._stands_until = time.monotonic() + CLAIM_STANDS_S
 
     async def _call(self, verb: str) -> int:
         """Make one call and return its status; the token is signed anew, since a transfer may outlive one."""
@@ -86,7 +88,8 @@ class Claim:
     async def renew(self) -> None:
         """Keep the claim from lapsing; one call that fails is made up for by the next."""
         try:
-            await self._call("renew")
+            if await self._call("renew") < 300:
+                self._stands_until = time.monotonic() + CLAIM_STANDS_S
         except KeepsakeError as error:
             get_logger().warning("a claim was not renewed", exc_info=error)
 
@@ -101,9 +104,17 @@ class Claim:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:
-                # A refusal says that the claim has lapsed already.
-                CLAIMS_SETTLED.labels(verb if status < 300 else "lapsed").inc()
+                CLAIMS_SETTLED.labels(self._end(verb, status)).inc()
                 return
+
+    def _end(self, verb: str, status: int) -> str:
+        """Say how the delivery ended: a refusal means that the claim stood no more.
+
+        Where a download broke off, the service, which sees the gateway leave, has often given the image back by itself.
+        """
+        if status < 300:
+            return verb
+        return "already_released" if verb == "release" and time.monotonic() < self._stands_until else "lapsed"
 
 
 def claim_of(request: web.Request, exchange: Exchange, pool: Pool) -> Claim | None:

@@ -80,6 +80,7 @@ async def send_for_gateway(
         response = await send_image(request, image, {CLAIM_HEADER: claim})
         sent = True
     finally:
+        image.release()
         if not sent:
             await asyncio.shield(_settle(claims, image_id, claim, delivered=False))
     return response

@@ -18,7 +18,7 @@ from shared.app.factory import LIFE, ORIGINS, Life
 from shared.app.prefork import run_workers
 from shared.http.connection import MAX_HEAD_BYTES, Connection
 from shared.http.connection_limit import CONNECTION_LIMITER, raise_descriptor_limit
-from shared.http.read_body import BODY
+from shared.http.read_body import BODY, RequestContent
 from shared.log import configure_logging, get_logger
 from shared.settings import ServerSettings
 
@@ -101,8 +101,11 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
     make_request = manager.request_factory
 
     def request_with_body(message: Any, payload: Any, connection: Connection, *context: Any) -> web.BaseRequest:
-        request: web.BaseRequest = make_request(message, payload, connection, *context)
+        del payload  # the parser sees heads alone: there is nothing in it
+        content = RequestContent()
+        request: web.BaseRequest = make_request(message, content, connection, *context)
         request[BODY] = connection.next_body()
+        content.request = request
         return request
 
     manager.request_factory = request_with_body

@@ -89,3 +89,28 @@ async def discard_body(request: web.BaseRequest, *, max_s: float = 2.0, max_byte
         async with asyncio.timeout(max_s):
             while max_bytes > 0 and (chunk := await read_chunk(request)):
                 max_bytes -= len(chunk)
+
+
+class RequestContent:
+    """What aiohttp reads a request's body from, so that `read()`, `text()`, `json()` and `post()` see what we see.
+
+    Limits of aiohttp's own apply to them (`client_max_size`). All else that a stream of aiohttp's has is missing here, so
+    that whoever calls it fails at once: read with the functions above.
+    """
+
+    request: web.BaseRequest
+
+    async def readany(self) -> bytes:
+        """Return the next bytes, `b""` at the end; raises as `read_chunk` does."""
+        await continue_body(self.request)
+        return await read_chunk(self.request)
+
+    def at_eof(self) -> bool:
+        """Tell whether all was read."""
+        return self.request[BODY].complete
+
+    def set_read_chunk_size(self, _size: int) -> None:
+        """Ignore a size that suits aiohttp's own stream."""
+
+    def set_exception(self, _error: BaseException, _cause: BaseException | None = None) -> None:
+        """Ignore a lost connection: its body knows."""

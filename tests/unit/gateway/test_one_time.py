@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway import stalled_reader
+from gateway import one_time_delivery, stalled_reader
+from gateway.metrics import CLAIMS_SETTLED
 from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
 from tests.support import pictures
@@ -221,3 +222,58 @@ async def test_a_service_that_dies_in_the_middle_cuts_the_client_off(open_gatewa
             assert len(await read(sock, len(content))) < len(content)
         await released.wait()
         assert wire.heads[1].startswith(b"POST /internal/claims/" + b"0" * 32 + b"/c1/release HTTP/1.1\r\n")
+
+
+def ends() -> dict[str, float]:
+    """How many deliveries have ended in each way, in this process."""
+    return {
+        sample.labels["end"]: sample.value
+        for metric in CLAIMS_SETTLED.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    }
+
+
+async def ended_since(before: dict[str, float], count: int) -> dict[str, float]:
+    """Wait until so many more have ended; return how many in each way."""
+    new: dict[str, float] = {}
+    for _ in range(400):
+        new = {end: value - before.get(end, 0) for end, value in ends().items() if value > before.get(end, 0)}
+        if sum(new.values()) >= count:
+            break
+        await asyncio.sleep(0.02)
+    return new
+
+
+async def test_each_delivery_is_counted_by_how_it_ended(http: aiohttp.ClientSession, url: str) -> None:
+    before = ends()
+    for _ in range(3):
+        image_id = await upload(http, url, LARGE)
+        async with reader(url, image_id) as sock:
+            await read(sock, 1000)
+        assert await is_back(http, url, image_id)
+        assert (await retrieve(http, url, image_id))[0] == 200
+    new = await ended_since(before, 6)
+    assert new.pop("confirm") == 3
+    assert set(new) <= {"release", "already_released"}
+    assert sum(new.values()) == 3
+
+
+@pytest.mark.parametrize(("stands_s", "end"), [(30.0, "already_released"), (0.0, "lapsed")])
+async def test_a_claim_that_stands_no_more_was_given_back_or_has_lapsed(
+    http: aiohttp.ClientSession, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch, stands_s: float, end: str
+) -> None:
+    async def breaks_off(head: bytes, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\nX-Keepsake-Claim: c1\r\nContent-Length: 9\r\n\r\nhalf")
+            await writer.drain()
+            raise ConnectionResetError
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    monkeypatch.setattr(one_time_delivery, "CLAIM_STANDS_S", stands_s)
+    before = ends()
+    async with wire_server(breaks_off) as wire:
+        url = await open_gateway(temp_image_url=wire.url)
+        with pytest.raises(aiohttp.ClientError):
+            await retrieve(http, url, "0" * 32)
+        assert await ended_since(before, 1) == {end: 1}

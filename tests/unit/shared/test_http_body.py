@@ -1,12 +1,18 @@
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from aiohttp import web
 
+from shared.app.factory import base_app
+from shared.app.routes import Route, ServiceInfo
 from shared.errors import KeepsakeError
 from shared.http.read_body import continue_body, discard_body, read_bytes, size_text
+from shared.settings import ServerSettings
+from tests.support.serving import ServeApp
 from tests.support.serving import serving as serving_app
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -143,3 +149,52 @@ async def test_a_client_that_waits_to_be_told_is_not_waited_for():
     async with serving(discard) as (reader, writer):
         writer.write(head("Content-Length: 100000", "Expect: 100-continue"))
         assert b" 400 " in await reader.readuntil(b"\r\n")
+
+
+class TestWhatAiohttpOffers:
+    """Handlers that read as aiohttp's manual shows get the body, or fail: never an empty one."""
+
+    @pytest.fixture
+    async def url(self, serve_app: ServeApp) -> str:
+        async def by_name(request: web.Request) -> web.Response:
+            match request.match_info["way"]:
+                case "read":
+                    return web.Response(body=await request.read())
+                case "text":
+                    return web.Response(text=await request.text())
+                case "json":
+                    return web.json_response(await request.json())
+                case "post":
+                    return web.json_response(dict(await request.post()))
+                case way:
+                    return web.Response(body=await getattr(request.content, way)())
+
+        route = Route(method="POST", path="/{way}", handler=by_name, summary="")
+        return await serve_app(base_app(ServiceInfo("ways", ""), ServerSettings(_env_file=None), [route]))
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    @pytest.mark.parametrize("way", ["read", "text", "json"])
+    async def test_a_whole_body_can_be_read(self, url: str, way: str, *, chunked: bool) -> None:
+        body = b'{"a": "' + b"x" * 200_000 + b'"}'
+        async with aiohttp.ClientSession() as http:
+            data = aiohttp.AsyncIterablePayload(_pieces(body)) if chunked else io.BytesIO(body)
+            async with http.post(f"{url}/{way}", data=data, expect100=True) as answer:
+                assert (answer.status, await answer.read()) == (200, body)
+
+    async def test_a_small_form_can_be_read(self, url: str) -> None:
+        async with aiohttp.ClientSession() as http, http.post(f"{url}/post", data={"a": "1"}) as answer:
+            assert await answer.json() == {"a": "1"}
+
+    async def test_more_than_the_apps_limit_is_refused(self, url: str) -> None:
+        async with aiohttp.ClientSession() as http, http.post(f"{url}/read", data=io.BytesIO(bytes(2**21))) as answer:
+            assert answer.status == 413
+
+    @pytest.mark.parametrize("way", ["readline", "readchunk", "readexactly", "iter_chunks"])
+    async def test_another_way_fails_at_once(self, url: str, way: str) -> None:
+        async with aiohttp.ClientSession() as http, http.post(f"{url}/{way}", data=b"x") as answer:
+            assert answer.status == 500
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 50_000):
+        yield body[start : start + 50_000]
