@@ -19,13 +19,23 @@ from services.planter_orders.adapters.notifications import (
     PostgresNotifications,
     RedisNotifications,
 )
-from services.planter_orders.adapters.sql import OrderRepository, Orphans, Outbox, PendingJobs
+from services.planter_orders.adapters.sql import OrderRepository, Orphans, Outbox, PendingJobs, PhotoRepository
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.planter_orders.handlers import ROUTES
-from services.planter_orders.handlers.app_keys import BLOBS, KEYS, ORDER_EVENTS, ORDERS, RENDERER, SETTINGS, UPLOADING
+from services.planter_orders.handlers.app_keys import (
+    BLOBS,
+    DELIVERIES,
+    KEYS,
+    ORDER_EVENTS,
+    ORDERS,
+    RENDERER,
+    SETTINGS,
+    UPLOADING,
+)
 from services.planter_orders.model.signing import signing_key
-from services.planter_orders.schemas import OrderRenderer
+from services.planter_orders.schemas.rendering import OrderRenderer
 from services.planter_orders.service import (
+    Deliveries,
     MetadataFiles,
     OrderEvents,
     OrderService,
@@ -58,7 +68,7 @@ INFO = ServiceInfo(NAME, "Upload pet images for custom planter generation", "Pet
 MIGRATIONS = Path(__file__).with_name("migrations")
 ACCEPTED = frozenset({ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP})
 WAITING_CHECKS = 512  # a wave of uploads waits for the decoders, and is not refused
-FORGET_KEYS_S = 600.0
+FORGET_S = 600.0
 
 Work = Callable[[], Awaitable[None]]
 
@@ -99,17 +109,22 @@ def _assemble(
         for each in wakes:
             each()
 
-    orders = OrderRepository(database, with_webhooks=bool(settings.order_webhook_url))
+    with_webhooks = bool(settings.order_webhook_url)
+    orders = OrderRepository(database, with_webhooks=with_webhooks)
+    photos = PhotoRepository(database, with_webhooks=with_webhooks)
     jobs, orphans = PendingJobs(database), Orphans(database)
     metadata_files = MetadataFiles(orders=orders, jobs=jobs, blobs=blobs, render=renderer.metadata_file, now=now)
     cleanup = OrphanCleanup(orphans=orphans, blobs=blobs, now=now)
-    thumbnails = Thumbnails(jobs=jobs, blobs=blobs, workers=workers, metadata_files=metadata_files, now=now)
     order_events = OrderEvents(orders=orders, notifications=notifications, on_change=wake)
+    thumbnails = Thumbnails(
+        jobs=jobs, blobs=blobs, workers=workers, metadata_files=metadata_files, order_events=order_events, now=now
+    )
     keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
     client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
     app[RENDERER], app[BLOBS], app[KEYS], app[ORDER_EVENTS] = renderer, blobs, keys, order_events
     app[ORDERS] = OrderService(
         orders=orders,
+        photos=photos,
         payments=Payments(client),
         blobs=blobs,
         cleanup=cleanup,
@@ -119,27 +134,32 @@ def _assemble(
     )
     app[UPLOADING] = Uploading(
         orders=orders,
+        photos=photos,
         orphans=orphans,
         blobs=blobs,
         workers=workers,
         limits=ImageLimits(settings.max_image_pixels, settings.max_image_frames, ACCEPTED),
         cleanup=cleanup,
         metadata_files=metadata_files,
+        order_events=order_events,
         on_order=wake,
         now=now,
     )
     wakes.append(thumbnails.wake)
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
-    background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_KEYS_S))
+    background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_S))
+    outbox, sender = Outbox(database), None
     if settings.order_webhook_url:
         sender = WebhookSender(
-            outbox=Outbox(database),
+            outbox=outbox,
             receiver=WebhookReceiver(http, settings.order_webhook_url),
             keys=[signing_key(secret) for secret in settings.order_webhook_secret],
             now=now,
         )
         wakes.append(sender.wake)
         background.append(sender.run)
+    app[DELIVERIES] = deliveries = Deliveries(outbox, sender, now)
+    background.append(lambda: work_periodically("deliveries", deliveries.forget_old, FORGET_S))
     return background
 
 

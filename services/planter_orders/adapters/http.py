@@ -38,13 +38,15 @@ class WebhookReceiver:
         self._session = session
         self._url = url
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> int | None:
-        """Send a message and return the answer's status, or None where none came in time; redirects are not followed."""
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> int | str:
+        """Send a message and return the answer's status, or why there was none; redirects are not followed."""
         all_headers = {"Content-Type": "application/json", "User-Agent": "keepsake", **headers}
         try:
             async with self._session.post(
                 self._url, data=body, headers=all_headers, allow_redirects=False, timeout=RECEIVER_TIMEOUT
             ) as response:
                 return response.status
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            return None
+        except TimeoutError:
+            return "No answer came in time."
+        except (aiohttp.ClientError, OSError, ValueError):
+            return "The receiver could not be reached."

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from services.planter_orders.handlers.app_keys import ORDERS, RENDERER
+from services.planter_orders.handlers.app_keys import DELIVERIES, ORDERS, RENDERER
+from services.planter_orders.handlers.files import photo_answer
 from services.planter_orders.handlers.orders import list_orders, place_of, stream
 from services.planter_orders.model.csv import csv_row
-from services.planter_orders.model.orders import Order, OrderFilter
-from services.planter_orders.schemas import (
-    AllOrdersQuery,
+from services.planter_orders.model.orders import Order
+from services.planter_orders.schemas.answers import (
+    DeliveriesAnswer,
+    DeliveryCounts,
+    DeliveryEntry,
+    FileEntry,
+    OldestPaid,
     OrderAnswer,
     OrderFacts,
     OrdersAnswer,
+    SummaryAnswer,
+)
+from services.planter_orders.schemas.requests import (
+    AllOrdersQuery,
+    DeliveriesQuery,
+    PhotoRequestBody,
     ServiceStatusChange,
     StatusChange,
 )
@@ -26,6 +37,7 @@ from shared.clock import rfc3339
 from shared.http.validation import parse_json, parse_query
 
 COLLECTION = "/api/admin/orders"
+DELIVERIES_PATH = "/api/admin/deliveries"
 INTERNAL = "/internal/orders/{order_id}"
 BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets read the file in the language's old encoding
 COLUMNS = (
@@ -42,14 +54,10 @@ COLUMNS = (
 )
 
 
-def _wanted(query: AllOrdersQuery) -> OrderFilter:
-    return OrderFilter(query.user_id, query.status, query.since, query.until)
-
-
 async def list_all(request: web.Request) -> web.StreamResponse:
     """`GET /api/admin/orders`."""
     query = parse_query(request, AllOrdersQuery)
-    return await list_orders(request, query, _wanted(query))
+    return await list_orders(request, query, query.wanted())
 
 
 def _row(order: Order) -> str:
@@ -69,17 +77,17 @@ def _row(order: Order) -> str:
     )
 
 
-def _rows(orders: Iterable[Order]) -> str:
-    return "".join(map(_row, orders))
+def _rows(orders: Iterable[Order]) -> bytes:
+    return "".join(map(_row, orders)).encode()
 
 
 async def export(request: web.Request) -> web.StreamResponse:
     """`GET /api/admin/orders.csv`."""
     query = parse_query(request, AllOrdersQuery)
-    wanted, after, service = _wanted(query), place_of(query), request.app[ORDERS]
+    wanted, after, service = query.wanted(), place_of(query), request.app[ORDERS]
 
-    async def parts() -> AsyncIterator[str]:
-        yield BYTE_ORDER_MARK + csv_row(COLUMNS)
+    async def parts() -> AsyncGenerator[bytes, None]:
+        yield (BYTE_ORDER_MARK + csv_row(COLUMNS)).encode()
         if query.limit is not None:
             yield _rows((await service.page(wanted, after, query.limit))[0])
             return
@@ -87,8 +95,12 @@ async def export(request: web.Request) -> web.StreamResponse:
             async for page in pages:
                 yield _rows(page)
 
-    disposition = 'attachment; filename="orders.csv"'
-    return await stream(request, parts(), "text/csv; charset=utf-8; header=present", disposition)
+    headers = {
+        hdrs.CONTENT_TYPE: "text/csv; charset=utf-8; header=present",
+        hdrs.CONTENT_DISPOSITION: 'attachment; filename="orders.csv"',
+        **NO_STORE,
+    }
+    return await stream(request, parts(), headers)
 
 
 async def change(request: web.Request) -> web.Response:
@@ -96,6 +108,52 @@ async def change(request: web.Request) -> web.Response:
     body = await parse_json(request, StatusChange)
     order = await request.app[ORDERS].move(request.match_info["order_id"], body.status, body.note)
     return json_answer(OrderAnswer(order=request.app[RENDERER].order(order)), headers=NO_STORE)
+
+
+async def request_photo(request: web.Request) -> web.Response:
+    """`POST /api/admin/orders/{order_id}/photo-requests`."""
+    body = await parse_json(request, PhotoRequestBody)
+    order_id = request.match_info["order_id"]
+    order = await request.app[ORDERS].request_photo(order_id, body.filename, body.reason, body.note)
+    return photo_answer(request, order, body.filename, status=201)
+
+
+async def withdraw_request(request: web.Request) -> web.Response:
+    """`DELETE /api/admin/orders/{order_id}/photo-requests/{filename}`."""
+    filename = request.match_info["filename"]
+    order = await request.app[ORDERS].withdraw_request(request.match_info["order_id"], filename)
+    return photo_answer(request, order, filename)
+
+
+async def summarize(request: web.Request) -> web.Response:
+    """`GET /api/admin/summary`."""
+    summary = await request.app[ORDERS].summary()
+    oldest = summary.oldest_paid
+    answer = SummaryAnswer(
+        orders=dict(summary.orders),
+        oldest_paid=None if oldest is None else OldestPaid(order_id=oldest[0], at=oldest[1]),
+        photo_requests=summary.photo_requests,
+        deliveries=DeliveryCounts(pending=summary.pending_deliveries, failed=summary.failed_deliveries),
+    )
+    return json_answer(answer, headers=NO_STORE)
+
+
+async def list_deliveries(request: web.Request) -> web.Response:
+    """`GET /api/admin/deliveries`."""
+    query = parse_query(request, DeliveriesQuery)
+    before = None if query.cursor is None else int(query.cursor)
+    deliveries, following = await request.app[DELIVERIES].page(query.state, before, query.limit)
+    answer = DeliveriesAnswer(
+        deliveries=[DeliveryEntry.of(delivery) for delivery in deliveries],
+        next_cursor=None if following is None else str(following),
+    )
+    return json_answer(answer, headers=NO_STORE)
+
+
+async def resend(request: web.Request) -> web.Response:
+    """`POST /api/admin/deliveries/{id}/resend`."""
+    delivery = await request.app[DELIVERIES].resend(request.match_info["id"])
+    return json_answer(DeliveryEntry.of(delivery), status=202, headers=NO_STORE)
 
 
 def _facts(order: Order) -> web.Response:
@@ -141,6 +199,50 @@ ROUTES = (
         access=Access.ADMIN,
         body=StatusChange,
         answers={200: Answer("The order", OrderAnswer)},
+        refusals=(409,),
+    ),
+    Route(
+        method="POST",
+        path=COLLECTION + "/{order_id}/photo-requests",
+        handler=request_photo,
+        summary="Ask the customer for a better photo",
+        access=Access.ADMIN,
+        body=PhotoRequestBody,
+        answers={201: Answer("The photo", FileEntry)},
+        refusals=(409,),
+    ),
+    Route(
+        method="DELETE",
+        path=COLLECTION + "/{order_id}/photo-requests/{filename}",
+        handler=withdraw_request,
+        summary="Ask no more for a better photo",
+        access=Access.ADMIN,
+        answers={200: Answer("The photo", FileEntry)},
+    ),
+    Route(
+        method="GET",
+        path="/api/admin/summary",
+        handler=summarize,
+        summary="What there is to do",
+        access=Access.ADMIN,
+        answers={200: Answer("The numbers", SummaryAnswer)},
+    ),
+    Route(
+        method="GET",
+        path=DELIVERIES_PATH,
+        handler=list_deliveries,
+        summary="Outgoing webhooks, newest first",
+        access=Access.ADMIN,
+        query=DeliveriesQuery,
+        answers={200: Answer("The deliveries", DeliveriesAnswer)},
+    ),
+    Route(
+        method="POST",
+        path=DELIVERIES_PATH + "/{id}/resend",
+        handler=resend,
+        summary="Send an outgoing webhook again",
+        access=Access.ADMIN,
+        answers={202: Answer("The delivery", DeliveryEntry)},
         refusals=(409,),
     ),
     Route(

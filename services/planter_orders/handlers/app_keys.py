@@ -6,8 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from services.planter_orders.schemas import OrderRenderer
-from services.planter_orders.service import OrderEvents, OrderService, Uploading
+from services.planter_orders.schemas.rendering import OrderRenderer
+from services.planter_orders.service import Deliveries, OrderEvents, OrderService, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.idempotency import IdempotencyKeys
 from shared.objects import BlobStore
@@ -15,6 +15,7 @@ from shared.objects import BlobStore
 SETTINGS: Final = web.AppKey("SETTINGS", PlanterOrdersSettings)
 ORDERS: Final = web.AppKey("ORDERS", OrderService)
 UPLOADING: Final = web.AppKey("UPLOADING", Uploading)
+DELIVERIES: Final = web.AppKey("DELIVERIES", Deliveries)
 ORDER_EVENTS: Final = web.AppKey("ORDER_EVENTS", OrderEvents)
 BLOBS: Final = web.AppKey("BLOBS", BlobStore)
 KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)

@@ -6,12 +6,13 @@ import asyncio
 import json
 import time
 from contextlib import aclosing, suppress
+from dataclasses import asdict
 
 from aiohttp import hdrs, web
 
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS, ORDERS
 from services.planter_orders.handlers.orders import caller_of
-from services.planter_orders.model.orders import OrderEvent
+from services.planter_orders.model.orders import OrderEvent, PhotoEvent
 from shared.app.lifecycle import LIFE
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
@@ -37,8 +38,9 @@ def _last_event_id(request: web.Request) -> int | None:
 def _written(event: OrderEvent | None) -> bytes:
     if event is None:
         return b": still here\n\n"
-    data = {"order_id": event.order_id, "status": event.status, "at": rfc3339(event.at), "note": event.note}
-    return f"id: {event.id}\nevent: status\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    data = {**asdict(event), "at": rfc3339(event.at)}
+    kind = "photo" if isinstance(event, PhotoEvent) else "status"
+    return f"id: {data.pop('id')}\nevent: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
 async def follow(request: web.Request) -> web.StreamResponse:

@@ -1,21 +1,29 @@
-"""An order's photos, and their thumbnails."""
+"""An order's photos and their thumbnails, one by one or all at once; and another photo in the place of one."""
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from services.planter_orders.handlers.app_keys import BLOBS, ORDERS
-from services.planter_orders.handlers.orders import caller_of
+from services.planter_orders.handlers.app_keys import BLOBS, ORDERS, RENDERER, SETTINGS, UPLOADING
+from services.planter_orders.handlers.orders import caller_of, stream
 from services.planter_orders.model.object_keys import photo_key, thumbnail_key
-from services.planter_orders.model.orders import Order, Photo
-from services.planter_orders.schemas import FileQuery
-from shared.app.object_response import Representation, send_object
-from shared.app.routes import Answer, Route
+from services.planter_orders.model.orders import Order
+from services.planter_orders.model.photos import Photo, photo_named
+from services.planter_orders.schemas.answers import FileEntry
+from services.planter_orders.schemas.requests import FileQuery
+from services.planter_orders.service import photo_to_replace
+from services.planter_orders.service.photos_zip import photos_zip, photos_zip_size
+from shared.app.object_response import EMBEDDABLE, Representation, send_object
+from shared.app.responses import NO_STORE, json_answer
+from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access
+from shared.auth.access_tokens import principal_of
 from shared.auth.signed_links import cache_control
 from shared.errors import NotFound
 from shared.http.validation import parse_query
+from shared.uploads import FileField, SpoolSink, read_form
 
+FIELD = "file"
 THUMBNAIL_WAIT_S = "2"
 CACHE = "private, no-cache"  # a photo of this name never changes, but its order may be deleted
 
@@ -62,6 +70,37 @@ async def show(request: web.Request) -> web.StreamResponse:
     return await (_send_photo if query.size is None else _send_thumbnail)(request, order, photo)
 
 
+def photo_answer(request: web.Request, order: Order, filename: str, status: int = 200) -> web.Response:
+    """Answer with the entry of one of the order's photos. Raises PhotoNotFound."""
+    entry = request.app[RENDERER].file(order, photo_named(order.photos, filename))
+    return json_answer(entry, status=status, headers=NO_STORE)
+
+
+async def replace(request: web.Request) -> web.Response:
+    """`PUT /api/images/orders/{order_id}/files/{filename}`."""
+    order = await request.app[ORDERS].show(principal_of(request), request.match_info["order_id"])
+    filename = request.match_info["filename"]
+    photo_to_replace(order, filename)  # before a byte of the body is read
+    spool, max_bytes = request.app[BLOBS].spool, request.app[SETTINGS].max_upload_size
+    field = FileField(FIELD, max_bytes, missing="No file provided. Please choose a photo.")
+    async with read_form(request, field, open_sink=lambda: SpoolSink(spool), digest=True) as form:
+        order, photo = await request.app[UPLOADING].replace(order, filename, form.files[0])
+    return photo_answer(request, order, photo.filename)
+
+
+async def download_all(request: web.Request) -> web.StreamResponse:
+    """`GET /api/images/orders/{order_id}/photos.zip`."""
+    order = await request.app[ORDERS].show(caller_of(request), request.match_info["order_id"])
+    headers = {
+        hdrs.CONTENT_TYPE: "application/zip",
+        hdrs.CONTENT_LENGTH: str(photos_zip_size(order)),
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="order-{order.id}.zip"',
+        hdrs.CACHE_CONTROL: CACHE,
+        **EMBEDDABLE,
+    }
+    return await stream(request, photos_zip(request.app[BLOBS], order), headers)
+
+
 ROUTES = (
     Route(
         method="GET",
@@ -73,5 +112,24 @@ ROUTES = (
         query=FileQuery,
         refusals=(412, 416),
         answers={200: Answer("The photo", content_type="image/*")},
+    ),
+    Route(
+        method="PUT",
+        path="/api/images/orders/{order_id}/files/{filename}",
+        handler=replace,
+        summary="Put another photo in the place of this one",
+        access=Access.TOKEN,
+        body=FormBody(files={FIELD: 1}),
+        answers={200: Answer("The new photo", FileEntry)},
+        refusals=(409,),
+    ),
+    Route(
+        method="GET",
+        path="/api/images/orders/{order_id}/photos.zip",
+        handler=download_all,
+        summary="All photos as they were sent, as one ZIP",
+        access=Access.TOKEN,
+        by_link=True,
+        answers={200: Answer("The archive", content_type="application/zip")},
     ),
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
 from services.planter_orders.handlers.app_keys import ORDERS, RENDERER
 from services.planter_orders.model.orders import OrderFilter, Place, parse_cursor
-from services.planter_orders.schemas import DeletedAnswer, OrderAnswer, OrdersAnswer, OrdersQuery
+from services.planter_orders.schemas.answers import DeletedAnswer, OrderAnswer, OrdersAnswer
+from services.planter_orders.schemas.requests import OrdersQuery
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
@@ -48,36 +49,34 @@ async def list_orders(request: web.Request, query: OrdersQuery, wanted: OrderFil
 async def _all_orders(request: web.Request, wanted: OrderFilter, after: Place | None) -> web.StreamResponse:
     renderer, count = request.app[RENDERER], 0
 
-    async def parts() -> AsyncIterator[str]:
+    async def parts() -> AsyncGenerator[bytes, None]:
         nonlocal count
-        yield '{"success":true,"orders":['
+        yield b'{"success":true,"orders":['
         async with aclosing(request.app[ORDERS].pages(wanted, after)) as pages:
             async for page in pages:
                 texts = [renderer.order(order).model_dump_json() for order in page]
-                yield ("," if count and texts else "") + ",".join(texts)
+                yield (("," if count and texts else "") + ",".join(texts)).encode()
                 count += len(texts)
-        yield f'],"count":{count},"next_cursor":null}}'
+        yield f'],"count":{count},"next_cursor":null}}'.encode()
 
-    return await stream(request, parts(), "application/json; charset=utf-8")
+    return await stream(request, parts(), {hdrs.CONTENT_TYPE: "application/json; charset=utf-8", **NO_STORE})
 
 
 async def stream(
-    request: web.Request, parts: AsyncIterator[str], content_type: str, disposition: str | None = None
+    request: web.Request, parts: AsyncGenerator[bytes, None], headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Send text in parts; what fails before the second one is still answered as an error."""
-    headers = {hdrs.CONTENT_TYPE: content_type, **NO_STORE}
-    if disposition is not None:
-        headers[hdrs.CONTENT_DISPOSITION] = disposition
-    begin = await anext(parts) + await anext(parts, "")
-    if request.method == hdrs.METH_HEAD:
-        return web.Response(headers=headers)
-    response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
-    await response.write(begin.encode())
-    async for part in parts:
-        if part:
-            await response.write(part.encode())
-    await response.write_eof()
+    """Send parts as they come; what fails before the second one is still answered as an error."""
+    async with aclosing(parts):
+        begin = await anext(parts) + await anext(parts, b"")
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(headers=headers)
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        await response.write(begin)
+        async for part in parts:
+            if part:
+                await response.write(part)
+        await response.write_eof()
     return response
 
 

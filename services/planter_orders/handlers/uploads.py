@@ -10,7 +10,8 @@ from aiohttp import web
 
 from services.planter_orders.handlers.app_keys import BLOBS, KEYS, RENDERER, SETTINGS, UPLOADING
 from services.planter_orders.model.orders import Order
-from services.planter_orders.schemas import PetFields, UploadAnswer
+from services.planter_orders.schemas.answers import UploadAnswer
+from services.planter_orders.schemas.requests import PetFields
 from services.planter_orders.service import IncomingPhoto, Pet
 from shared.app.idempotency import Claim
 from shared.app.responses import NO_STORE

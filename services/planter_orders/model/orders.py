@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from uuid import uuid4
 
+from services.planter_orders.model.photos import Photo
 from services.planter_orders.model.status import Status
 from shared.errors import NotAllowedValue, NotFound
 
@@ -23,27 +27,6 @@ class OrderNotFound(NotFound):
     def __init__(self) -> None:
         """Use one sentence for both."""
         super().__init__("Order not found")
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """What is said about a photo: words such as `small`, `blurred`, `near_duplicate`."""
-
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """A photo as it is kept: size in bytes, sides in pixels as displayed; `quality` is None until it is known."""
-
-    filename: str
-    original_filename: str
-    content_type: str
-    size: int
-    width: int
-    height: int
-    sha256: str
-    quality: Quality | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +46,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderEvent:
+class StatusEvent:
     """One change of an order's status; `id` rises within an order."""
 
     id: int
@@ -73,14 +56,50 @@ class OrderEvent:
     note: str | None
 
 
+class PhotoChange(StrEnum):
+    """What happened to a photo; one that is checked has its thumbnail and its quality."""
+
+    CHECKED = "checked"
+    REQUESTED = "requested"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoEvent:
+    """One change of a photo; its `id` rises with those of the status."""
+
+    id: int
+    order_id: str
+    filename: str
+    what: PhotoChange
+    at: datetime
+
+
+OrderEvent = StatusEvent | PhotoEvent
+
+
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """Which orders a listing has; both ends of the time belong to it."""
+    """Which orders a listing has; both ends of the time belong to it, `pet_name` is a part of it in any case."""
 
     user_id: str | None = None
     status: Status | None = None
     since: datetime | None = None
     until: datetime | None = None
+    pet_name: str | None = None
+    has_open_request: bool = False
+    is_warned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What there is to do: orders by status, the order that has been paid for longest and since when, open requests."""
+
+    orders: Mapping[Status, int]
+    oldest_paid: tuple[str, datetime] | None
+    photo_requests: int
+    pending_deliveries: int
+    failed_deliveries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +130,11 @@ def parse_cursor(cursor: str) -> Place:
     if found is None:
         raise NotAllowedValue.of("cursor", "cursor: take it from the last answer's next_cursor.", "invalid_cursor")
     return Place(EPOCH + timedelta(microseconds=int(found[1])), found[2])
+
+
+def folded(name: str) -> str:
+    """Return a name as it is searched: two spellings that differ in case, or in how accents are encoded, are one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def new_order_id() -> str:

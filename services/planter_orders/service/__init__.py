@@ -5,10 +5,11 @@ from services.planter_orders.service.order_events import OrderEvents
 from services.planter_orders.service.orders import OrderService
 from services.planter_orders.service.orphan_cleanup import OrphanCleanup
 from services.planter_orders.service.thumbnails import Thumbnails
-from services.planter_orders.service.uploading import IncomingPhoto, Pet, Uploading
-from services.planter_orders.service.webhook_sender import WebhookSender
+from services.planter_orders.service.uploading import IncomingPhoto, Pet, Uploading, photo_to_replace
+from services.planter_orders.service.webhook_sender import Deliveries, WebhookSender
 
 __all__ = [
+    "Deliveries",
     "IncomingPhoto",
     "MetadataFiles",
     "OrderEvents",
@@ -18,4 +19,5 @@ __all__ = [
     "Thumbnails",
     "Uploading",
     "WebhookSender",
+    "photo_to_replace",
 ]

@@ -7,15 +7,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 
 from services.planter_orders.adapters.http import Payments
-from services.planter_orders.adapters.sql import OrderRepository, Orphan
+from services.planter_orders.adapters.sql import OrderRepository, Orphan, PhotoRepository
 from services.planter_orders.model.orders import (
     Order,
     OrderFilter,
     OrderNotFound,
-    Photo,
     Place,
+    Summary,
     require_order_id,
 )
+from services.planter_orders.model.photos import Photo, PhotoRequest, RequestReason, photo_named
 from services.planter_orders.model.status import Status, require_deletable
 from services.planter_orders.service.metadata_files import MetadataFiles
 from services.planter_orders.service.order_events import OrderEvents
@@ -36,6 +37,7 @@ class OrderService:
         self,
         *,
         orders: OrderRepository,
+        photos: PhotoRepository,
         payments: Payments,
         blobs: BlobStore,
         cleanup: OrphanCleanup,
@@ -44,6 +46,7 @@ class OrderService:
         now: Callable[[], datetime],
     ) -> None:
         self._orders = orders
+        self._photos = photos
         self._payments = payments
         self._blobs = blobs
         self._cleanup = cleanup
@@ -66,12 +69,9 @@ class OrderService:
         return order
 
     async def photo(self, caller: Principal | None, order_id: str, filename: str) -> tuple[Order, Photo]:
-        """Return the order and one of its photos. Raises OrderNotFound."""
+        """Return the order and one of its photos. Raises OrderNotFound, PhotoNotFound."""
         order = await self.show(caller, order_id)
-        for photo in order.photos:
-            if photo.filename == filename:
-                return order, photo
-        raise OrderNotFound
+        return order, photo_named(order.photos, filename)
 
     async def page(self, wanted: OrderFilter, after: Place | None, limit: int) -> tuple[Sequence[Order], Place | None]:
         """Return at most `limit` orders, the newest first, and where the next page begins if there is one."""
@@ -99,9 +99,29 @@ class OrderService:
             elif target in {Status.PAID, Status.PENDING}:  # an open session would take the money a second time
                 await self._payments.expire_session(order_id)
         if await self._orders.move(order_id, target, note, self._now(), event_id):
-            await self._order_events.announce(order_id)
-            await self._metadata_files.write(order_id)
+            return await self._changed(order_id)
         return await self.find(order_id)
+
+    async def _changed(self, order_id: str) -> Order:
+        """Tell everybody, write the metadata file, and return the order."""
+        await self._order_events.announce(order_id)
+        await self._metadata_files.write(order_id)
+        return await self.find(order_id)
+
+    async def request_photo(self, order_id: str, filename: str, reason: RequestReason, note: str | None) -> Order:
+        """Ask the customer for another photo in the place of this one. Raises OrderNotFound, PhotoNotFound, PhotoFixed."""
+        request = PhotoRequest(reason, note, self._now())
+        await self._photos.request(require_order_id(order_id), filename, request)
+        return await self._changed(order_id)
+
+    async def withdraw_request(self, order_id: str, filename: str) -> Order:
+        """Ask no more for another photo. Raises OrderNotFound, PhotoNotFound, RequestNotFound."""
+        await self._photos.withdraw_request(require_order_id(order_id), filename, self._now())
+        return await self._changed(order_id)
+
+    async def summary(self) -> Summary:
+        """Return what there is to do."""
+        return await self._orders.summary()
 
     async def delete(self, caller: Principal, order_id: str) -> None:
         """Delete the order and its objects. Raises OrderNotFound, OrderPaid, Conflict, DependencyDown."""

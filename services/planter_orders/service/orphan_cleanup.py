@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from services.planter_orders.adapters.sql import Orphan, Orphans
-from services.planter_orders.model.object_keys import folders_of
+from services.planter_orders.model.object_keys import folders_of, photo_key, thumbnail_key
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.log import get_logger
@@ -31,7 +31,7 @@ class OrphanCleanup:
         self._undoing: set[asyncio.Task[None]] = set()
 
     def undo(self, orphan: Orphan) -> None:
-        """Begin to remove what an upload has written so far, unless it became an order; what fails is done by the sweep.
+        """Begin to remove what an upload has written so far, unless it has a row by now; what fails is done by the sweep.
 
         Not waited for: where the store or the database hangs, the client has its answer in time all the same.
         """
@@ -41,13 +41,13 @@ class OrphanCleanup:
 
     async def _undo(self, orphan: Orphan) -> None:
         try:
-            if await self._orphans.doom(orphan.order_id, self._now() + LEASE):
+            if await self._orphans.doom(orphan, self._now() + LEASE):
                 await self._remove(orphan)
         except KeepsakeError as error:
             get_logger().warning("orphan_cleanup_deferred", code=error.code)
 
     async def remove(self, orphan: Orphan) -> None:
-        """Remove what a deleted order had; what fails is done by the sweep."""
+        """Remove what a deleted order or a replaced photo had; what fails is done by the sweep."""
         try:
             await self._remove(orphan)
         except KeepsakeError as error:
@@ -69,6 +69,10 @@ class OrphanCleanup:
             await self.remove(orphan)
 
     async def _remove(self, orphan: Orphan) -> None:
-        for prefix in folders_of(orphan.user_id, orphan.order_id):
-            await self._blobs.delete_prefix(prefix)
-        await self._orphans.removed(orphan.order_id, self._now() + LOOK_AGAIN)
+        if orphan.filename:
+            for key_of in (photo_key, thumbnail_key):
+                await self._blobs.delete(key_of(orphan.user_id, orphan.order_id, orphan.filename))
+        else:
+            for prefix in folders_of(orphan.user_id, orphan.order_id):
+                await self._blobs.delete_prefix(prefix)
+        await self._orphans.removed(orphan, self._now() + LOOK_AGAIN)

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from services.planter_orders.adapters.sql import PendingJobs, PhotoWork
-from services.planter_orders.model.object_keys import folders_of, photo_key, thumbnail_key
-from services.planter_orders.model.orders import Order, Photo
-from services.planter_orders.model.quality import judge
+from services.planter_orders.model.object_keys import photo_key, thumbnail_key
+from services.planter_orders.model.orders import Order
+from services.planter_orders.model.photos import Photo, judge
 from services.planter_orders.service.metadata_files import MetadataFiles
+from services.planter_orders.service.order_events import OrderEvents
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError, NotAllowedValue
 from shared.images.decode_pool import ImageWorkers
@@ -37,12 +38,14 @@ class Thumbnails:
         blobs: BlobStore,
         workers: ImageWorkers,
         metadata_files: MetadataFiles,
+        order_events: OrderEvents,
         now: Callable[[], datetime],
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._workers = workers
         self._metadata_files = metadata_files
+        self._order_events = order_events
         self._now = now
         self._wake = asyncio.Event()
 
@@ -58,20 +61,26 @@ class Thumbnails:
         """Do all that is due."""
         while (work := await self._jobs.take_photos(self._now())) is not None:
             try:
-                is_there = await self._look_at(work)
+                await self._look_at(work)
             except KeepsakeError as error:
                 get_logger().warning("thumbnails_deferred", code=error.code, attempts=work.attempts)
                 wait = timedelta(seconds=min(2**work.attempts, LONGEST_WAIT_S))
-                is_there = await self._jobs.put_off_photos(work.order.id, self._now() + wait)
-            if not is_there:  # deleted meanwhile, perhaps before a thumbnail came into its folder
-                await self._blobs.delete_prefix(folders_of(work.order.user_id, work.order.id)[1])
+                await self._jobs.put_off_photos(work.order.id, self._now() + wait)
+            await self._remove_stale(work.order)
 
-    async def _look_at(self, work: PhotoWork) -> bool:
-        """Make the thumbnails and judge the photos; False where the order is no more."""
+    async def _look_at(self, work: PhotoWork) -> None:
+        """Make the thumbnails and judge the photos."""
         measured = [await self._measured(work, photo) for photo in work.order.photos]
-        is_there = await self._jobs.photos_done(work.order, judge(measured), self._now())
-        await self._metadata_files.write(work.order.id)
-        return is_there
+        if await self._jobs.photos_done(work.order, judge(measured), self._now()):
+            await self._order_events.announce(work.order.id)
+            await self._metadata_files.write(work.order.id)
+
+    async def _remove_stale(self, order: Order) -> None:
+        """Remove thumbnails of photos that went meanwhile, perhaps before the thumbnail came."""
+        present = await self._jobs.filenames(order.id)
+        for photo in order.photos:
+            if photo.filename not in present:
+                await self._blobs.delete(thumbnail_key(order.user_id, order.id, photo.filename))
 
     async def _measured(self, work: PhotoWork, photo: Photo) -> PhotoFacts | None:
         """Make the thumbnail and measure; None where it cannot be done and was tried often enough."""

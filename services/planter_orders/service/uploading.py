@@ -6,16 +6,18 @@ import asyncio
 import mmap
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from prometheus_client import Counter
 
-from services.planter_orders.adapters.sql import Answered, OrderRepository, Orphan, Orphans
+from services.planter_orders.adapters.sql import Answered, OrderRepository, Orphan, Orphans, PhotoRepository
 from services.planter_orders.model.object_keys import new_filename, photo_key
-from services.planter_orders.model.orders import Order, Photo, new_order_id
+from services.planter_orders.model.orders import Order, OrderNotFound, new_order_id
+from services.planter_orders.model.photos import Photo, PhotoNotFound, photo_named, require_replaceable
 from services.planter_orders.service.metadata_files import MetadataFiles
+from services.planter_orders.service.order_events import OrderEvents
 from services.planter_orders.service.orphan_cleanup import STALE_S, OrphanCleanup
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
@@ -48,6 +50,33 @@ def _read_header(photo: IncomingPhoto, limits: ImageLimits) -> ImageFacts:
         return require_image(data, declared_type=photo.declared_type, limits=limits, name=photo.filename)
 
 
+def _named(incoming: IncomingPhoto, fact: ImageFacts, at: datetime, others: Sequence[Photo]) -> Photo:
+    return Photo(
+        new_filename(at, fact.format.extension, {other.filename for other in others}),
+        incoming.filename,
+        fact.format.content_type,
+        incoming.size,
+        fact.display_width,
+        fact.display_height,
+        incoming.sha256,
+    )
+
+
+def _count(photos: Sequence[Photo]) -> None:
+    PHOTOS.inc(len(photos))
+    PHOTO_BYTES.inc(sum(photo.size for photo in photos))
+
+
+def photo_to_replace(order: Order, filename: str) -> Photo:
+    """Return the photo of this name, or the one that has taken its place. Raises PhotoNotFound, PhotoFixed."""
+    for photo in order.photos:
+        if photo.replaces == filename:
+            return photo
+    photo = photo_named(order.photos, filename)
+    require_replaceable(order.status, is_requested=photo.request is not None)
+    return photo
+
+
 class Uploading:
     """Takes spooled photos and makes an order of them."""
 
@@ -55,22 +84,26 @@ class Uploading:
         self,
         *,
         orders: OrderRepository,
+        photos: PhotoRepository,
         orphans: Orphans,
         blobs: BlobStore,
         workers: ImageWorkers,
         limits: ImageLimits,
         cleanup: OrphanCleanup,
         metadata_files: MetadataFiles,
+        order_events: OrderEvents,
         on_order: Callable[[], None],
         now: Callable[[], datetime],
     ) -> None:
         self._orders = orders
+        self._photos = photos
         self._orphans = orphans
         self._blobs = blobs
         self._workers = workers
         self._limits = limits
         self._cleanup = cleanup
         self._metadata_files = metadata_files
+        self._order_events = order_events
         self._on_order = on_order
         self._now = now
 
@@ -86,34 +119,47 @@ class Uploading:
         at = self._now()
         photos: list[Photo] = []
         for photo, fact in zip(incoming, facts, strict=True):
-            taken = {other.filename for other in photos}
-            photos.append(
-                Photo(
-                    new_filename(at, fact.format.extension, taken),
-                    photo.filename,
-                    fact.format.content_type,
-                    photo.size,
-                    fact.display_width,
-                    fact.display_height,
-                    photo.sha256,
-                )
-            )
+            photos.append(_named(photo, fact, at, photos))
         order = Order(new_order_id(), user_id, pet.name, pet.type, pet.notes, at, tuple(photos))
-        async with self._all_or_nothing(order):
+        async with self._all_or_nothing(Orphan(order.id, user_id)):
             for photo, kept in zip(incoming, photos, strict=True):
-                await self._blobs.put_file(
-                    photo_key(user_id, order.id, kept.filename),
-                    photo.content,
-                    content_type=kept.content_type,
-                    sha256=kept.sha256,
-                )
+                await self._put(order, kept, photo)
             await self._orders.add(order, answered(order))
         ORDERS.inc()
-        PHOTOS.inc(len(photos))
-        PHOTO_BYTES.inc(sum(photo.size for photo in photos))
+        _count(photos)
         self._on_order()
         await self._metadata_files.write_first(order)
         return order
+
+    async def replace(self, order: Order, filename: str, incoming: IncomingPhoto) -> tuple[Order, Photo]:
+        """Put another photo in the place of the one named; return the order as it is then, and the new photo.
+
+        The new bytes come first, then the row, then the old bytes go: at each moment the order has one photo or the other.
+        Who asks again, because the answer got lost, gets it again.
+        Raises what `place` raises, and OrderNotFound, PhotoNotFound, PhotoFixed; then the old photo stays.
+        """
+        old = photo_to_replace(order, filename)
+        if old.filename != filename:
+            if old.sha256 == incoming.sha256:
+                return order, old
+            raise PhotoNotFound
+        (fact,) = await self._checked([incoming])
+        photo = replace(_named(incoming, fact, self._now(), order.photos), replaces=filename)
+        async with self._all_or_nothing(Orphan(order.id, order.user_id, photo.filename)):
+            await self._put(order, photo, incoming)
+            await self._photos.replace(order.id, filename, photo, self._now())
+        _count([photo])
+        await self._cleanup.remove(Orphan(order.id, order.user_id, filename))
+        await self._order_events.announce(order.id)
+        await self._metadata_files.write(order.id)
+        changed = await self._orders.get(order.id)
+        if changed is None:
+            raise OrderNotFound
+        return changed, photo_named(changed.photos, photo.filename)
+
+    async def _put(self, order: Order, photo: Photo, incoming: IncomingPhoto) -> None:
+        key = photo_key(order.user_id, order.id, photo.filename)
+        await self._blobs.put_file(key, incoming.content, content_type=photo.content_type, sha256=photo.sha256)
 
     async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[ImageFacts]:
         """Read all headers first: they cost next to nothing, and refuse most of what is refused."""
@@ -126,20 +172,19 @@ class Uploading:
         return facts
 
     @asynccontextmanager
-    async def _all_or_nothing(self, order: Order) -> AsyncIterator[None]:
+    async def _all_or_nothing(self, orphan: Orphan) -> AsyncIterator[None]:
         """Enter the upload where a crash would be found, and keep the entry alive; undo whatever does not get through."""
         stale = timedelta(seconds=STALE_S)
-        orphan = Orphan(order.id, order.user_id)
 
         async def heartbeat() -> None:
             while True:
                 await asyncio.sleep(HEARTBEAT_S)
                 with suppress(KeepsakeError):
-                    await self._orphans.extend(order.id, self._now() + stale)
+                    await self._orphans.extend(orphan, self._now() + stale)
 
         beating: asyncio.Task[None] | None = None
         try:
-            await self._orphans.open(order.id, order.user_id, self._now() + stale)
+            await self._orphans.open(orphan, self._now() + stale)
             beating = asyncio.create_task(heartbeat())
             yield
         except BaseException:

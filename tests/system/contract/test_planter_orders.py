@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import time
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +22,7 @@ from tests.support.stack import Stack
 from tests.unit.services.planter_orders.api import Api, File, token
 from tests.unit.services.planter_orders.test_events import listening
 from tests.unit.services.planter_orders.test_links import opened
+from tests.unit.services.planter_orders.test_photos import replaced
 
 PHOTO: File = ("rex.jpg", pictures.jpeg(900, 850), "image/jpeg")
 FIELDS = {"pet_name": "Rex", "pet_type": "dog", "notes": "Loves to play fetch"}
@@ -185,6 +187,67 @@ async def test_links_open_without_a_token_what_a_page_shows(api: Api, stack: Sta
     assert (expired.status, expired.body["code"]) == (403, "link_expired")
     signature = links["photo"].rpartition("=")[2]
     assert not [path for path in stack.folder.rglob("*.log") if signature in path.read_text(errors="replace")]
+
+
+async def test_the_shop_asks_for_a_better_photo_and_gets_one(api: Api, admin: Api) -> None:
+    order = await api.looked_at((await api.upload(PHOTO, fields=FIELDS)).body["order_id"])
+    order_id, old = order["order_id"], order["files"][0]["filename"]
+    await admin.call("PATCH", f"/api/admin/orders/{order_id}", json={"status": "paid"})
+    fixed = await replaced(api, order_id, old)
+    assert (fixed.status, fixed.body["code"]) == (409, "photo_fixed")
+    path = f"/api/admin/orders/{order_id}/photo-requests"
+    assert (await api.call("POST", path, json={"filename": old, "reason": "small"})).status == 403
+    before = (await admin.call("GET", "/api/admin/summary")).body
+    async with listening(api, order_id) as listener:
+        assert await listener.next() is not None
+        asked = await admin.call("POST", path, json={"filename": old, "reason": "blurred", "note": "His eyes?"})
+        assert (asked.status, asked.body["request"]["reason"]) == (201, "blurred")
+        heard = await listener.next("photo")
+        assert heard is not None
+        assert (heard["filename"], heard["what"]) == (old, "requested")
+        summary = (await admin.call("GET", "/api/admin/summary")).body
+        assert summary["photo_requests"] == before["photo_requests"] + 1
+        query = {"photo_requests": "open", "pet_name": "rE", "user_id": order["user_id"]}
+        listed = (await admin.call("GET", "/api/admin/orders", params=query)).body["orders"]
+        assert [each["order_id"] for each in listed] == [order_id]
+        new = await replaced(api, order_id, old)
+        assert (new.status, new.body["replaces"], new.body["request"]) == (200, old, None)
+        heard = await listener.next("photo")
+        assert heard is not None
+        assert (heard["filename"], heard["what"]) == (new.body["filename"], "replaced")
+    assert (await admin.call("GET", "/api/admin/summary")).body["photo_requests"] == before["photo_requests"]
+    await admin.call("POST", path, json={"filename": new.body["filename"], "reason": "other"})
+    assert (await admin.call("DELETE", f"{path}/{new.body['filename']}")).status == 200
+
+
+async def test_all_photos_come_as_one_zip(api: Api, stranger: Api) -> None:
+    order = await api.order((await api.upload(PHOTO, ("b.png", pictures.png(), "image/png"))).body["order_id"])
+    path = f"/api/images/orders/{order['order_id']}/photos.zip"
+    answer = await api.call("GET", path)
+    assert answer.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.raw)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["1-rex.jpg", "2-b.png"]
+        assert archive.read("1-rex.jpg") == PHOTO[1]
+    assert (await opened(api, order["photos_zip"])).raw == answer.raw
+    assert (await stranger.call("GET", path)).status == 404
+
+
+async def test_the_owner_sees_what_there_is_to_do(api: Api, admin: Api) -> None:
+    order_id = (await api.upload(PHOTO)).body["order_id"]
+    summary = await admin.call("GET", "/api/admin/summary")
+    assert set(summary.body) == {"orders", "oldest_paid", "photo_requests", "deliveries"}
+    assert summary.body["orders"]["pending"] >= 1
+    assert set(summary.body["deliveries"]) == {"pending", "failed"}
+    await admin.call("PATCH", f"/api/admin/orders/{order_id}", json={"status": "paid"})
+    paid = (await admin.call("GET", "/api/admin/summary")).body
+    assert paid["orders"]["paid"] == summary.body["orders"]["paid"] + 1
+    assert set(paid["oldest_paid"]) == {"order_id", "at"}
+    deliveries = await admin.call("GET", "/api/admin/deliveries", params={"state": "failed", "limit": "1"})
+    assert (deliveries.status, deliveries.body["deliveries"]) == (200, [])
+    assert (await admin.call("POST", "/api/admin/deliveries/msg_x/resend")).status == 409
+    for method, path in (("GET", "/api/admin/summary"), ("GET", "/api/admin/deliveries")):
+        assert (await api.call(method, path)).status == 403
 
 
 async def test_only_legal_moves_and_no_deletion_of_what_is_paid(api: Api, admin: Api) -> None:

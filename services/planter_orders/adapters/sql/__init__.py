@@ -2,6 +2,16 @@
 
 from services.planter_orders.adapters.sql.jobs import Orphan, Orphans, PendingJobs, PhotoWork
 from services.planter_orders.adapters.sql.orders import Answered, OrderRepository
-from services.planter_orders.adapters.sql.outbox import Outbox, OutgoingWebhook
+from services.planter_orders.adapters.sql.outbox import Outbox
+from services.planter_orders.adapters.sql.photos import PhotoRepository
 
-__all__ = ["Answered", "OrderRepository", "Orphan", "Orphans", "Outbox", "OutgoingWebhook", "PendingJobs", "PhotoWork"]
+__all__ = [
+    "Answered",
+    "OrderRepository",
+    "Orphan",
+    "Orphans",
+    "Outbox",
+    "PendingJobs",
+    "PhotoRepository",
+    "PhotoWork",
+]

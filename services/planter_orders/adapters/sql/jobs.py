@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.planter_orders.adapters.sql.changes import record
 from services.planter_orders.adapters.sql.orders import METADATA_LEASE
 from services.planter_orders.adapters.sql.queries import order_by_id
 from services.planter_orders.adapters.sql.tables import FILES, ORDERS, ORPHANS
-from services.planter_orders.model.orders import Order, Quality
+from services.planter_orders.model.orders import Order, PhotoChange, PhotoEvent
+from services.planter_orders.model.photos import Quality
 from shared.persistence.engine import Database
 
 T = ORDERS.c
@@ -29,10 +32,11 @@ class PhotoWork:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """An order that is no more, or never was: its objects are to be removed."""
+    """An order that is no more, or never was, or one of its photos: the objects are to be removed."""
 
     order_id: str
     user_id: str
+    filename: str = ""
 
 
 class PendingJobs:
@@ -99,33 +103,57 @@ class PendingJobs:
         return None if order is None else PhotoWork(order, attempts or 0)
 
     async def photos_done(self, order: Order, qualities: Sequence[Quality], now: datetime) -> bool:
-        """Keep what was found, unless another process has; False where the order is no more."""
-        done = ORDERS.update().where(T.id == order.id, T.photos_due_at.is_not(None))
+        """Keep what was found, with an event for each photo that is judged anew; False where nothing changed.
+
+        That is so where another process has done it, the order is no more, or a photo was replaced meanwhile: then its
+        photos stay due.
+        """
         async with self._database.begin() as connection:
-            result = await connection.execute(
-                done.values(
+            query = sa.select(T.photos_due_at, T.newest_event_id).where(T.id == order.id).with_for_update()
+            row = (await connection.execute(query)).first()
+            if row is None or row.photos_due_at is None:
+                return False
+            if await self._filenames(connection, order.id) != {photo.filename for photo in order.photos}:
+                return False
+            number = row.newest_event_id
+            for photo, quality in zip(order.photos, qualities, strict=True):
+                if photo.quality == quality:
+                    continue
+                file = FILES.update().where(FILES.c.order_id == order.id, FILES.c.filename == photo.filename)
+                await connection.execute(file.values(warnings=list(quality.warnings)))
+                checked = PhotoEvent(0, order.id, photo.filename, PhotoChange.CHECKED, now)
+                number = await record(connection, checked, tell=False)
+            await connection.execute(
+                ORDERS.update()
+                .where(T.id == order.id)
+                .values(
                     photos_due_at=None,
+                    newest_event_id=number,
+                    is_warned=any(quality.warnings for quality in qualities),
                     version=T.version + 1,
                     metadata_due_at=sa.func.coalesce(T.metadata_due_at, now),
                 )
             )
-            if not result.rowcount:
-                return await connection.scalar(sa.select(T.id).where(T.id == order.id)) is not None
-            for position, quality in enumerate(qualities):
-                file = FILES.update().where(FILES.c.order_id == order.id, FILES.c.position == position)
-                await connection.execute(file.values(warnings=list(quality.warnings)))
         return True
 
-    async def put_off_photos(self, order_id: str, until: datetime) -> bool:
-        """Let the photos be taken again then, unless another process has finished; False where the order is no more."""
-        due_at = sa.case((T.photos_due_at.is_(None), None), else_=sa.literal(until, T.photos_due_at.type))
-        later = ORDERS.update().where(T.id == order_id).values(photos_due_at=due_at)
+    async def put_off_photos(self, order_id: str, until: datetime) -> None:
+        """Let the photos be taken again then, unless another process has finished."""
+        later = ORDERS.update().where(T.id == order_id, T.photos_due_at.is_not(None)).values(photos_due_at=until)
         async with self._database.begin() as connection:
-            return bool((await connection.execute(later)).rowcount)
+            await connection.execute(later)
+
+    async def filenames(self, order_id: str) -> frozenset[str]:
+        """Return the names of the order's photos; none where the order is no more."""
+        async with self._database.read() as connection:
+            return await self._filenames(connection, order_id)
+
+    @staticmethod
+    async def _filenames(connection: AsyncConnection, order_id: str) -> frozenset[str]:
+        return frozenset(await connection.scalars(sa.select(FILES.c.filename).where(FILES.c.order_id == order_id)))
 
 
 class Orphans:
-    """Orders that have objects and no row: uploads under way, and what was deleted; an entry until nothing is left.
+    """Objects without a row: of uploads under way, and of what was deleted or replaced; an entry until nothing is left.
 
     Each is looked at twice, a minute apart: a write that was under way may land after the first time.
     """
@@ -133,39 +161,44 @@ class Orphans:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, order_id: str, user_id: str, until: datetime) -> None:
+    async def open(self, orphan: Orphan, until: datetime) -> None:
         """Enter an upload that is about to write objects; after `until` it counts as dead."""
-        entry = {"order_id": order_id, "user_id": user_id, "due_at": until, "doomed": False, "passes": 0}
+        entry = {**asdict(orphan), "due_at": until, "doomed": False, "passes": 0}
         async with self._database.begin() as connection:
             await connection.execute(ORPHANS.insert().values(**entry))
 
-    async def extend(self, order_id: str, until: datetime) -> None:
+    async def extend(self, orphan: Orphan, until: datetime) -> None:
         """Show that the upload lives, unless somebody took its entry."""
         async with self._database.begin() as connection:
-            ours = ORPHANS.update().where(ORPHANS.c.order_id == order_id, ORPHANS.c.doomed.is_(False))
+            ours = ORPHANS.update().where(*_is(orphan), ORPHANS.c.doomed.is_(False))
             await connection.execute(ours.values(due_at=until))
 
-    async def doom(self, order_id: str, until: datetime) -> bool:
-        """Take an upload's entry, to remove its objects until then; False where it became an order.
+    async def doom(self, orphan: Orphan, until: datetime) -> bool:
+        """Take an upload's entry, to remove its objects until then; False where they have a row now.
 
-        A transaction that turns it into an order at this moment is waited for.
+        A transaction that gives them one at this moment is waited for.
         """
-        mark = ORPHANS.update().where(ORPHANS.c.order_id == order_id).values(doomed=True, due_at=until)
+        mark = ORPHANS.update().where(*_is(orphan)).values(doomed=True, due_at=until)
         async with self._database.begin() as connection:
             return bool((await connection.execute(mark)).rowcount)
 
     async def take_due(self, now: datetime, until: datetime, limit: int) -> Sequence[Orphan]:
         """Take what is due and no other process is taking, to remove its objects until then."""
-        due = sa.select(ORPHANS.c.order_id).where(ORPHANS.c.due_at <= now).order_by(ORPHANS.c.due_at).limit(limit)
+        columns = (ORPHANS.c.order_id, ORPHANS.c.user_id, ORPHANS.c.filename)
+        due = sa.select(*columns).where(ORPHANS.c.due_at <= now).order_by(ORPHANS.c.due_at).limit(limit)
         async with self._database.begin() as connection:
-            ids = list(await connection.scalars(due.with_for_update(skip_locked=True)))
-            mark = ORPHANS.update().where(ORPHANS.c.order_id.in_(ids)).values(doomed=True, due_at=until)
-            taken = await connection.execute(mark.returning(ORPHANS.c.order_id, ORPHANS.c.user_id)) if ids else ()
-            return [Orphan(row.order_id, row.user_id) for row in taken]
+            taken = [Orphan(*row) for row in await connection.execute(due.with_for_update(skip_locked=True))]
+            for orphan in taken:
+                await connection.execute(ORPHANS.update().where(*_is(orphan)).values(doomed=True, due_at=until))
+        return taken
 
-    async def removed(self, order_id: str, again_at: datetime) -> None:
+    async def removed(self, orphan: Orphan, again_at: datetime) -> None:
         """Take note that the objects are gone: the first time look again then, the second time forget the entry."""
-        ours = ORPHANS.c.order_id == order_id
         async with self._database.begin() as connection:
-            if not (await connection.execute(ORPHANS.delete().where(ours, ORPHANS.c.passes > 0))).rowcount:
-                await connection.execute(ORPHANS.update().where(ours).values(passes=1, due_at=again_at))
+            gone = ORPHANS.delete().where(*_is(orphan), ORPHANS.c.passes > 0)
+            if not (await connection.execute(gone)).rowcount:
+                await connection.execute(ORPHANS.update().where(*_is(orphan)).values(passes=1, due_at=again_at))
+
+
+def _is(orphan: Orphan) -> tuple[sa.ColumnElement[bool], ...]:
+    return ORPHANS.c.order_id == orphan.order_id, ORPHANS.c.filename == orphan.filename

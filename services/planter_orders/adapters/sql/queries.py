@@ -9,8 +9,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.planter_orders.adapters.sql.tables import FILES, ORDERS
-from services.planter_orders.model.orders import Order, OrderFilter, Photo, Place, Quality
+from services.planter_orders.adapters.sql.changes import PHOTO_REQUESTS, deliveries_counter, orders_counter
+from services.planter_orders.adapters.sql.tables import (
+    COUNTERS,
+    EVENTS,
+    FILES,
+    HAS_OPEN_REQUEST,
+    IS_PAID,
+    IS_WARNED,
+    ORDERS,
+)
+from services.planter_orders.model.orders import Order, OrderFilter, Place, Summary, folded
+from services.planter_orders.model.photos import Photo, PhotoRequest, Quality, RequestReason
 from services.planter_orders.model.status import Status
 
 
@@ -25,6 +35,14 @@ def _matches(wanted: OrderFilter, after: Place | None) -> list[sa.ColumnElement[
         found.append(columns.created_at >= wanted.since)
     if wanted.until is not None:
         found.append(columns.created_at <= wanted.until)
+    if wanted.pet_name is not None:
+        # Said for the planner: the index of names has no others.
+        found.append(columns.pet_name_folded.is_not(None))
+        found.append(columns.pet_name_folded.contains(folded(wanted.pet_name), autoescape=True))
+    if wanted.has_open_request:
+        found.append(HAS_OPEN_REQUEST)
+    if wanted.is_warned:
+        found.append(IS_WARNED)
     if after is not None:
         place = sa.tuple_(sa.literal(after.created_at, columns.created_at.type), sa.literal(after.order_id))
         found.append(sa.tuple_(columns.created_at, columns.id) < place)
@@ -32,14 +50,16 @@ def _matches(wanted: OrderFilter, after: Place | None) -> list[sa.ColumnElement[
 
 
 def page_query(wanted: OrderFilter, after: Place | None, limit: int) -> sa.Select[Any]:
-    """Return the query of one page: a range of one of the indexes, read backwards."""
-    columns = ORDERS.c
-    return (
-        sa.select(ORDERS)
-        .where(*_matches(wanted, after))
-        .order_by(columns.created_at.desc(), columns.id.desc())
-        .limit(limit)
-    )
+    """Return the query of one page: a range of one of the indexes, read backwards.
+
+    Where a part of a name is looked for, the index of names is read instead of the orders until the page is full.
+    """
+    newest = (ORDERS.c.created_at.desc(), ORDERS.c.id.desc())
+    matching = (*_matches(wanted, after),)
+    if wanted.pet_name is None:
+        return sa.select(ORDERS).where(*matching).order_by(*newest).limit(limit)
+    found = sa.select(ORDERS.c.id).where(*matching).order_by(*newest).limit(limit)
+    return sa.select(ORDERS).where(ORDERS.c.id.in_(found)).order_by(*newest)
 
 
 def _photo(row: sa.Row[Any]) -> Photo:
@@ -52,6 +72,10 @@ def _photo(row: sa.Row[Any]) -> Photo:
         row.height,
         row.sha256,
         None if row.warnings is None else Quality(tuple(row.warnings)),
+        row.replaces,
+        None
+        if row.request_reason is None
+        else PhotoRequest(RequestReason(row.request_reason), row.request_note, row.requested_at),
     )
 
 
@@ -88,3 +112,20 @@ async def order_by_id(connection: AsyncConnection, order_id: str) -> Order | Non
     """Return one order."""
     found: Sequence[Order] = await orders_of(connection, sa.select(ORDERS).where(ORDERS.c.id == order_id))
     return found[0] if found else None
+
+
+async def summary_of(connection: AsyncConnection) -> Summary:
+    """Read the counters, and the one order that an index has first."""
+    counted: dict[str, int] = {row.name: row.total for row in await connection.execute(sa.select(COUNTERS))}
+    columns = ORDERS.c
+    first = sa.select(columns.id, columns.last_event_id).where(IS_PAID).order_by(columns.last_event_id).limit(1)
+    oldest = first.subquery()
+    query = sa.select(oldest.c.id, EVENTS.c.at).join(EVENTS, EVENTS.c.id == oldest.c.last_event_id)
+    row = (await connection.execute(query)).first()
+    return Summary(
+        orders={status: counted.get(orders_counter(status), 0) for status in Status},
+        oldest_paid=None if row is None else (row.id, row.at),
+        photo_requests=counted.get(PHOTO_REQUESTS, 0),
+        pending_deliveries=counted.get(deliveries_counter("pending"), 0),
+        failed_deliveries=counted.get(deliveries_counter("failed"), 0),
+    )

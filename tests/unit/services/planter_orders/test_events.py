@@ -27,8 +27,8 @@ class Listener:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
 
-    async def next(self) -> dict[str, Any] | None:
-        """Return the next event with its id; None at the end of the stream."""
+    async def next(self, kind: str = "status") -> dict[str, Any] | None:
+        """Return the next event of this kind with its id; None at the end of the stream."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(PATIENCE_S):
             async for raw in self.response.content:
@@ -38,9 +38,11 @@ class Listener:
                 if line:
                     name, _, value = line.partition(": ")
                     fields[name] = value
-                elif fields:
-                    assert fields["event"] == "status"
+                elif fields.get("event") == kind:
                     return {"id": int(fields["id"]), **json.loads(fields["data"])}
+                else:
+                    assert fields.get("event") in {None, "status", "photo"}
+                    fields = {}
         return None
 
 
@@ -144,6 +146,7 @@ async def test_who_hears_nothing_gets_comments(
     app = build_app(embedded, decoders=1)
     api = Api(http, await serve_app(app), token())
     order_id = await ordered(api)
+    await api.looked_at(order_id)
     events = app[ORDER_EVENTS].follow(order_id, None, 0.01)
     heard = [await anext(events) for _ in range(3)]
     await events.aclose()

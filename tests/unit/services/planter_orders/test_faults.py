@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from services.planter_orders.adapters.notifications import NoNotifications
 from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, PendingJobs
 from services.planter_orders.app import MIGRATIONS, build_app
 from services.planter_orders.model.object_keys import photo_key
-from services.planter_orders.model.orders import Order, Photo
-from services.planter_orders.service import MetadataFiles, OrphanCleanup, Thumbnails
+from services.planter_orders.model.orders import Order
+from services.planter_orders.model.photos import Photo
+from services.planter_orders.service import MetadataFiles, OrderEvents, OrphanCleanup, Thumbnails
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import Unavailable
 from shared.images.decode_pool import open_image_workers
@@ -29,6 +31,7 @@ from tests.unit.services.planter_orders.test_orders import PHOTO, ordered
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+UPLOAD = Orphan("0" * 32, "ann")
 
 
 @asynccontextmanager
@@ -58,7 +61,7 @@ class TestOrphans:
         orphans, orders = Orphans(database), OrderRepository(database, with_webhooks=False)
         photo = Photo("a.jpg", "a.jpg", "image/jpeg", 1, 1, 1, "0" * 64)
         order = Order("0" * 32, "ann", None, None, None, NOW, (photo,))
-        await orphans.open(order.id, order.user_id, NOW + MINUTE)
+        await orphans.open(Orphan(order.id, "ann"), NOW + MINUTE)
         assert await orphans.take_due(NOW, NOW + MINUTE, 10) == []
         assert await orphans.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == [Orphan(order.id, "ann")]
 
@@ -71,8 +74,8 @@ class TestOrphans:
 
     async def test_an_upload_that_lives_is_left_alone(self, database: Database) -> None:
         orphans = Orphans(database)
-        await orphans.open("0" * 32, "ann", NOW + MINUTE)
-        await orphans.extend("0" * 32, NOW + 2 * MINUTE)
+        await orphans.open(UPLOAD, NOW + MINUTE)
+        await orphans.extend(UPLOAD, NOW + 2 * MINUTE)
         assert await orphans.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == []
 
     async def test_a_write_that_lands_late_is_removed_too(self, database: Database, blobs: BlobStore) -> None:
@@ -80,7 +83,7 @@ class TestOrphans:
         orphans = Orphans(database)
         cleanup = OrphanCleanup(orphans=orphans, blobs=blobs, now=lambda: clock[0])
         key = f"uploads/pet_images/ann/{'0' * 32}/late.jpg"
-        await orphans.open("0" * 32, "ann", NOW)
+        await orphans.open(UPLOAD, NOW)
         await cleanup.sweep()
         await blobs.put_bytes(key, b"late", "image/jpeg")
         await cleanup.sweep()
@@ -126,7 +129,7 @@ class TestDeletedMeanwhile:
     async def order(self, request: pytest.FixtureRequest, database: Database, blobs: BlobStore) -> Order:
         photos = [Photo(f"{n}.jpg", "x.jpg", "image/jpeg", len(PHOTO[1]), 1, 1, "0" * 64) for n in request.param]
         order = Order("0" * 32, "ann", None, None, None, NOW, tuple(photos))
-        await Orphans(database).open(order.id, order.user_id, NOW + MINUTE)
+        await Orphans(database).open(UPLOAD, NOW + MINUTE)
         for photo in photos:
             await blobs.put_bytes(photo_key(order.user_id, order.id, photo.filename), PHOTO[1], photo.content_type)
 
@@ -160,6 +163,7 @@ class TestDeletedMeanwhile:
                 blobs=cast("BlobStore", held),
                 workers=workers,
                 metadata_files=metadata_files(database, held),
+                order_events=order_events(database),
                 now=lambda: NOW,
             )
             await self.delete_while(thumbnails.sweep(), held, database, blobs, order)
@@ -173,6 +177,11 @@ def metadata_files(database: Database, held: HeldStore) -> MetadataFiles:
         render=lambda _order: b"{}",
         now=lambda: NOW,
     )
+
+
+def order_events(database: Database) -> OrderEvents:
+    orders = OrderRepository(database, with_webhooks=False)
+    return OrderEvents(orders=orders, notifications=NoNotifications(), on_change=lambda: None)
 
 
 async def test_an_order_deleted_while_it_is_changed_leaves_nothing(api: Api, blobs: BlobStore) -> None:

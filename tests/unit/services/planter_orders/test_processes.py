@@ -80,7 +80,7 @@ async def work_until_it_dies(api: Api, made: list[str]) -> None:
 def let_a_minute_pass(data_dir: Path) -> None:
     """Make what the killed processes left look a minute older, as if nobody had touched it since."""
     with sqlite3.connect(data_dir / f"{NAME}.db", timeout=PATIENCE_S) as connection:
-        connection.execute("UPDATE planter_leftovers SET due_at = datetime(due_at, '-2 minutes')")
+        connection.execute("UPDATE planter_orphans SET due_at = datetime(due_at, '-2 minutes')")
     connection.close()
     for path in (data_dir / "spool").iterdir():
         os.utime(path, (time.time() - 120, time.time() - 120))

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
-from services.planter_orders.adapters.sql.orders import page_query
-from services.planter_orders.adapters.sql.tables import METADATA, ORDERS
+from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, Outbox
+from services.planter_orders.adapters.sql.queries import page_query, summary_of
+from services.planter_orders.adapters.sql.tables import METADATA, ORDERS, OUTBOX
 from services.planter_orders.app import MIGRATIONS
 from services.planter_orders.model.orders import OrderFilter, Place
 from services.planter_orders.model.status import Status
@@ -23,6 +27,8 @@ FILTERS = {
     "planter_orders_newest_of_user": OrderFilter(user_id="user-3"),
     "planter_orders_newest_by_status": OrderFilter(status=Status.PAID),
     "planter_orders_newest_of_user_by_status": OrderFilter(user_id="user-3", status=Status.PAID),
+    "planter_orders_requested": OrderFilter(has_open_request=True),
+    "planter_orders_warned": OrderFilter(is_warned=True),
 }
 
 
@@ -43,12 +49,17 @@ def rows(count: int) -> list[dict[str, Any]]:
     return [
         {
             "id": f"{number:032x}",
-            "user_id": f"user-{number % 5}",
-            "status": "paid" if number % 3 == 0 else "pending",
+            "user_id": f"user-{number % 7}",
+            "status": "paid" if number % 6 == 0 else "pending",
             "created_at": AT + timedelta(seconds=number),
             "last_event_id": number,
+            "newest_event_id": number,
             "version": 1,
             "photos_attempts": 0,
+            "pet_name": f"Rex {number}",
+            "pet_name_folded": f"rex {number}",
+            "open_requests": int(number % 50 == 0),
+            "is_warned": number % 7 == 0,
         }
         for number in range(count)
     ]
@@ -82,6 +93,125 @@ async def test_every_listing_reads_its_index_from_where_it_stands(database: Data
             assert "Filter" not in found
             if after is not None:
                 assert "SCAN" not in found
+
+
+async def test_a_part_of_a_name_is_looked_for_in_its_index_alone(database: Database) -> None:
+    async with database.begin() as connection:
+        await connection.execute(ORDERS.insert(), rows(5000))
+    async with database.begin() as connection:
+        await connection.execute(sa.text("ANALYZE"))
+    async with database.begin() as connection:
+        query = page_query(OrderFilter(pet_name="EX 4999"), None, 20)
+        if database.is_postgres:  # these rows are so few and small that it would read them all
+            await connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        found = await plan(connection, query)
+        assert "planter_orders_names" in found
+        assert database.is_postgres or "COVERING INDEX" in found
+        assert [row.pet_name for row in await connection.execute(query)] == ["Rex 4999"]
+
+
+async def test_the_summary_reads_as_much_however_many_orders_there_are(database: Database) -> None:
+    def seen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        statements.append((statement, parameters))
+
+    statements: list[tuple[str, Any]] = []
+    async with database.begin() as connection:
+        await connection.execute(ORDERS.insert(), rows(5000))
+    async with database.begin() as connection:
+        await connection.execute(sa.text("ANALYZE"))
+    words = "EXPLAIN" if database.is_postgres else "EXPLAIN QUERY PLAN"
+    plans = []
+    async with database.begin() as connection:
+        sa.event.listen(connection.sync_connection, "before_cursor_execute", seen)
+        await summary_of(connection)
+        for statement, parameters in statements:
+            explained = await connection.exec_driver_sql(f"{words} {statement}", parameters)
+            plans.append("\n".join(str(row[-1]) for row in explained))
+    counters, oldest = plans
+    assert "planter_orders" not in counters
+    assert "planter_orders_paid" in oldest
+    assert "Sort" not in oldest
+    assert "TEMP B-TREE" not in oldest
+
+
+async def test_the_next_due_and_the_next_page_of_deliveries_are_read_from_an_index(database: Database) -> None:
+    async with database.begin() as connection:
+        await connection.execute(
+            OUTBOX.insert(),
+            [
+                {
+                    "message_id": f"msg_{number}",
+                    "order_id": f"{number % 100:032x}",
+                    "body": b"{}",
+                    "created_at": AT,
+                    "tried_since": AT,
+                    "due_at": AT,
+                    "attempts": 1,
+                    "state": "pending" if number % 1000 == 0 else "delivered",
+                }
+                for number in range(5000)
+            ],
+        )
+        await connection.execute(sa.text("ANALYZE"))
+    outbox = Outbox(database)
+    assert len(await outbox.take_due(AT, AT + timedelta(seconds=30), 10)) == 1  # all five are of one order
+    async with database.begin() as connection:
+        page = sa.select(OUTBOX.c.seq).where(OUTBOX.c.state == "delivered").order_by(OUTBOX.c.seq.desc()).limit(20)
+        found = await plan(connection, page)
+        assert "Sort" not in found
+        assert "TEMP B-TREE" not in found
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+async def test_what_was_kept_before_the_migration_is_counted_and_found(
+    request: pytest.FixtureRequest, embedded: PlanterOrdersSettings, tmp_path: Path, backend: str
+) -> None:
+    url = request.getfixturevalue("postgres_url") if backend == "postgres" else ""
+    first = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, first, ignore=shutil.ignore_patterns("0002*", "__pycache__"))
+    async with open_database(url, embedded.data_dir, "planter-orders") as database:
+        await migrate(database, first, "planter-orders", embedded.data_dir)
+        async with database.begin() as connection:
+            await keep_as_before(connection)
+        await migrate(database, MIGRATIONS, "planter-orders", embedded.data_dir)
+        orders, orphans, outbox = OrderRepository(database, with_webhooks=True), Orphans(database), Outbox(database)
+        summary = await orders.summary()
+        assert (summary.orders[Status.PAID], summary.orders[Status.PENDING]) == (2, 1)
+        assert summary.pending_deliveries == 1
+        named = await orders.page(OrderFilter(pet_name="strasse"), None, 10)
+        warned = await orders.page(OrderFilter(is_warned=True), None, 10)
+        assert [order.id for order in named] == [order.id for order in warned] == ["0" * 32]
+        assert await orphans.take_due(AT, AT, 10) == [Orphan("f" * 32, "ann")]
+        (message,) = await outbox.take_due(AT, AT, 10)
+        assert (message.message_id, message.tried_since) == ("msg_1", AT)
+
+
+async def keep_as_before(connection: AsyncConnection) -> None:
+    """Write rows as the first edition did."""
+    tables = sa.MetaData()
+    await connection.run_sync(tables.reflect)
+    at = AT.replace(tzinfo=AT.tzinfo if connection.dialect.name == "postgresql" else None)
+    photo = {"original_filename": "x", "content_type": "x", "size": 1, "width": 1, "height": 1, "sha256": "x"}
+    kept = [("paid", "Straße", ["small"]), ("paid", None, []), ("pending", "REX", None)]
+    for number, (status, name, warnings) in enumerate(kept):
+        order_id = f"{number:032x}"
+        order = {**rows(1)[0], "id": order_id, "status": status, "pet_name": name, "created_at": at}
+        columns = tables.tables["planter_orders"].c
+        order = {column: value for column, value in order.items() if column in columns}
+        await connection.execute(tables.tables["planter_orders"].insert().values(**order))
+        file = {
+            **photo,
+            "order_id": order_id,
+            "position": 0,
+            "filename": "x",
+            "warnings": sa.null() if warnings is None else warnings,
+        }
+        await connection.execute(tables.tables["planter_files"].insert().values(**file))
+    due = {"due_at": at, "order_id": "f" * 32}
+    orphan = {**due, "user_id": "ann", "doomed": False, "passes": 0}
+    await connection.execute(tables.tables["planter_leftovers"].insert().values(**orphan))
+    message = {**due, "message_id": "msg_1", "body": b"{}", "created_at": at, "attempts": 1}
+    await connection.execute(tables.tables["planter_outbox"].insert().values(**message))
 
 
 async def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:

@@ -26,6 +26,8 @@ NAMES = {
     "thumbnail_url",
     "quality",
     "links",
+    "replaces",
+    "request",
 }
 
 

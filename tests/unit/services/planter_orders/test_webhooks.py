@@ -33,6 +33,12 @@ class Receiver:
         self.arrived = asyncio.Event()
         self.answer: Callable[[int], int] = lambda _number: 204
 
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/hook", self.take)
+        app.router.add_route("*", "/elsewhere", self.divert)
+        return app
+
     async def take(self, request: web.Request) -> web.Response:
         self.taken.append((dict(request.headers), await read_bytes(request, max_bytes=2**20)))
         self.arrived.set()
@@ -56,10 +62,8 @@ class Receiver:
 
 @pytest.fixture
 async def receiver(serve_app: ServeApp) -> tuple[Receiver, str]:
-    fake, app = Receiver(), web.Application()
-    app.router.add_post("/hook", fake.take)
-    app.router.add_route("*", "/elsewhere", fake.divert)
-    return fake, await serve_app(app) + "/hook"
+    fake = Receiver()
+    return fake, await serve_app(fake.app()) + "/hook"
 
 
 @pytest.fixture

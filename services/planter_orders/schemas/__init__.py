@@ -1,0 +1,1 @@
+"""The wire types of planter-orders: what it reads, what it answers, and how an order becomes an answer."""

@@ -1,0 +1,181 @@
+"""What planter-orders answers."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Literal
+
+from services.planter_orders.model.deliveries import Delivery, DeliveryState
+from services.planter_orders.model.photos import RequestReason
+from services.planter_orders.model.status import Status
+from shared.http.validation import WireModel
+
+
+class PhotoRequestEntry(WireModel):
+    """The shop asks for another photo in the place of this one."""
+
+    reason: RequestReason
+    note: str | None
+    at: datetime
+
+
+class QualityEntry(WireModel):
+    """What is said about a photo: `small`, `blurred`, `near_duplicate`; `unreadable` where it could not be looked at."""
+
+    ok: bool
+    warnings: list[str]
+
+
+class FileLinks(WireModel):
+    """Where a page shows the photo without a token, until `expires_at`."""
+
+    photo: str
+    thumbnail: str
+    expires_at: datetime
+
+
+class FileEntry(WireModel):
+    """A photo: size in bytes, sides in pixels as displayed; `quality` is null until it is known.
+
+    `replaces` is the file name of the photo whose place it took, `request` what the shop asks for.
+    """
+
+    filename: str
+    original_filename: str
+    content_type: str
+    size: int
+    width: int
+    height: int
+    url: str
+    thumbnail_url: str
+    quality: QualityEntry | None
+    replaces: str | None
+    request: PhotoRequestEntry | None
+    links: FileLinks
+
+
+class OrderMetadata(WireModel):
+    """An order; in its `order_metadata.json` the files have no links."""
+
+    order_id: str
+    user_id: str
+    pet_name: str | None
+    pet_type: str | None
+    notes: str | None
+    files: list[FileEntry]
+    upload_timestamp: datetime
+    status: Status
+
+
+class OrderEntry(OrderMetadata):
+    """An order, with links to its events and to all photos as one ZIP that need no token."""
+
+    events: str
+    photos_zip: str
+
+
+class UploadAnswer(WireModel):
+    """A new order."""
+
+    success: Literal[True] = True
+    message: str = "Images uploaded successfully"
+    order_id: str
+    files_uploaded: int
+    order_metadata: OrderMetadata
+
+
+class OrdersAnswer(WireModel):
+    """A listing; `next_cursor` where more remain."""
+
+    success: Literal[True] = True
+    orders: list[OrderEntry]
+    count: int
+    next_cursor: str | None = None
+
+
+class OrderAnswer(WireModel):
+    """One order."""
+
+    success: Literal[True] = True
+    order: OrderEntry
+
+
+class DeletedAnswer(WireModel):
+    """An order is gone."""
+
+    success: Literal[True] = True
+    message: str = "Order deleted successfully"
+    order_id: str
+
+
+class OldestPaid(WireModel):
+    """The order that has been paid for longest, and since when."""
+
+    order_id: str
+    at: datetime
+
+
+class DeliveryCounts(WireModel):
+    """Outgoing webhooks that wait, and that were given up."""
+
+    pending: int
+    failed: int
+
+
+class SummaryAnswer(WireModel):
+    """What there is to do."""
+
+    orders: dict[Status, int]
+    oldest_paid: OldestPaid | None
+    photo_requests: int
+    deliveries: DeliveryCounts
+
+
+class DeliveryEntry(WireModel):
+    """An outgoing webhook: what it says, how often it was tried, and the last answer's status or why there was none."""
+
+    id: str
+    type: str
+    order_id: str
+    data: dict[str, str | None]
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    tried_at: datetime | None
+    next_try_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryEntry:
+        """Render a delivery."""
+        body = json.loads(delivery.body)
+        return cls(
+            id=delivery.message_id,
+            type=body["type"],
+            order_id=delivery.order_id,
+            data=body["data"],
+            state=delivery.state,
+            attempts=delivery.attempts,
+            created_at=delivery.created_at,
+            tried_at=delivery.tried_at,
+            next_try_at=delivery.due_at if delivery.state is DeliveryState.PENDING else None,
+            last_status=delivery.last_status,
+            last_error=delivery.last_error,
+        )
+
+
+class DeliveriesAnswer(WireModel):
+    """A page of outgoing webhooks, the newest first; `next_cursor` where more remain."""
+
+    deliveries: list[DeliveryEntry]
+    next_cursor: str | None
+
+
+class OrderFacts(WireModel):
+    """What another service may know of an order."""
+
+    order_id: str
+    user_id: str
+    status: Status
