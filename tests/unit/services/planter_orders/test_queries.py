@@ -124,7 +124,8 @@ async def test_the_summary_reads_as_much_however_many_orders_there_are(database:
     async with database.begin() as connection:
         sa.event.listen(connection.sync_connection, "before_cursor_execute", seen)
         await summary_of(connection)
-        for statement, parameters in statements:
+        asked = tuple(statements)
+        for statement, parameters in asked:
             explained = await connection.exec_driver_sql(f"{words} {statement}", parameters)
             plans.append("\n".join(str(row[-1]) for row in explained))
     counters, oldest = plans
