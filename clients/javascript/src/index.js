@@ -102,22 +102,8 @@ export function createKeepsake(options = {}) {
     list: ({ signal, ...query } = {}) => request("GET", "/api/images/orders", { query, signal }),
     get: (id, { signal } = {}) => request("GET", orderAt(id), { signal }),
     remove: (id, { signal } = {}) => request("DELETE", orderAt(id), { signal }),
-    async replacePhoto(id, filename, file, options) {
-      let lost;
-      const passing = (error, broke) => {
-        lost = broke;
-        return isPassing(error);
-      };
-      try {
-        return await upload("PUT", orderAt(id) + path`/files/${filename}`, "file", [file], options, { passing });
-      } catch (error) {
-        // Where the answer to the first try was lost, the new photo stands there already, under its own name.
-        const { order } = lost && error.status === 404 ? await orders.get(id, options) : {};
-        const replaced = order?.files.find((photo) => photo.replaces === filename);
-        if (!replaced) throw error;
-        return replaced;
-      }
-    },
+    replacePhoto: (id, filename, file, options) =>
+      upload("PUT", orderAt(id) + path`/files/${filename}`, "file", [file], options),
     photo: (id, filename, { size, signal } = {}) =>
       request("GET", orderAt(id) + path`/files/${filename}`, { query: { size }, read: "blob", signal }),
     photos: (id, { signal } = {}) => request("GET", `${orderAt(id)}/photos.zip`, { read: "blob", signal }),

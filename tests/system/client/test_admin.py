@@ -99,3 +99,73 @@ async def test_users_are_found_and_shut_out(script: Script, stack: Stack) -> Non
     assert said["disabled"]["disabled"]
     assert said["out"]["status"] == 401
     assert said["changes"] == [False]
+
+
+async def test_a_better_photo_is_asked_for_and_sent_and_both_are_told(script: Script, stack: Stack) -> None:
+    said = await script(
+        BOSS
+        + """
+        await newcomer();
+        const { order_id: id, order_metadata } = await keepsake.orders.create([photo, photo], { petName: "Bello" });
+        await boss.orders.move(id, "paid");
+        const [{ filename }, { filename: other }] = order_metadata.files;
+        const asked = await boss.orders.requestPhoto(id, { filename, reason: "blurred", note: "His ears, please" });
+        await boss.orders.requestPhoto(id, { filename: other, reason: "small" });
+        await boss.orders.withdrawRequest(id, other);
+        const before = await boss.orders.summary();
+        const { orders } = await boss.orders.list({ photoRequests: "open", limit: 100 });
+        const told = [];
+        const control = new AbortController();
+        const following = (async () => {
+          for await (const event of keepsake.orders.events(id, { signal: control.signal })) {
+            if (event.type === "photo" && event.what === "replaced") return event;
+          }
+        })();
+        const replaced = await keepsake.orders.replacePhoto(id, filename, photo, { onProgress: (at) => told.push(at) });
+        const event = await following;
+        const zip = await keepsake.orders.photos(id);
+        return { filename, asked, replaced, event, before, after: await boss.orders.summary(), told: told.length, zip: zip.size,
+                 open: orders.map((order) => order.order_id).includes(id), sent: photo.size,
+                 fixed: await refused(keepsake.orders.replacePhoto(id, other, photo)) };
+        """,
+        token=admin_token(stack),
+    )
+    assert said["asked"]["request"]["note"] == "His ears, please"
+    assert said["replaced"]["replaces"] == said["filename"]
+    assert said["event"]["filename"] == said["replaced"]["filename"]
+    assert said["before"]["photo_requests"] - said["after"]["photo_requests"] == 1
+    assert said["told"] > 0
+    assert said["zip"] > 2 * said["sent"]
+    assert said["open"]
+    assert said["fixed"]["code"] == "photo_fixed"
+
+
+async def test_a_photo_whose_answer_was_lost_is_replaced_once_and_found(script: Script) -> None:
+    said = await script(
+        """
+        await newcomer();
+        const { order_id: id, order_metadata } = await keepsake.orders.create([photo]);
+        const [{ filename }] = order_metadata.files;
+        const line = await wire(given.url);
+        const shop = createKeepsake({ baseUrl: line.url, getToken: keepsake.auth.token });
+        line.answers = 1;
+        const replaced = await shop.orders.replacePhoto(id, filename, photo);
+        const { order } = await keepsake.orders.get(id);
+        return { filename, replaced, files: order.files };
+        """
+    )
+    assert said["replaced"]["replaces"] == said["filename"]
+    assert [file["filename"] for file in said["files"]] == [said["replaced"]["filename"]]
+
+
+async def test_deliveries_are_listed_by_their_state(script: Script, stack: Stack) -> None:
+    said = await script(
+        BOSS
+        + """
+        const { deliveries } = await boss.deliveries.list({ state: "failed", limit: 10 });
+        return { deliveries, off: await refused(boss.deliveries.resend("0")) };
+        """,
+        token=admin_token(stack),
+    )
+    assert said["deliveries"] == []
+    assert said["off"]["status"] == 409  # nobody is to be told: ORDER_WEBHOOK_URL is not set
