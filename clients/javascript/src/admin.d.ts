@@ -13,34 +13,12 @@ export interface OrdersQuery extends PageOptions {
   quality?: "warned";
 }
 
-export interface Summary {
-  orders: Record<OrderStatus, number>;
-  oldest_paid: { order_id: string; at: string } | null;
-  photo_requests: number;
-  deliveries: { pending: number; failed: number };
-}
-
-export interface PhotoRequest {
-  filename: string;
-  reason: "small" | "blurred" | "duplicate" | "cropped" | "other";
-  note?: string;
-}
-
-/** One change of an order on its way to `ORDER_WEBHOOK_URL`. */
-export interface Delivery {
-  id: string;
-  [member: string]: unknown;
-}
-
+export type Summary = wire.SummaryAnswer;
+export type PhotoRequest = wire.PhotoRequestBody;
+export type Delivery = wire.DeliveryEntry;
 export type Payment = wire.PaymentEntry;
-
 export type KeptImage = wire.KeptImage;
 export type User = wire.ManagedUser;
-
-/** A page of a listing; the next one begins at `next_cursor`. */
-export interface Page {
-  next_cursor?: string | null;
-}
 
 export interface Admin {
   orders: {
@@ -48,14 +26,27 @@ export interface Admin {
     csv(query?: Omit<OrdersQuery, "limit" | "cursor">): Promise<Blob>;
     summary(options?: CallOptions): Promise<Summary>;
     /** Makes one of the legal moves; any other is 409. */
-    move(id: string, status: OrderStatus, options?: CallOptions & { note?: string }): Promise<wire.PatchApiAdminOrdersByOrderIdResponse>;
+    move(
+      id: string,
+      status: OrderStatus,
+      options?: CallOptions & { note?: string },
+    ): Promise<wire.PatchApiAdminOrdersByOrderIdResponse>;
     /** Asks the customer for a better photo. */
-    requestPhoto(id: string, request: PhotoRequest, options?: CallOptions): Promise<unknown>;
-    withdrawRequest(id: string, filename: string, options?: CallOptions): Promise<unknown>;
+    requestPhoto(
+      id: string,
+      request: PhotoRequest,
+      options?: CallOptions,
+    ): Promise<wire.PostApiAdminOrdersByOrderIdPhotoRequestsResponse>;
+    withdrawRequest(
+      id: string,
+      filename: string,
+      options?: CallOptions,
+    ): Promise<wire.DeleteApiAdminOrdersByOrderIdPhotoRequestsByFilenameResponse>;
   };
   deliveries: {
-    list(query?: PageOptions & { state?: "pending" | "delivered" | "failed" }): Promise<Page & { deliveries: Delivery[] }>;
-    resend(id: string, options?: CallOptions): Promise<unknown>;
+    list(query?: PageOptions & { state?: Delivery["state"] }): Promise<wire.GetApiAdminDeliveriesResponse>;
+    /** Sends it again; 409 where ORDER_WEBHOOK_URL is not set. */
+    resend(id: string, options?: CallOptions): Promise<wire.PostApiAdminDeliveriesByIdResendResponse>;
   };
   payments: {
     list(query?: PageOptions & { state?: Payment["state"] }): Promise<wire.GetApiAdminPaymentsResponse>;

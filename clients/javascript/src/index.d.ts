@@ -183,7 +183,12 @@ export interface Orders {
   get(id: string, options?: CallOptions): Promise<wire.GetApiImagesOrdersByOrderIdResponse>;
   remove(id: string, options?: CallOptions): Promise<wire.DeleteApiImagesOrdersByOrderIdResponse>;
   /** Puts another photo in the place of `filename`, while the order is not paid or the shop has asked for one. */
-  replacePhoto(id: string, filename: string, file: Blob, options?: UploadOptions): Promise<unknown>;
+  replacePhoto(
+    id: string,
+    filename: string,
+    file: Blob,
+    options?: UploadOptions,
+  ): Promise<wire.PutApiImagesOrdersByOrderIdFilesByFilenameResponse>;
   photo(id: string, filename: string, options?: CallOptions & { size?: "thumb" }): Promise<Blob>;
   /** All photos of an order as a ZIP. */
   photos(id: string, options?: CallOptions): Promise<Blob>;

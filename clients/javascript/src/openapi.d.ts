@@ -1316,7 +1316,7 @@ export type WebhookAnswer = {
 /**
  * AllOrdersQuery
  *
- * Which of all orders; both ends of the time belong to it.
+ * Which of all orders; both ends of the time belong to it, `pet_name` is a part of it in any case.
  */
 export type AllOrdersQuery = {
     status?: Status | null;
@@ -1340,6 +1340,18 @@ export type AllOrdersQuery = {
      * Until
      */
     until?: string | null;
+    /**
+     * Pet Name
+     */
+    pet_name?: string | null;
+    /**
+     * Photo Requests
+     */
+    photo_requests?: 'open' | null;
+    /**
+     * Quality
+     */
+    quality?: 'warned' | null;
 };
 
 /**
@@ -1363,9 +1375,118 @@ export type DeletedAnswer = {
 };
 
 /**
+ * DeliveriesAnswer
+ *
+ * A page of outgoing webhooks, the newest first; `next_cursor` where more remain.
+ */
+export type DeliveriesAnswer = {
+    /**
+     * Deliveries
+     */
+    deliveries: Array<DeliveryEntry>;
+    /**
+     * Next Cursor
+     */
+    next_cursor: string | null;
+};
+
+/**
+ * DeliveriesQuery
+ *
+ * Which of the outgoing webhooks.
+ */
+export type DeliveriesQuery = {
+    state?: DeliveryState | null;
+    /**
+     * Limit
+     */
+    limit?: number;
+    /**
+     * Cursor
+     */
+    cursor?: string | null;
+};
+
+/**
+ * DeliveryCounts
+ *
+ * Outgoing webhooks that wait, and that were given up.
+ */
+export type DeliveryCounts = {
+    /**
+     * Pending
+     */
+    pending: number;
+    /**
+     * Failed
+     */
+    failed: number;
+};
+
+/**
+ * DeliveryEntry
+ *
+ * An outgoing webhook: what it says, how often it was tried, and the last answer's status or why there was none.
+ */
+export type DeliveryEntry = {
+    /**
+     * Id
+     */
+    id: string;
+    /**
+     * Type
+     */
+    type: string;
+    /**
+     * Order Id
+     */
+    order_id: string;
+    /**
+     * Data
+     */
+    data: {
+        [key: string]: string | null;
+    };
+    state: DeliveryState;
+    /**
+     * Attempts
+     */
+    attempts: number;
+    /**
+     * Created At
+     */
+    created_at: string;
+    /**
+     * Tried At
+     */
+    tried_at: string | null;
+    /**
+     * Next Try At
+     */
+    next_try_at: string | null;
+    /**
+     * Last Status
+     */
+    last_status: number | null;
+    /**
+     * Last Error
+     */
+    last_error: string | null;
+};
+
+/**
+ * DeliveryState
+ *
+ * A webhook waits (perhaps to be tried again), was taken, or was given up.
+ */
+export type DeliveryState = 'pending' | 'delivered' | 'failed';
+
+/**
  * FileEntry
  *
  * A photo: size in bytes, sides in pixels as displayed; `quality` is null until it is known.
+ *
+ * `replaces` is the file name of the photo whose place it took, `request` what the shop asks for.
  */
 export type FileEntry = {
     /**
@@ -1401,6 +1522,11 @@ export type FileEntry = {
      */
     thumbnail_url: string;
     quality: QualityEntry | null;
+    /**
+     * Replaces
+     */
+    replaces: string | null;
+    request: PhotoRequestEntry | null;
     links: FileLinks;
 };
 
@@ -1434,6 +1560,22 @@ export type FileQuery = {
      * Size
      */
     size?: 'thumb' | null;
+};
+
+/**
+ * OldestPaid
+ *
+ * The order that has been paid for longest, and since when.
+ */
+export type OldestPaid = {
+    /**
+     * Order Id
+     */
+    order_id: string;
+    /**
+     * At
+     */
+    at: string;
 };
 
 /**
@@ -1593,6 +1735,40 @@ export type PetFields = {
 };
 
 /**
+ * PhotoRequestBody
+ *
+ * What an admin asks of the customer.
+ */
+export type PhotoRequestBody = {
+    /**
+     * Filename
+     */
+    filename: string;
+    reason: RequestReason;
+    /**
+     * Note
+     */
+    note?: string | null;
+};
+
+/**
+ * PhotoRequestEntry
+ *
+ * The shop asks for another photo in the place of this one.
+ */
+export type PhotoRequestEntry = {
+    reason: RequestReason;
+    /**
+     * Note
+     */
+    note: string | null;
+    /**
+     * At
+     */
+    at: string;
+};
+
+/**
  * QualityEntry
  *
  * What is said about a photo: `small`, `blurred`, `near_duplicate`; `unreadable` where it could not be looked at.
@@ -1607,6 +1783,13 @@ export type QualityEntry = {
      */
     warnings: Array<string>;
 };
+
+/**
+ * RequestReason
+ *
+ * Why the shop asks for another photo.
+ */
+export type RequestReason = 'small' | 'blurred' | 'duplicate' | 'cropped' | 'other';
 
 /**
  * Status
@@ -1626,6 +1809,26 @@ export type StatusChange = {
      * Note
      */
     note?: string | null;
+};
+
+/**
+ * SummaryAnswer
+ *
+ * What there is to do.
+ */
+export type SummaryAnswer = {
+    /**
+     * Orders
+     */
+    orders: {
+        [key in Status]?: number;
+    };
+    oldest_paid: OldestPaid | null;
+    /**
+     * Photo Requests
+     */
+    photo_requests: number;
+    deliveries: DeliveryCounts;
 };
 
 /**
@@ -2602,6 +2805,45 @@ export type GetApiImagesOrdersByOrderIdFilesByFilenameResponses = {
 
 export type GetApiImagesOrdersByOrderIdFilesByFilenameResponse = GetApiImagesOrdersByOrderIdFilesByFilenameResponses[keyof GetApiImagesOrdersByOrderIdFilesByFilenameResponses];
 
+export type PutApiImagesOrdersByOrderIdFilesByFilenameData = {
+    body: {
+        file: Blob | File;
+    };
+    path: {
+        order_id: string;
+        filename: string;
+    };
+    query?: never;
+    url: '/api/images/orders/{order_id}/files/{filename}';
+};
+
+export type PutApiImagesOrdersByOrderIdFilesByFilenameResponses = {
+    /**
+     * The new photo
+     */
+    200: FileEntry;
+};
+
+export type PutApiImagesOrdersByOrderIdFilesByFilenameResponse = PutApiImagesOrdersByOrderIdFilesByFilenameResponses[keyof PutApiImagesOrdersByOrderIdFilesByFilenameResponses];
+
+export type GetApiImagesOrdersByOrderIdPhotosZipData = {
+    body?: never;
+    path: {
+        order_id: string;
+    };
+    query?: never;
+    url: '/api/images/orders/{order_id}/photos.zip';
+};
+
+export type GetApiImagesOrdersByOrderIdPhotosZipResponses = {
+    /**
+     * The archive
+     */
+    200: Blob | File;
+};
+
+export type GetApiImagesOrdersByOrderIdPhotosZipResponse = GetApiImagesOrdersByOrderIdPhotosZipResponses[keyof GetApiImagesOrdersByOrderIdPhotosZipResponses];
+
 export type GetApiImagesOrdersByOrderIdEventsData = {
     body?: never;
     path: {
@@ -2643,6 +2885,18 @@ export type GetApiAdminOrdersData = {
          * Until
          */
         until?: string | null;
+        /**
+         * Pet Name
+         */
+        pet_name?: string | null;
+        /**
+         * Photo Requests
+         */
+        photo_requests?: 'open' | null;
+        /**
+         * Quality
+         */
+        quality?: 'warned' | null;
     };
     url: '/api/admin/orders';
 };
@@ -2681,6 +2935,18 @@ export type GetApiAdminOrdersCsvData = {
          * Until
          */
         until?: string | null;
+        /**
+         * Pet Name
+         */
+        pet_name?: string | null;
+        /**
+         * Photo Requests
+         */
+        photo_requests?: 'open' | null;
+        /**
+         * Quality
+         */
+        quality?: 'warned' | null;
     };
     url: '/api/admin/orders.csv';
 };
@@ -2711,3 +2977,100 @@ export type PatchApiAdminOrdersByOrderIdResponses = {
 };
 
 export type PatchApiAdminOrdersByOrderIdResponse = PatchApiAdminOrdersByOrderIdResponses[keyof PatchApiAdminOrdersByOrderIdResponses];
+
+export type PostApiAdminOrdersByOrderIdPhotoRequestsData = {
+    body: PhotoRequestBody;
+    path: {
+        order_id: string;
+    };
+    query?: never;
+    url: '/api/admin/orders/{order_id}/photo-requests';
+};
+
+export type PostApiAdminOrdersByOrderIdPhotoRequestsResponses = {
+    /**
+     * The photo
+     */
+    201: FileEntry;
+};
+
+export type PostApiAdminOrdersByOrderIdPhotoRequestsResponse = PostApiAdminOrdersByOrderIdPhotoRequestsResponses[keyof PostApiAdminOrdersByOrderIdPhotoRequestsResponses];
+
+export type DeleteApiAdminOrdersByOrderIdPhotoRequestsByFilenameData = {
+    body?: never;
+    path: {
+        order_id: string;
+        filename: string;
+    };
+    query?: never;
+    url: '/api/admin/orders/{order_id}/photo-requests/{filename}';
+};
+
+export type DeleteApiAdminOrdersByOrderIdPhotoRequestsByFilenameResponses = {
+    /**
+     * The photo
+     */
+    200: FileEntry;
+};
+
+export type DeleteApiAdminOrdersByOrderIdPhotoRequestsByFilenameResponse = DeleteApiAdminOrdersByOrderIdPhotoRequestsByFilenameResponses[keyof DeleteApiAdminOrdersByOrderIdPhotoRequestsByFilenameResponses];
+
+export type GetApiAdminSummaryData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/admin/summary';
+};
+
+export type GetApiAdminSummaryResponses = {
+    /**
+     * The numbers
+     */
+    200: SummaryAnswer;
+};
+
+export type GetApiAdminSummaryResponse = GetApiAdminSummaryResponses[keyof GetApiAdminSummaryResponses];
+
+export type GetApiAdminDeliveriesData = {
+    body?: never;
+    path?: never;
+    query?: {
+        state?: DeliveryState | null;
+        /**
+         * Limit
+         */
+        limit?: number;
+        /**
+         * Cursor
+         */
+        cursor?: string | null;
+    };
+    url: '/api/admin/deliveries';
+};
+
+export type GetApiAdminDeliveriesResponses = {
+    /**
+     * The deliveries
+     */
+    200: DeliveriesAnswer;
+};
+
+export type GetApiAdminDeliveriesResponse = GetApiAdminDeliveriesResponses[keyof GetApiAdminDeliveriesResponses];
+
+export type PostApiAdminDeliveriesByIdResendData = {
+    body?: never;
+    path: {
+        id: string;
+    };
+    query?: never;
+    url: '/api/admin/deliveries/{id}/resend';
+};
+
+export type PostApiAdminDeliveriesByIdResendResponses = {
+    /**
+     * The delivery
+     */
+    202: DeliveryEntry;
+};
+
+export type PostApiAdminDeliveriesByIdResendResponse = PostApiAdminDeliveriesByIdResendResponses[keyof PostApiAdminDeliveriesByIdResendResponses];
