@@ -8,7 +8,7 @@ const MOVES = {
 };
 const OPEN = ["pending", "awaiting_payment", "paid", "in_production"]; // a better photo may be asked for until it is shipped
 const REASONS = [["small", "It is too small"], ["blurred", "It is blurred"], ["duplicate", "It is the same as another one"], ["cropped", "Something is cut off"], ["other", "Another reason"]];
-const GRACE_MS = 6000; // a move that can be taken back is sent when this has passed
+const GRACE_MS = 4000; // a move that can be taken back is sent when this has passed
 
 export async function order({ keepsake, admin, element, signal, id, onConnection }) {
   const head = h("div", { class: "row apart" });
@@ -19,10 +19,11 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
   const payment = h("div", { class: "card", hidden: true });
   element.append(head, moves, photos, h("div", { class: "stack beside" }, h("section", { class: "card" }, h("h2", {}, "Order"), facts), h("section", { class: "card" }, h("h2", {}, "Timeline"), timeline), payment));
   let shown;
+  let moving = null; // the status that is shown already and not sent yet
 
   async function refresh() {
     const answer = await keepsake.orders.get(id, { signal });
-    shown = answer.order;
+    shown = moving ? { ...answer.order, status: moving } : answer.order;
     draw();
   }
 
@@ -40,7 +41,7 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
 
   function photo(file) {
     const { filename, original_filename, width, height, links, quality, request, replaces } = file;
-    const image = h("img", { src: quality ? links.photo : links.thumbnail, alt: `Photo ${original_filename}`, loading: "lazy" });
+    const image = h("img", { src: links.photo, alt: `Photo ${original_filename}`, loading: "lazy" });
     image.addEventListener("error", () => { image.src = "/pages/icon.svg"; }, { once: true });
     return h("li", { class: "card" },
       h("button", { class: "look", type: "button", "aria-label": `Look closely at ${original_filename}`, onclick: () => zoom(shown.files) }, image),
@@ -62,14 +63,19 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
     }
     // No move leads back, so it waits a moment before it is sent: until then it can be undone.
     const before = shown.status;
-    shown = { ...shown, status: target };
-    draw();
+    const showAs = (status) => {
+      moving = status === before ? null : status;
+      shown = { ...shown, status };
+      draw();
+    };
+    showAs(target);
     let decided = false;
     const send = async () => {
       clearTimeout(timer);
       if (decided) return;
       decided = true;
       const done = await attempt(null, () => admin.orders.move(id, target));
+      moving = null;
       if (signal.aborted) return;
       if (done) say(`The order is ${target}.`);
       else say("");
@@ -80,8 +86,7 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
     say(`The order becomes ${target}.`, async () => {
       decided = true;
       clearTimeout(timer);
-      shown = { ...shown, status: before };
-      draw();
+      showAs(before);
     });
   }
 
@@ -118,7 +123,7 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
   await refresh();
   const onEvent = (event) => {
     timeline.append(h("li", {}, event.type === "photo" ? `photo ${event.what}` : event.status, " · ", h("span", { class: "quiet small" }, when(event.at), event.note ? ` · ${event.note}` : "")));
-    if (!document.querySelector("#status button")) refresh().catch(() => {});
+    refresh().catch(() => {});
   };
   (async () => {
     for await (const event of keepsake.orders.events(id, { signal, onConnection })) onEvent(event);
