@@ -150,6 +150,24 @@ def test_a_declined_card_and_a_cancelled_payment_are_said_and_can_be_tried_again
     expect_photo(page)
 
 
+def test_the_shop_by_its_other_name_leads_to_the_origin_that_keepsake_knows(visit: Visit) -> None:
+    visitor = visit()
+    visitor.expect("a request to http://127.0.0.1")
+    page = visitor.context.new_page()
+    page.goto(visitor.shop.replace("localhost", "127.0.0.1") + "/pet-art?from=elsewhere")
+    page.wait_for_url(f"{visitor.shop}/pet-art?from=elsewhere")
+
+
+def test_a_payment_that_was_not_finished_is_said(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.open()
+    upload(page, photo_file(tmp_path))
+    go_to_pay(page)
+    page.goto(f"{visitor.shop}/hero-me?session_id={page.url.rpartition('/')[2]}")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was charged")
+    page.get_by_role("link", name="Back to the shop").click()
+    expect(button(page, "Pay")).to_be_enabled()
+
+
 def test_two_tabs_buy_two_photos(visitor: Visitor, tmp_path: Path) -> None:
     photos = [photo_file(tmp_path, seed) for seed in (1, 2)]
     tabs = [visitor.open() for _ in photos]

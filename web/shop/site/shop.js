@@ -7,7 +7,8 @@ import { watchRequests } from "./requests.js";
 export const $ = (id) => document.getElementById(id);
 
 // Keepsake answers pages of the shop's own origin alone; "127.0.0.1" for "localhost" would be another one.
-if (location.origin !== config.shopUrl) location.replace(config.shopUrl + location.pathname + location.search);
+const { origin } = new URL(config.shopUrl);
+if (location.origin !== origin) location.replace(origin + location.pathname + location.search);
 
 watchRequests($("requests"), config.keepsakeUrl);
 
