@@ -171,6 +171,26 @@ def test_the_status_changes_as_it_is_looked_at(visit: Visit, tmp_path: Path, adm
         expect(page.locator("[aria-current=step]")).to_contain_text(step)
 
 
+def test_another_photo_is_sent_when_the_shop_asks_for_it(
+    visitor: Visitor, tmp_path: Path, admin: dict[str, str]
+) -> None:
+    page = visitor.open("/planter")
+    order_id = order_of(page, photo_file(tmp_path, 1), photo_file(tmp_path, 2))
+    expect(page.get_by_text("Good photo")).to_have_count(2)
+    expect(page.get_by_label("Choose photo")).to_be_hidden()
+    order = f"{visitor.gateway}/api/admin/orders/{order_id}"
+    listed = requests.get(f"{visitor.gateway}/api/images/orders/{order_id}", headers=admin, timeout=10).json()
+    asked = {"filename": listed["order"]["files"][0]["filename"], "reason": "blurred", "note": "From nearer, please."}
+    assert requests.post(f"{order}/photo-requests", json=asked, headers=admin, timeout=10).status_code == 201
+    request = page.get_by_role("listitem").filter(has_text="Please choose another photo")
+    expect(request).to_contain_text("From nearer, please.")
+    request.get_by_label("Choose photo").set_input_files(photo_file(tmp_path, 3))
+    expect(status_of(page)).to_contain_text("the new photo is here")
+    expect(request).to_have_count(0)
+    expect(page.get_by_text("Good photo")).to_have_count(2)
+    expect(page.get_by_role("img", name="photo-3.jpg")).to_be_visible()
+
+
 def test_a_planter_has_room_for_four_photos(visit: Visit, tmp_path: Path) -> None:
     page = visit().open("/planter")
     page.get_by_label("Choose photo").set_input_files([photo_file(tmp_path, seed) for seed in range(5)])
