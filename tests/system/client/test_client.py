@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import aiohttp
 import pytest
 
 from tests.support import pictures
 from tests.support.stack import Stack
 from tests.system.client.conftest import Script
+from tests.unit.services.media_store.store import open_store, settings_of
 
 
 async def test_a_photo_is_uploaded_with_its_progress_and_retrieved_once(script: Script) -> None:
@@ -183,3 +187,28 @@ async def test_a_photo_is_bought_and_stays_with_the_session(script: Script, stac
     )
     assert (said["status"]["status"], said["status"]["amount_total"]) == ("complete", 400)
     assert said["size"] == said["sent"]
+
+
+async def test_a_file_goes_straight_to_the_bucket_with_its_progress(script: Script, s3: Any, tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path,
+        storage_backend="s3",
+        s3_bucket=s3.bucket,
+        s3_endpoint_url=s3.endpoint_url,
+        aws_region=s3.region,
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=s3.secret_key,
+    )
+    async with open_store(settings) as store:
+        said = await script(
+            """
+            const api = await serve([200, { "Content-Type": "application/json" }, JSON.stringify(given.signed)]);
+            const seen = [];
+            const { publicUrl } = await createKeepsake({ baseUrl: api.url })
+              .organizations("o1").upload(photo, { onProgress: (at) => seen.push(at) });
+            return { publicUrl, seen };
+            """,
+            signed=(await store.sign()).json,
+        )
+        assert said["seen"][-1]["loaded"] == said["seen"][-1]["total"]
+        assert (await store.call("GET", said["publicUrl"])).body == pictures.jpeg()
