@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from services.temp_image.adapters.disk import open_disk_store
+from services.temp_image.adapters.disk import DiskUploadKeys, open_disk_store
 from services.temp_image.handlers import IMAGE_FIELD, ROUTES, SERVICE
-from services.temp_image.ports import ImageStore
+from services.temp_image.ports import ImageStore, UploadKeys
 from services.temp_image.service import TempImageService
 from services.temp_image.settings import TempImageSettings
 from shared.app.factory import CHECKS, base_app
@@ -34,16 +34,21 @@ def build_app(settings: TempImageSettings, clock: Callable[[], float] = time.tim
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             store: ImageStore[Any]
+            keys: UploadKeys
             if settings.redis_url:
                 from services.temp_image.adapters.redis import open_redis_store  # noqa: PLC0415 - only where it is used
 
-                store = await stack.enter_async_context(open_redis_store(settings.redis_url))
+                store = redis = await stack.enter_async_context(open_redis_store(settings.redis_url))
+                keys = redis.upload_keys
                 app[CHECKS]["redis"] = store.check
             else:
                 store = await stack.enter_async_context(open_disk_store(settings.images_dir, clock))
+                keys = DiskUploadKeys(settings.images_dir, clock)
                 app[CHECKS]["storage"] = store.check
             app[SERVICE] = TempImageService(
                 store,
+                keys,
+                settings.internal_secret,
                 limits=ImageLimits(settings.max_image_pixels, settings.max_image_frames),
                 ttl_s=settings.temp_image_ttl_s,
                 clock=clock,

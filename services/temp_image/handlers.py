@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +18,7 @@ from services.temp_image.deliver import (
 from services.temp_image.model import parse_claim, parse_holder, parse_image_id
 from services.temp_image.schemas import Held, HoldRequest, RetrieveQuery, Uploaded
 from services.temp_image.service import TempImageService
+from shared.app.idempotency import key_of
 from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import SERVICE_GUARD
@@ -26,6 +28,7 @@ from shared.uploads import FileField, read_form
 
 SERVICE: Final = web.AppKey("SERVICE", TempImageService)
 IMAGE_FIELD: Final = web.AppKey("IMAGE_FIELD", FileField)
+SHORTEST_KEY_CHARS = 16  # a shorter Idempotency-Key could be guessed, and with it the image
 GATEWAY_HEADER = "X-Keepsake-Gateway"
 PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 GUESSES = frozenset({"prefetch", "prerender", "preview"})
@@ -34,9 +37,13 @@ PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 async def upload(request: web.Request) -> web.Response:
     """Keep the form's image; answer its id."""
-    service = request.app[SERVICE]
-    async with read_form(request, request.app[IMAGE_FIELD], open_sink=service.open_sink) as form:
-        image_id, expires_at = await service.keep(form.files[0])
+    service, key = request.app[SERVICE], key_of(request) or ""
+    async with AsyncExitStack() as stack:
+        has_key = len(key) >= SHORTEST_KEY_CHARS
+        keep = await stack.enter_async_context(service.keeping(key)) if has_key else service.keep
+        reading = read_form(request, request.app[IMAGE_FIELD], open_sink=service.open_sink, digest=has_key)
+        form = await stack.enter_async_context(reading)
+        image_id, expires_at = await keep(form.files[0])
     answer = Uploaded(image_id=image_id, expires_at=datetime.fromtimestamp(expires_at, UTC))
     return web.Response(text=answer.model_dump_json(), content_type="application/json", headers=PRIVATE)
 
@@ -127,6 +134,7 @@ ROUTES = (
         summary="Keep an image for an hour, under an id that only the uploader knows",
         body=FormBody(files={"image": 1}),
         answers={200: Answer("Kept", Uploaded)},
+        refusals=(409,),
     ),
     Route(
         method="GET",

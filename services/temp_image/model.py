@@ -53,6 +53,15 @@ class ImageContent:
             self.content.release()
 
 
+@dataclass(frozen=True, slots=True)
+class KeptUpload:
+    """What was kept under an Idempotency-Key: the image's id, the SHA-256 of its bytes in hex, and its hour's end."""
+
+    image_id: str
+    sha256: str
+    expires_at: float
+
+
 def new_secret() -> str:
     """Return a new image id or claim: 128 random bits in hex."""
     return secrets.token_hex(16)

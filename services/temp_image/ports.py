@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
-from services.temp_image.model import ImageContent, ImageDescription
+from services.temp_image.model import ImageContent, ImageDescription, KeptUpload
 from shared.images.formats.header import Buffer
 from shared.uploads import FileSink
 
 ContentT = TypeVar("ContentT")
+
+
+class UploadKeys(Protocol):
+    """What was uploaded under which Idempotency-Key, until the image's hour; `slot` is 32 hex digits that stand for a key.
+
+    Raises DependencyDown where the store does not answer.
+    """
+
+    def reserved(self, slot: str) -> AbstractAsyncContextManager[KeptUpload | None]:
+        """Hold the slot while an upload runs; give what was kept under it before. Raises Conflict where another runs.
+
+        A process that dies lets go of it.
+        """
+
+    async def remember(self, slot: str, kept: KeptUpload) -> None:
+        """Keep what the slot that is held stands for, until the image's hour. Raises StorageFull."""
 
 
 class ImageStore(Protocol[ContentT]):

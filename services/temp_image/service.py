@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, new_secret
-from services.temp_image.ports import ImageStore
+from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, KeptUpload, new_secret
+from services.temp_image.ports import ImageStore, UploadKeys
+from shared.app.idempotency import key_reused
+from shared.auth.key_derivation import derive_key
 from shared.errors import DependencyDown, NotAllowedValue
 from shared.images.validation import ImageLimits, require_image
 from shared.uploads import UploadedFile
@@ -56,7 +60,14 @@ class TempImageService:
     """Keeps uploads for `ttl_s` seconds and gives each out once."""
 
     def __init__(
-        self, store: ImageStore[Any], *, limits: ImageLimits, ttl_s: float, clock: Callable[[], float] = time.time
+        self,
+        store: ImageStore[Any],
+        keys: UploadKeys,
+        secret: str,
+        *,
+        limits: ImageLimits,
+        ttl_s: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.open_sink = store.open_sink
         self._store = store
@@ -64,17 +75,43 @@ class TempImageService:
         self._ttl_s = ttl_s
         self._clock = clock
         self._lost_claims = _LostClaims(store)
+        self._keys = keys
+        self._secret = derive_key(secret, "temp-image upload keys")
 
     async def close(self) -> None:
         """Leave the claims whose answer got lost to lapse."""
         await self._lost_claims.close()
 
-    async def keep(self, file: UploadedFile[Any]) -> tuple[str, float]:
-        """Keep an acceptable image; return its id, and when it expires in Unix seconds."""
-        image_id, expires_at = new_secret(), self._clock() + self._ttl_s
+    async def keep(self, file: UploadedFile[Any], image_id: str = "") -> tuple[str, float]:
+        """Keep an acceptable image; return its id, a new one where none is given, and when it expires in Unix seconds."""
+        image_id, expires_at = image_id or new_secret(), self._clock() + self._ttl_s
         check = partial(require_image, declared_type=file.declared_type, limits=self._limits)
         await self._store.put(image_id, file.content, expires_at=expires_at, check=check)
         return image_id, expires_at
+
+    @asynccontextmanager
+    async def keeping(self, key: str) -> AsyncIterator[Callable[[UploadedFile[Any]], Awaitable[tuple[str, float]]]]:
+        """Hold an Idempotency-Key while its upload is read; give what keeps the file, as `keep` does, once for the key.
+
+        Raises Conflict while another upload of the key runs; keeping raises NotAllowedValue for other bytes than the first.
+        """
+        slot = self._secret_of(key)
+        async with self._keys.reserved(slot) as known:
+
+            async def keep(file: UploadedFile[Any]) -> tuple[str, float]:
+                if known is not None and known.sha256 != file.sha256:
+                    raise key_reused()
+                if known is not None:
+                    return known.image_id, known.expires_at
+                # The moment is in it, since the last image of the key may still be held.
+                image_id, expires_at = await self.keep(file, self._secret_of(f"{self._clock()} {key}"))
+                await self._keys.remember(slot, KeptUpload(image_id, file.sha256, expires_at))
+                return image_id, expires_at
+
+            yield keep
+
+    def _secret_of(self, text: str) -> str:
+        return hmac.digest(self._secret, text.encode(), "sha256").hex()[:32]
 
     async def describe(self, image_id: str) -> ImageDescription:
         """Describe the image without using it up. Raises ImageGone."""

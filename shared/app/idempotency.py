@@ -92,11 +92,7 @@ class Claim:
         if self._known is None:
             return
         if self._known.fingerprint != self.fingerprint:
-            raise NotAllowedValue.of(
-                HEADER,
-                "This Idempotency-Key was used for another request. Please take a new one.",
-                "idempotency_key_reused",
-            )
+            raise key_reused()
         raise _Replay(self._known)
 
     async def remember(self, connection: AsyncConnection, status: int, body: bytes, content_type: str) -> None:
@@ -120,7 +116,7 @@ class IdempotencyKeys:
         Raises NotAllowedValue for a malformed key or other content, BadRequest for several keys, Conflict while the first
         request runs.
         """
-        key = _key_of(request)
+        key = key_of(request)
         if key is None:
             return await work(Claim())
         claim = await self._begin(await _scope_of(request, key))
@@ -187,11 +183,7 @@ class IdempotencyKeys:
         async with self._database.read() as connection:
             found = (await connection.execute(query.where(columns.scope == scope))).one_or_none()
         if found is None or found.status is None:
-            raise Conflict(
-                "The first request with this Idempotency-Key is still under way.",
-                "idempotency_in_progress",
-                {"Retry-After": "1"},
-            )
+            raise key_in_use()
         return StoredAnswer(*found)
 
     async def _renew(self, claim: Claim) -> None:
@@ -218,7 +210,24 @@ class IdempotencyKeys:
                 await connection.execute(self._table.delete().where(*self._mine(claim)))
 
 
-def _key_of(request: web.Request) -> str | None:
+def key_reused() -> NotAllowedValue:
+    """Refuse a key that was used for other content."""
+    return NotAllowedValue.of(
+        HEADER, "This Idempotency-Key was used for another request. Please take a new one.", "idempotency_key_reused"
+    )
+
+
+def key_in_use() -> Conflict:
+    """Refuse a key whose first request still runs."""
+    return Conflict(
+        "The first request with this Idempotency-Key is still under way.",
+        "idempotency_in_progress",
+        {"Retry-After": "1"},
+    )
+
+
+def key_of(request: web.Request) -> str | None:
+    """Return the request's key, if it has one. Raises BadRequest for several, NotAllowedValue for a malformed one."""
     given = request.headers.getall(HEADER, [])
     if not given:
         return None

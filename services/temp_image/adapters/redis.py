@@ -11,15 +11,14 @@ All keys of an image share a hash tag, so they are on one node of a cluster. Mom
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis import asyncio as aioredis
-from redis.exceptions import OutOfMemoryError
 
+from services.temp_image.adapters.redis_upload_keys import RedisUploadKeys, store_errors
 from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone
-from shared.errors import DependencyDown, StorageFull
 from shared.images.formats.header import Buffer
 from shared.images.sniff import HEAD_BYTES, sniff
 from shared.persistence.redis import open_redis, redis_errors
@@ -127,21 +126,11 @@ def _keys(image_id: str) -> list[str]:
     return [f"temp-image:{{{image_id}}}:{kind}" for kind in ("image", "claim", "held", "holds")]
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        with redis_errors():
-            yield
-    except DependencyDown as error:
-        if isinstance(error.__cause__, OutOfMemoryError):
-            raise StorageFull from error
-        raise
-
-
 class RedisImageStore:
     """The ImageStore that any number of machines share; each call is one round trip."""
 
     def __init__(self, redis: aioredis.Redis) -> None:
+        self.upload_keys = RedisUploadKeys(redis)
         self._redis = redis
         self._scripts = {source: redis.register_script(source) for source in _SCRIPTS}
 
@@ -155,7 +144,7 @@ class RedisImageStore:
             await asyncio.to_thread(check, content)
         else:
             check(content)
-        with _errors():
+        with store_errors():
             await self._redis.set(_keys(image_id)[0], content, pxat=int(expires_at * 1000))
 
     async def describe(self, image_id: str) -> ImageDescription:
@@ -196,7 +185,7 @@ class RedisImageStore:
             await self._redis.ping()
 
     async def _run(self, script: str, image_id: str, *arguments: str | int) -> Any:
-        with _errors():
+        with store_errors():
             return await self._scripts[script](keys=_keys(image_id), args=arguments)
 
 

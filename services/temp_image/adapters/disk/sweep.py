@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from services.temp_image.adapters.disk.image_file import HOLDS_SUFFIX, ImageFile, remove_holds
+from services.temp_image.adapters.disk.upload_keys import KEY_SUFFIX, remove_key_if_done
 from services.temp_image.model import ImageGone
 from shared.concurrency.waiting import to_its_end
 from shared.log import get_logger
@@ -46,6 +47,9 @@ class Sweeper:
         if path.suffix == HOLDS_SUFFIX:
             if not path.with_suffix("").exists():
                 remove_holds(str(path.with_suffix("")))
+            return False
+        if path.suffix == KEY_SUFFIX:
+            remove_key_if_done(path, self._clock())
             return False
         with suppress(ImageGone, BlockingIOError), ImageFile(str(path), wait=False) as image:
             if image.is_whole:
