@@ -25,7 +25,7 @@ _START_S = 30  # for a worker to come up on a busy machine
 
 
 class ImageWorkers:
-    """Image work in other processes, by path; no image bytes travel between them.
+    """Image work in other processes, by path; but small new images travel there themselves.
 
     Every method raises `NotAllowedValue` (`image_damaged`) where the image cannot be decoded, takes too long or takes
     its worker down with it, `Unavailable` (`image_workers_busy`) where too many wait already, and `StorageFull`.
@@ -47,13 +47,21 @@ class ImageWorkers:
         return await self._run(partial(decode_worker.check, source, limits))
 
     async def prepare(
-        self, source: Path, target: Path | None, declared_type: str | None, limits: ImageLimits
+        self,
+        source: bytes | Path,
+        file: Path,
+        declared_type: str | None,
+        limits: ImageLimits,
+        *,
+        strip: bool,
+        place: Callable[[Path, str], str | None] | None = None,
     ) -> PreparedImage:
-        """Check `source` as `check` does and write to the file `target` what is to be stored of it: without metadata.
+        """Do all that an image needs before its row: check it as `check` does, make the file to be stored, and place it.
 
-        Without a target it is stored as it was sent.
+        See `decode_worker.prepare`. Where this raises, the file may have been placed, but for what refuses the image itself.
         """
-        return await self._run(partial(decode_worker.prepare, source, target, declared_type, limits))
+        work = partial(decode_worker.prepare, source, file, declared_type, limits, strip=strip, place=place)
+        return await self._run(work)
 
     async def rendition(
         self, source: Path, target: Path, *, max_width: int, image_format: Literal["webp", "jpeg"], quality: int = 80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -32,7 +33,7 @@ _Result = TypeVar("_Result")
 
 NICE = 10
 
-_SMALL = 100  # pixels
+_SMALL = 16  # pixels
 _MAX_PROFILE_BYTES = 4 * 2**20
 _MAX_WEBP_SIDE = 16_383
 _NO_LIMITS = ImageLimits(max_pixels=2**62, max_frames=2**31)
@@ -93,19 +94,30 @@ def check(source: Path, limits: ImageLimits) -> ImageFacts:
     return facts
 
 
-def prepare(source: Path, target: Path | None, declared_type: str | None, limits: ImageLimits) -> PreparedImage:
-    """Write to `target` what is to be stored of an image, free of metadata; without a target it is stored as it was sent.
+def prepare(
+    source: bytes | Path,
+    file: Path,
+    declared_type: str | None,
+    limits: ImageLimits,
+    *,
+    strip: bool,
+    place: Callable[[Path, str], str | None] | None,
+) -> PreparedImage:
+    """Make of `source`, an image's bytes or its file, the `file` to be stored; `place` then may give it its key.
 
-    Raises what `check` does.
+    With `strip` it is free of metadata. `file` may be the source itself where that is to be stored as it was sent. `place`
+    takes the file and the extension of its format. Raises what `check` and `place` do, and OSError.
     """
-    data = source.read_bytes()
+    data = source if isinstance(source, bytes) else source.read_bytes()
     facts = require_image(data, declared_type=declared_type, limits=limits)
     settled = settle(data, facts)
     _require_whole(facts, settled)
-    if target is None:
-        return PreparedImage(facts, len(data), hashlib.sha256(data).hexdigest())
-    _write(settled.data, target)
-    return PreparedImage(facts, len(settled.data), hashlib.sha256(settled.data).hexdigest(), settled.rewritten)
+    stored = settled.data if strip else data
+    if file != source:
+        _create(stored, file)
+    key = place(file, facts.format.extension) if place else None
+    rewritten = strip and settled.rewritten
+    return PreparedImage(facts, len(stored), hashlib.sha256(stored).hexdigest(), rewritten, key)
 
 
 def rendition(
@@ -228,6 +240,13 @@ def _encoded(picture: Image.Image, image_format: Literal["webp", "jpeg"], qualit
 def _written(picture: Image.Image, data: bytes, target: Path) -> Rendition:
     _write(data, target)
     return Rendition(picture.width, picture.height, len(data))
+
+
+def _create(data: bytes, file: Path) -> None:
+    """Make a file that nobody else can read, locked while it is written: no sweep takes it for a dead process's."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        made.write(data)
 
 
 def _write(data: bytes, target: Path) -> None:

@@ -45,12 +45,16 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """An image as it may be stored: its facts, size in bytes and sha256 in hex; `rewritten` where it was encoded anew."""
+    """An image as it may be stored: its facts, size in bytes and sha256 in hex; `rewritten` where it was encoded anew.
+
+    `key` is where it is stored already, if it is.
+    """
 
     facts: ImageFacts
     size: int
     sha256: str
     rewritten: bool = False
+    key: str | None = None
 
 
 def read_facts(buffer: Buffer, image_format: ImageFormat, *, max_frames: int | None = None) -> ImageFacts:

@@ -12,8 +12,8 @@ from shared.objects.disk_tree import DiskTree
 from shared.objects.object_keys import ObjectNotFound
 from shared.objects.protocol import ObjectExists
 
-PROMPT_S = 0.01
-THREADS_AFTER_STALL_S = 5.0
+PROMPT_S = 0.02
+THREADS_AFTER_STALL_S = 1.0
 
 
 class _Disk:

@@ -39,7 +39,7 @@ PRIVATE = {**NO_STORE, "Referrer-Policy": "no-referrer"}
 
 
 @asynccontextmanager
-async def _form(request: web.Request, missing: str, claim: Claim) -> AsyncIterator[Form[Path]]:
+async def _form(request: web.Request, missing: str, claim: Claim) -> AsyncIterator[Form[bytes | Path]]:
     """Read the form; where the request has an Idempotency-Key, its content is known with the last byte."""
     field, has_key = FileField("image", request.app[SETTINGS].max_upload_size, missing=missing), claim.scope != ""
     async with read_form(request, field, open_sink=request.app[INTAKE].open_sink, digest=has_key) as form:

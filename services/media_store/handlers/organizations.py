@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from services.media_store import schemas
-from services.media_store.handlers.app_keys import ADDRESSES, INTAKE, SETTINGS, UPLOADS
+from services.media_store.handlers.app_keys import ADDRESSES, BLOBS, SETTINGS, UPLOADS
 from services.media_store.model import (
     PRESIGNED_MAX_BYTES,
     TEMP_PREFIX,
@@ -23,7 +23,7 @@ from shared.errors import BadRequest, KeepsakeError
 from shared.http.read_body import BODY, discard_body
 from shared.http.validation import parse_json
 from shared.presign import PostPolicyVerifier, S3Error, VerifiedPost, local_bucket, stored_answer
-from shared.uploads import FileField, read_form
+from shared.uploads import FileField, SpoolSink, read_form
 
 CONTENT_TYPES: Final = ("image/jpeg", "image/png", "image/webp")
 FILE = FileField("file", PRESIGNED_MAX_BYTES, missing="Bucket POST must contain a file field.", nameless=True)
@@ -109,7 +109,8 @@ async def _receive(request: web.Request) -> web.Response:
         verified.append(form)
         return PRESIGNED_MAX_BYTES if form.max_bytes is None else form.max_bytes
 
-    async with read_form(request, FILE, open_sink=request.app[INTAKE].open_sink, before_file=before_file) as form:
+    spool = request.app[BLOBS].spool
+    async with read_form(request, FILE, open_sink=lambda: SpoolSink(spool), before_file=before_file) as form:
         verified[0].require_size(form.files[0].size)
         etag = await request.app[UPLOADS].receive(verified[0], form.files[0].content)
     answer = stored_answer(verified[0], bucket, etag)

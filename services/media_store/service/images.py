@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,10 +26,11 @@ from services.media_store.model import (
     user_key,
 )
 from services.media_store.ports import Images
-from services.media_store.service.ingest import CheckedImage, Intake
+from services.media_store.service.ingest import Intake, KeptImage
 from services.media_store.service.row_cache import RecentImages
 from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull
+from shared.images.sniff import ImageFormat
 from shared.objects import BlobStore
 from shared.uploads import UploadedFile
 
@@ -73,44 +75,43 @@ class ImageService:
         self._cloudinary_intake = cloudinary_intake
         self._recent = RecentImages()
 
-    async def store(self, file: UploadedFile[Path], session_id: str, purpose: str) -> StoredImage:
+    async def store(self, file: UploadedFile[bytes | Path], session_id: str, purpose: str) -> StoredImage:
         """Keep an image of a session."""
         now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_intake else None
+
+        def keys(known: ImageFormat) -> Iterator[str]:
+            for _ in range(KEYS_TRIED):
+                yield stored_key(session_id, purpose, now, secrets.token_hex(4), known.extension)
+
+        async def add(kept: KeptImage) -> StoredImage:
+            image = describe(kept, Kind.STORED, now)
+            if cloudinary is not None:
+                image = replace(image, url=cloudinary.take_address(kept.key))
+            await self._images.add(image)
+            return image
+
         intake = self._cloudinary_intake or self._intake
-        async with intake.checked(file.content, file.declared_type) as checked:
-            extension = checked.prepared.facts.format.extension
-            keys = (stored_key(session_id, purpose, now, secrets.token_hex(4), extension) for _ in range(KEYS_TRIED))
+        return await intake.take(file.content, file.declared_type, keys, add)
 
-            async def add(key: str) -> StoredImage:
-                image = describe(checked, Kind.STORED, key, now)
-                if cloudinary is not None:
-                    image = replace(image, url=cloudinary.take_address(key))
-                await self._images.add(image)
-                return image
-
-            return await intake.keep(checked, keys, add)
-
-    async def upload(self, file: UploadedFile[Path], about: UserImage, uploader: Principal) -> StoredImage:
+    async def upload(self, file: UploadedFile[bytes | Path], about: UserImage, uploader: Principal) -> StoredImage:
         """Keep an image of a user. Raises Forbidden where the caller may not upload under this name."""
         name = await self._images.name_of(about.username)
         require_uploader(uploader, about.username, name.owner if name else None)
         about = replace(about, username=name.username if name else first_spelling(about.username, uploader))
         now = self._clock()
-        async with self._intake.checked(file.content, file.declared_type) as checked:
-            keys = _user_keys(about, now, checked.prepared.facts.format.extension)
 
-            async def add(key: str) -> StoredImage:
-                image = replace(
-                    describe(checked, Kind.USER, key, now),
-                    username=about.username,
-                    image_type=about.image_type,
-                    is_primary=about.is_primary,
-                    caption=about.caption,
-                )
-                await self._images.add_for_user(image, uploader)
-                return image
+        async def add(kept: KeptImage) -> StoredImage:
+            image = replace(
+                describe(kept, Kind.USER, now),
+                username=about.username,
+                image_type=about.image_type,
+                is_primary=about.is_primary,
+                caption=about.caption,
+            )
+            await self._images.add_for_user(image, uploader)
+            return image
 
-            return await self._intake.keep(checked, keys, add)
+        return await self._intake.take(file.content, file.declared_type, partial(_user_keys, about, now), add)
 
     async def get(self, image_id: str) -> StoredImage:
         """Return a user's image. Raises ImageNotFound."""
@@ -230,16 +231,16 @@ class ImageService:
         await self._blobs.delete_prefix(renditions_of(key))
 
 
-def describe(checked: CheckedImage, kind: Kind, key: str, now: datetime) -> StoredImage:
-    """Make the row of a checked image at its key."""
-    prepared, facts = checked.prepared, checked.prepared.facts
+def describe(kept: KeptImage, kind: Kind, now: datetime) -> StoredImage:
+    """Make the row of an image."""
+    prepared, facts = kept.prepared, kept.prepared.facts
     return StoredImage(
         id=str(uuid4()),
         kind=kind,
-        key=key,
+        key=kept.key,
         sha256=prepared.sha256,
         size=prepared.size,
-        content_type=checked.content_type,
+        content_type=kept.content_type,
         width=facts.display_width,
         height=facts.display_height,
         uploaded_at=now,
@@ -247,7 +248,7 @@ def describe(checked: CheckedImage, kind: Kind, key: str, now: datetime) -> Stor
     )
 
 
-def _user_keys(about: UserImage, now: datetime, extension: str) -> Iterator[str]:
+def _user_keys(about: UserImage, now: datetime, known: ImageFormat) -> Iterator[str]:
     """Count the microseconds up."""
     moments = (now + timedelta(microseconds=step) for step in range(KEYS_TRIED))
-    return (user_key(about.username, about.image_type, moment, extension) for moment in moments)
+    return (user_key(about.username, about.image_type, moment, known.extension) for moment in moments)

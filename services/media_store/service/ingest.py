@@ -6,8 +6,8 @@ import asyncio
 import fcntl
 import mmap
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -19,24 +19,25 @@ from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown, KeepsakeError
 from shared.images.decode_pool import ImageWorkers
 from shared.images.header import ImageFacts, PreparedImage
+from shared.images.sniff import ImageFormat
 from shared.images.validation import ImageLimits, require_image
 from shared.log import get_logger
 from shared.objects import BlobStore, ObjectExists
-from shared.uploads import SpoolSink
-from shared.uploads.sinks import new_spool_path, storage_error
+from shared.uploads.sinks import SmallFileSink, new_spool_path, storage_error
 
 UNDO_WAIT_S = 5.0
 UNDO_WAIT_WHEN_DOWN_S = 0.3  # the answer is due within 3 s, and most of that may be gone
 WAIT_AT_STOP_S = 3.0
 
 ResultT = TypeVar("ResultT")
+Keys = Callable[[ImageFormat], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedImage:
-    """An image that may be stored: the spool file to store, and what is known of it."""
+class KeptImage:
+    """An image that is stored durably at `key`, and what is known of it."""
 
-    path: Path
+    key: str
     prepared: PreparedImage
 
     @property
@@ -46,7 +47,7 @@ class CheckedImage:
 
 
 class Intake:
-    """Checks images and puts them into the object store."""
+    """Checks images and puts them into the object store: all of it in one trip to a worker, where objects are files."""
 
     def __init__(
         self, blobs: BlobStore | Cloudinary, workers: ImageWorkers, limits: ImageLimits, *, strip: bool
@@ -58,70 +59,92 @@ class Intake:
         self._strip = strip
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    def open_sink(self) -> SpoolSink:
-        """Open a file for an upload on its way in."""
-        return SpoolSink(self._blobs.spool)
+    def open_sink(self) -> SmallFileSink:
+        """Open where an upload goes on its way in."""
+        return SmallFileSink(self._blobs.spool)
 
-    @asynccontextmanager
-    async def checked(self, source: Path, declared_type: str | None) -> AsyncIterator[CheckedImage]:
-        """Check the image in the spool file `source`, and make what is to be stored of it.
+    async def take(
+        self,
+        content: bytes | Path,
+        declared_type: str | None,
+        keys: Keys,
+        add: Callable[[KeptImage], Awaitable[ResultT]],
+    ) -> ResultT:
+        """Check an image, store it durably, then `add` its row; return what that returns.
 
-        Raises what `require_image` does, `image_damaged`, Unavailable, StorageFull or DependencyDown.
+        `content` is its bytes, or its spool file. `keys` names the keys it may have in a format; it gets the first that is
+        free. Where the row cannot be added, the object is taken away again. All this goes on when the call is cancelled:
+        it is waited for, and then both are there or neither. Raises what `require_image` does, `image_damaged`,
+        Unavailable, StorageFull or DependencyDown.
         """
-        with ExitStack() as made:
-            target = self._new_target(made) if self._strip else None
-            prepared = await self._workers.prepare(source, target, declared_type, self._limits)
-            yield CheckedImage(target or source, prepared)
-
-    def _new_target(self, made: ExitStack) -> Path:
-        path = new_spool_path(self._blobs.spool)
-        try:
-            hold_spool_file(path, made)
-        except OSError as error:
-            raise storage_error(error) from error
-        return path
-
-    async def keep(self, image: CheckedImage, keys: Iterator[str], add: Callable[[str], Awaitable[ResultT]]) -> ResultT:
-        """Store the image durably at the first of `keys` that is free, then `add` its row; return what that returns.
-
-        Where the row cannot be added, the object is taken away again. A commit goes on when the call is cancelled: it is
-        waited for, and then both are there or neither.
-        """
-        key = await self._place(image, keys)
-        return await to_its_end(self._begin(self._add(key, add)))
+        return await to_its_end(self._begin(self._take(content, declared_type, keys, add)))
 
     async def close(self) -> None:
-        """Wait a moment for rows that are still being added, and for what is still being undone."""
+        """Wait a moment for images that are still being stored, and for what is still being undone."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=WAIT_AT_STOP_S)
 
-    async def _place(self, image: CheckedImage, keys: Iterator[str]) -> str:
-        for key in keys:
+    async def _take(
+        self,
+        content: bytes | Path,
+        declared_type: str | None,
+        keys: Keys,
+        add: Callable[[KeptImage], Awaitable[ResultT]],
+    ) -> ResultT:
+        with ExitStack() as made:
+            file = content
+            if self._strip or isinstance(file, bytes):
+                file = new_spool_path(self._blobs.spool)
+                made.callback(file.unlink, missing_ok=True)
+            prepared = await self._prepared(content, file, declared_type, keys)
+            kept = KeptImage(prepared.key or await self._place(file, prepared, keys), prepared)
             try:
-                await self._blobs.put_file(
-                    key, image.path, content_type=image.content_type, sha256=image.prepared.sha256, if_absent=True
-                )
-            except ObjectExists:
-                continue
-            except DependencyDown:  # the store itself
-                await self._undo(key, 0.0)
+                return await add(kept)
+            except DependencyDown:
+                await self._undo(kept.key, UNDO_WAIT_WHEN_DOWN_S)
                 raise
-            except BaseException:
-                await self._undo(key, UNDO_WAIT_S)
+            except Exception:
+                # Not where the process ends: there may be a row then, and an object without one is the lesser loss.
+                await self._undo(kept.key, UNDO_WAIT_S)
                 raise
-            return key
-        raise ObjectExists
 
-    async def _add(self, key: str, add: Callable[[str], Awaitable[ResultT]]) -> ResultT:
+    async def _prepared(
+        self, content: bytes | Path, file: Path, declared_type: str | None, keys: Keys
+    ) -> PreparedImage:
+        placing = self._blobs.placing({known.extension: next(keys(known)) for known in ImageFormat})
+        place = placing.place if placing else None
         try:
-            return await add(key)
-        except DependencyDown:
-            await self._undo(key, UNDO_WAIT_WHEN_DOWN_S)
+            return await self._workers.prepare(
+                content, file, declared_type, self._limits, strip=self._strip, place=place
+            )
+        except BaseException as error:
+            if placing is not None:
+                await asyncio.to_thread(placing.undo, file)
+            if isinstance(error, OSError):
+                raise storage_error(error) from error
             raise
-        except Exception:
-            # Not where the process ends: there may be a row then, and an object without one is the lesser loss.
-            await self._undo(key, UNDO_WAIT_S)
-            raise
+
+    async def _place(self, file: Path, prepared: PreparedImage, keys: Keys) -> str:
+        """Do in threads, or over the network, what the worker left to do."""
+        known = prepared.facts.format
+        with file.open("rb") as held:
+            with suppress(BlockingIOError):  # held already: an upload's own file
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            for key in keys(known):
+                try:
+                    await self._blobs.put_file(
+                        key, file, content_type=known.content_type, sha256=prepared.sha256, if_absent=True
+                    )
+                except ObjectExists:
+                    continue
+                except DependencyDown:  # the store itself
+                    await self._undo(key, 0.0)
+                    raise
+                except BaseException:
+                    await self._undo(key, UNDO_WAIT_S)
+                    raise
+                return key
+        raise ObjectExists
 
     async def _undo(self, key: str, wait_s: float) -> None:
         """Delete what a failed call may have stored; after `wait_s`, or where the call is cancelled, it goes on by itself."""

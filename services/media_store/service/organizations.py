@@ -23,9 +23,10 @@ from services.media_store.model import (
 )
 from services.media_store.ports import AlreadyPromoted, Images, Members
 from services.media_store.service.images import describe
-from services.media_store.service.ingest import Intake
+from services.media_store.service.ingest import Intake, KeptImage
 from shared.errors import Forbidden, TooLarge
 from shared.http.read_body import size_text
+from shared.images.sniff import ImageFormat
 from shared.images.validation import corrected_filename
 from shared.objects import BlobStore
 from shared.presign import PresignedUpload, VerifiedPost, presign_post, presign_put
@@ -115,18 +116,16 @@ class OrganizationUploads:
                     raise TooLarge(f"The file is too large: at most {limit}.", "file_too_large")
                 async for chunk in reader.chunks:
                     await sink.write(chunk)
-            async with self._intake.checked(await sink.finish(), None) as checked:
-                name = corrected_filename(filename, checked.prepared.facts.format)
 
-                async def add(target: str) -> StoredImage:
-                    image = replace(describe(checked, Kind.EVENT, target, self._clock()), source_key=key)
-                    await self._images.add(image)
-                    return image
+            def keys(known: ImageFormat) -> Iterator[str]:
+                name = corrected_filename(filename, known)
+                return (event_key(organization_id, str(uuid4()), name) for _ in repeat(None, 10))
 
-                return await self._intake.keep(checked, _event_keys(organization_id, name), add)
+            async def add(kept: KeptImage) -> StoredImage:
+                image = replace(describe(kept, Kind.EVENT, self._clock()), source_key=key)
+                await self._images.add(image)
+                return image
+
+            return await self._intake.take(await sink.finish(), None, keys, add)
         finally:
             await sink.discard()
-
-
-def _event_keys(organization_id: str, filename: str) -> Iterator[str]:
-    return (event_key(organization_id, str(uuid4()), filename) for _ in repeat(None, 10))

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import pytest
@@ -12,7 +13,9 @@ import sqlalchemy as sa
 from services.media_store.adapters.sql.images import SqlImages
 from services.media_store.service.images import UserImage
 from shared.auth.access_tokens import Principal
-from shared.errors import DependencyDown
+from shared.errors import DependencyDown, NotAllowedValue
+from shared.images.decode_pool import ImageWorkers
+from shared.images.formats.header import damaged
 from shared.uploads import UploadedFile
 from tests.support import pictures
 from tests.unit.services.media_store.store import ORGANIZATION, Store
@@ -23,7 +26,7 @@ Calls = dict[str, Callable[[], Awaitable[object]]]
 
 
 @pytest.fixture
-async def committing(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[object]]:
+async def committing(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[], Awaitable[object]]]:
     """From now on a commit is slow, and goes on when whoever waits for it is cancelled; gives the wait for one to begin."""
     if store.settings.database_url:
         await store.execute(
@@ -50,7 +53,8 @@ async def committing(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[
                 async with store.tables() as connection:
                     found = await connection.scalar(sleeping_or_done)
 
-        return begun
+        yield begun
+        return
 
     loop, begun_in_thread = asyncio.get_running_loop(), asyncio.Event()
 
@@ -64,7 +68,15 @@ async def committing(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return connection._execute(in_thread)
 
     monkeypatch.setattr(aiosqlite.Connection, "commit", commit)
-    return begun_in_thread.wait
+
+    def before_commit(connection: sa.Connection) -> None:
+        if not connection.dialect.is_async and connection.exec_driver_sql("SELECT 1 FROM media_images").first():
+            loop.call_soon_threadsafe(begun_in_thread.set)
+            time.sleep(SLOW_S)
+
+    sa.event.listen(sa.Engine, "commit", before_commit)
+    yield begun_in_thread.wait
+    sa.event.remove(sa.Engine, "commit", before_commit)
 
 
 @pytest.fixture
@@ -127,4 +139,20 @@ async def test_a_call_that_is_cancelled_before_its_row_is_refused_leaves_neither
     refused.set()
     with pytest.raises(asyncio.CancelledError):
         await call
+    assert await kept(store) == ([], [])
+
+
+@pytest.mark.parametrize("image", ["of a session", "of a user", "promoted"])
+async def test_a_worker_that_dies_when_it_has_placed_the_image_leaves_nothing(
+    store: Store, calls: Calls, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    prepare = ImageWorkers.prepare
+
+    async def die(*arguments: Any, **options: Any) -> None:
+        await prepare(*arguments, **options)
+        raise damaged()
+
+    monkeypatch.setattr(ImageWorkers, "prepare", die)
+    with pytest.raises(NotAllowedValue):
+        await calls[image]()
     assert await kept(store) == ([], [])

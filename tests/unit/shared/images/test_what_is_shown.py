@@ -131,14 +131,12 @@ def mutated(draw):
 def prepared(data):
     """Return what is stored of it, and whether it was encoded anew; None where it is refused."""
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "source"), Path(folder, "target")
-        source.write_bytes(data)
-        target.touch()
+        target = Path(folder, "target")
         try:
-            made = decode_worker.prepare(source, target, None, LIMITS)
+            made = decode_worker.prepare(data, target, None, LIMITS, strip=True, place=None)
         except KeepsakeError as refusal:
             assert refusal.status in {400, 413, 415, 422}  # noqa: PT017
-            assert not target.stat().st_size
+            assert not target.exists()
             return None, False
         decode_worker.thumbnail_and_inspect(target, target.with_name("thumb")) if False else None
         return target.read_bytes(), made.rewritten

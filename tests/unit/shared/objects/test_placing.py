@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from shared.objects import InvalidKey, placing
+from shared.objects.disk import DiskBlobStore
+from shared.objects.placing import THREADS_AFTER_STALL_S, Placing
+
+KEYS = {"jpg": "pet-images/a.jpg", "png": "pet-images/a.png"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DiskBlobStore:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "spool").mkdir()
+    return DiskBlobStore(tmp_path / "objects", tmp_path / "spool")
+
+
+@pytest.fixture
+def place(store: DiskBlobStore) -> Placing:
+    """What a worker gets, the way it gets it."""
+    copied: Placing = pickle.loads(pickle.dumps(store.placing(KEYS)))  # noqa: S301 - made a moment ago
+    return copied
+
+
+@pytest.fixture
+def source(store: DiskBlobStore) -> Path:
+    path = store.spool / "made"
+    path.write_bytes(b"mine")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the disk's promptness is measured with; it goes on by hand."""
+    clock = SimpleNamespace(seconds=1000.0)
+    monkeypatch.setattr(placing, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    monkeypatch.setattr(placing._Disk, "patient_until", 0.0)
+    return clock
+
+
+async def read(store: DiskBlobStore, key: str) -> bytes | None:
+    if await store.stat(key) is None:
+        return None
+    async with store.open(key) as reader:
+        return await reader.read()
+
+
+async def test_a_file_is_placed_by_its_extension_and_keeps_its_old_name(
+    store: DiskBlobStore, place: Placing, source: Path
+) -> None:
+    assert place.place(source, "png") == KEYS["png"]
+    assert (await read(store, KEYS["png"]), await read(store, KEYS["jpg"])) == (b"mine", None)
+    assert source.exists()
+
+
+async def test_a_taken_key_stays_as_it_is_and_is_left_to_the_caller(
+    store: DiskBlobStore, place: Placing, source: Path
+) -> None:
+    await store.put_bytes(KEYS["jpg"], b"another's", "image/jpeg")
+    assert place.place(source, "jpg") is None
+    place.undo(source)
+    assert await read(store, KEYS["jpg"]) == b"another's"
+    assert source.exists()
+
+
+async def test_what_a_worker_placed_is_undone_and_nothing_else(
+    store: DiskBlobStore, place: Placing, source: Path
+) -> None:
+    await store.put_bytes(KEYS["png"], b"another's", "image/png")
+    place.place(source, "jpg")
+    place.undo(source)
+    assert await read(store, KEYS["jpg"]) is None
+    assert await read(store, KEYS["png"]) == b"another's"
+
+
+async def test_there_is_nothing_to_undo_of_a_file_that_was_never_made(
+    store: DiskBlobStore, place: Placing, source: Path
+) -> None:
+    source.unlink()
+    place.undo(source)
+
+
+async def test_a_slow_disk_is_left_to_the_caller_for_a_while(
+    store: DiskBlobStore, place: Placing, source: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = placing.DiskTree.place
+
+    def slowly(*arguments: object, **options: bool) -> None:
+        link(*arguments, **options)  # type: ignore[arg-type]
+        clock.seconds += 1.0
+
+    monkeypatch.setattr(placing.DiskTree, "place", slowly)
+    assert place.place(source, "jpg") == KEYS["jpg"]
+    assert place.place(source, "png") is None
+    clock.seconds += THREADS_AFTER_STALL_S
+    assert place.place(source, "png") == KEYS["png"]
+
+
+def test_a_key_that_cannot_be_used_is_refused_before_any_worker_sees_it(store: DiskBlobStore) -> None:
+    with pytest.raises(InvalidKey):
+        store.placing({"jpg": "../a.jpg"})
