@@ -2,6 +2,7 @@
 const CANVAS_PIXELS = 16_777_216;
 const QUALITIES = [0.92, 0.85, 0.75, 0.65];
 const TRIES = 6;
+const SEQUENCES = ["avis", "msf1", "hevc", "hevx"]; // brands of AVIF and HEIC that move
 const EXTENSIONS = { "image/jpeg": "jpg", "image/png": "png", "image/webp": "webp" };
 
 const text = (view, offset, length) =>
@@ -65,7 +66,10 @@ async function look(file) {
     if (text(view, 1, 3) === "PNG") return { ...known, ...lookAtPng(view), type: "image/png" };
     if (text(view, 8, 4) === "WEBP") return { ...known, ...lookAtWebp(view), type: "image/webp" };
     if (text(view, 0, 3) === "GIF") return { ...known, type: "image/gif", isAnimated: true };
-    if (text(view, 4, 4) === "ftyp") return { ...known, type: text(view, 8, 3) === "avi" ? "image/avif" : "image/heic" };
+    if (text(view, 4, 4) === "ftyp") {
+      const brand = text(view, 8, 4);
+      return { ...known, type: brand.startsWith("avi") ? "image/avif" : "image/heic", isAnimated: SEQUENCES.includes(brand) };
+    }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
   }
@@ -149,7 +153,7 @@ async function shrink(decoded, scale, type, maxBytes) {
 export async function prepareImage(file, { maxBytes = Infinity, maxSide = Infinity, type } = {}) {
   if (typeof createImageBitmap === "undefined") return file;
   const found = await look(file);
-  const wanted = type ?? (EXTENSIONS[found.type] ? found.type : "image/jpeg");
+  const wanted = type ?? (found.type === "image/heic" ? "image/jpeg" : found.type);
   if (found.isAnimated) return file;
   const needsNothing = found.type === wanted && found.orientation === 1 && file.size <= maxBytes;
   if (needsNothing && maxSide === Infinity) return file;
@@ -160,7 +164,8 @@ export async function prepareImage(file, { maxBytes = Infinity, maxSide = Infini
     const [width, height] = decoded.sides;
     const fitting = Math.min(1, maxSide / Math.max(width, height));
     if (needsNothing && fitting === 1) return file;
-    const blob = await shrink(decoded, Math.min(fitting, Math.sqrt(CANVAS_PIXELS / (width * height))), wanted, maxBytes);
+    const target = EXTENSIONS[wanted] ? wanted : "image/jpeg"; // a canvas gives no other
+    const blob = await shrink(decoded, Math.min(fitting, Math.sqrt(CANVAS_PIXELS / (width * height))), target, maxBytes);
     if (!blob) return file;
     const stem = (file.name ?? "photo").replace(/\.[^.]*$/, "");
     return new File([blob], `${stem}.${EXTENSIONS[blob.type]}`, { type: blob.type, lastModified: file.lastModified });

@@ -68,6 +68,8 @@ def close(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
 
 
 def test_what_needs_no_change_or_cannot_be_changed_is_returned_untouched(page: Page) -> None:
+    frames = [pictures.gradient(), pictures.noise()]
+    moving = pictures.saved(frames[0], "AVIF", save_all=True, append_images=frames[1:])
     given = [
         ("cat.jpg", "image/jpeg", pictures.jpeg(640, 480)),
         ("plain.jpg", "image/jpeg", pictures.with_metadata("JPEG", orientation=1)),
@@ -76,6 +78,8 @@ def test_what_needs_no_change_or_cannot_be_changed_is_returned_untouched(page: P
         ("moving.png", "image/png", pictures.apng()),
         ("moving.webp", "image/webp", pictures.animated_webp()),
         ("phone.heic", "image/heic", pictures.heic()),
+        ("cat.avif", "image/avif", pictures.saved(pictures.gradient(), "AVIF")),
+        ("moving.avif", "image/avif", moving),
         ("cut.jpg", "image/jpeg", pictures.truncated(pictures.jpeg(640, 480), 0.01)),
         ("text.jpg", "image/jpeg", b"no image at all"),
         ("nothing", "", b""),
@@ -103,6 +107,8 @@ def test_a_large_photo_fits_its_longer_side_and_its_bytes(page: Page) -> None:
     assert Image.open(io.BytesIO(by_side["bytes"])).size == (1500, 1000)
     by_bytes = prepare(page, photo, maxBytes=500_000)
     assert 100_000 < len(by_bytes["bytes"]) <= 500_000
+    avif = prepare(page, pictures.saved(pictures.gradient(800, 600), "AVIF"), "cat.avif", "image/avif", maxSide=400)
+    assert (avif["type"], avif["name"]) == ("image/jpeg", "cat.jpg")
     png = pictures.saved(pictures.noise(1200, 900), "PNG")
     lossless = prepare(page, png, "cat.png", "image/png", maxBytes=1_000_000)
     assert (lossless["type"], lossless["name"]) == ("image/png", "cat.png")
