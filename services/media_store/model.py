@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlsplit
 
 from shared.auth.access_tokens import Principal
 from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
+from shared.http.cursors import Position
 from shared.http.read_body import size_text
 from shared.http.validation import length_as_typed
 from shared.names import MAX_NAME_KEY, is_carriable, is_same_name, name_key
@@ -43,7 +43,6 @@ ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 IMAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TEMP_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-([A-Za-z0-9._-]{1,100})")
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-CURSOR = re.compile(r"([0-9]{1,17})\.([0-9a-f-]{36})")
 
 
 class Kind(StrEnum):
@@ -129,34 +128,6 @@ def parse_account(url: str) -> Account:
     if algorithm not in {"sha1", "sha256"}:
         raise ValueError("CLOUDINARY_URL: the signature_algorithm must be sha1 or sha256")
     return Account(parts.netloc.rpartition("@")[2], parts.username, parts.password, algorithm)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in a listing, newest first; the id decides between images of one microsecond."""
-
-    uploaded_at: datetime
-    id: str
-
-    def cursor(self) -> str:
-        """Write it for the client, who is to make nothing of it."""
-        text = f"{_microseconds(self.uploaded_at)}.{self.id}"
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def parse_cursor(text: str) -> Position:
-    """Read what `Position.cursor` wrote. Raises BadRequest."""
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        found = CURSOR.fullmatch(base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii"))
-    except ValueError:
-        found = None
-    if found is None:
-        raise NotAllowedValue.of(
-            "cursor", "The cursor is not one of ours: leave it out to begin anew.", "invalid_cursor"
-        )
-    seconds, rest = divmod(int(found[1]), 1_000_000)
-    return Position(datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest), found[2])
 
 
 def _microseconds(moment: datetime) -> int:

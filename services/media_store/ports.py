@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from services.media_store.model import Kind, Name, Position, StoredImage
+from services.media_store.model import Kind, Name, StoredImage
 from shared.auth.access_tokens import Principal
 from shared.errors import Conflict
+from shared.http.cursors import Position
 
 
 class AlreadyPromoted(Conflict):

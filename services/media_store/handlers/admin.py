@@ -6,8 +6,8 @@ from aiohttp import web
 
 from services.media_store import schemas
 from services.media_store.handlers.app_keys import ADDRESSES, IMAGES, PROBE, SETTINGS
-from services.media_store.model import parse_cursor
 from shared.app.responses import NO_STORE, json_answer
+from shared.http.cursors import parse_cursor
 from shared.http.validation import parse_query
 
 

@@ -18,7 +18,6 @@ from services.media_store.model import (
     ImageNotFound,
     ImageType,
     is_username,
-    parse_cursor,
     parse_image_id,
     parse_purpose,
     require_owner,
@@ -29,6 +28,7 @@ from shared.app.responses import NO_STORE, json_answer
 from shared.auth.access_tokens import identify, principal_of
 from shared.auth.signed_links import check_link
 from shared.errors import BadRequest, NotFound
+from shared.http.cursors import parse_cursor
 from shared.http.validation import parse_mapping, parse_query
 from shared.names import CANNOT_BE_CARRIED
 from shared.objects import require_key

@@ -16,7 +16,6 @@ from services.media_store.model import (
     TEMP_PREFIX,
     ImageNotFound,
     Kind,
-    Position,
     StoredImage,
     first_spelling,
     renditions_of,
@@ -30,6 +29,7 @@ from services.media_store.service.ingest import Intake, KeptImage
 from services.media_store.service.row_cache import RecentImages
 from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull
+from shared.http.cursors import Position
 from shared.images.sniff import ImageFormat
 from shared.objects import BlobStore
 from shared.uploads import UploadedFile

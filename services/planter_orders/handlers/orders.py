@@ -8,7 +8,7 @@ from contextlib import aclosing
 from aiohttp import hdrs, web
 
 from services.planter_orders.handlers.app_keys import ORDERS, RENDERER
-from services.planter_orders.model.orders import OrderFilter, Place, parse_cursor
+from services.planter_orders.model.orders import OrderFilter
 from services.planter_orders.schemas.answers import DeletedAnswer, OrderAnswer, OrdersAnswer
 from services.planter_orders.schemas.requests import OrdersQuery
 from shared.app.responses import NO_STORE, json_answer
@@ -16,6 +16,7 @@ from shared.app.routes import Answer, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import Principal, principal_of
 from shared.auth.signed_links import link_end
+from shared.http.cursors import Position, parse_cursor
 from shared.http.validation import parse_query
 
 COLLECTION = "/api/images/orders"
@@ -27,7 +28,7 @@ def caller_of(request: web.Request) -> Principal | None:
     return principal_of(request) if link_end(request) is None else None
 
 
-def place_of(query: OrdersQuery) -> Place | None:
+def place_of(query: OrdersQuery) -> Position | None:
     """Return where the page begins. Raises NotAllowedValue."""
     return None if query.cursor is None else parse_cursor(query.cursor)
 
@@ -46,7 +47,7 @@ async def list_orders(request: web.Request, query: OrdersQuery, wanted: OrderFil
     return json_answer(body, headers=NO_STORE)
 
 
-async def _all_orders(request: web.Request, wanted: OrderFilter, after: Place | None) -> web.StreamResponse:
+async def _all_orders(request: web.Request, wanted: OrderFilter, after: Position | None) -> web.StreamResponse:
     renderer, count = request.app[RENDERER], 0
 
     async def parts() -> AsyncGenerator[bytes, None]:

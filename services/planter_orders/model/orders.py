@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from uuid import uuid4
 
 from services.planter_orders.model.photos import Photo
 from services.planter_orders.model.status import Status
-from shared.errors import NotAllowedValue, NotFound
+from shared.errors import NotFound
 
 ORDER_ID = re.compile(r"[0-9a-f]{32}\Z")
-CURSOR = re.compile(r"([0-9]{1,17})\.([0-9a-f]{32})\Z")  # 10^17 microseconds are the year 5138
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_CURSOR = 100
 
 
 class OrderNotFound(NotFound):
@@ -100,36 +96,6 @@ class Summary:
     photo_requests: int
     pending_deliveries: int
     failed_deliveries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a listing stands: after the order with this time and id."""
-
-    created_at: datetime
-    order_id: str
-
-    @classmethod
-    def of(cls, order: Order) -> Place:
-        """Stand after `order`."""
-        return cls(order.created_at, order.id)
-
-    def cursor(self) -> str:
-        """Write it as clients carry it."""
-        micros = (self.created_at - EPOCH) // timedelta(microseconds=1)
-        return base64.urlsafe_b64encode(f"{micros}.{self.order_id}".encode()).rstrip(b"=").decode()
-
-
-def parse_cursor(cursor: str) -> Place:
-    """Read what `Place.cursor` wrote. Raises NotAllowedValue."""
-    try:
-        text = base64.b64decode(cursor[:MAX_CURSOR] + "==", altchars=b"-_").decode("ascii")
-    except ValueError:
-        text = ""
-    found = CURSOR.match(text)
-    if found is None:
-        raise NotAllowedValue.of("cursor", "cursor: take it from the last answer's next_cursor.", "invalid_cursor")
-    return Place(EPOCH + timedelta(microseconds=int(found[1])), found[2])
 
 
 def folded(name: str) -> str:

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from services.planter_orders.adapters.sql import OrderRepository, PendingJobs
 from services.planter_orders.model.object_keys import metadata_key
-from services.planter_orders.model.orders import Order, OrderFilter, Place
+from services.planter_orders.model.orders import Order, OrderFilter
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
+from shared.http.cursors import Position
 from shared.log import get_logger
 from shared.objects import BlobStore, ObjectNotFound
 
@@ -56,7 +57,7 @@ class MetadataFiles:
         self._wake = asyncio.Event()
         self._review_at = now()
         self._reviewed = 0
-        self._place: Place | None = None
+        self._place: Position | None = None
 
     async def write(self, order_id: str) -> None:
         """Write the order's metadata file until it is up to date; what fails is done later, by the sweep."""
@@ -103,7 +104,7 @@ class MetadataFiles:
         if len(orders) < REVIEWED_AT_ONCE or self._reviewed >= REVIEWED_IN_ALL:
             self._review_at, self._reviewed, self._place = self._now() + REVIEW_EVERY, 0, None
         else:
-            self._place = Place.of(orders[-1])
+            self._place = Position(orders[-1].created_at, orders[-1].id)
 
     async def _is_written(self, order: Order) -> bool:
         expected = self._render(order)

@@ -12,7 +12,6 @@ from services.planter_orders.model.orders import (
     Order,
     OrderFilter,
     OrderNotFound,
-    Place,
     Summary,
     require_order_id,
 )
@@ -23,6 +22,7 @@ from services.planter_orders.service.order_events import OrderEvents
 from services.planter_orders.service.orphan_cleanup import LEASE, OrphanCleanup
 from shared.auth.access_tokens import Principal
 from shared.errors import Conflict, KeepsakeError
+from shared.http.cursors import Position
 from shared.log import get_logger
 from shared.objects import BlobStore
 
@@ -73,13 +73,15 @@ class OrderService:
         order = await self.show(caller, order_id)
         return order, photo_named(order.photos, filename)
 
-    async def page(self, wanted: OrderFilter, after: Place | None, limit: int) -> tuple[Sequence[Order], Place | None]:
+    async def page(
+        self, wanted: OrderFilter, after: Position | None, limit: int
+    ) -> tuple[Sequence[Order], Position | None]:
         """Return at most `limit` orders, the newest first, and where the next page begins if there is one."""
         found = await self._orders.page(wanted, after, limit + 1)
         page = found[:limit]
-        return page, Place.of(page[-1]) if len(found) > limit else None
+        return page, Position(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
-    async def pages(self, wanted: OrderFilter, after: Place | None) -> AsyncGenerator[Sequence[Order], None]:
+    async def pages(self, wanted: OrderFilter, after: Position | None) -> AsyncGenerator[Sequence[Order], None]:
         """Iterate over all orders in pages; there is at least one, which may be empty."""
         while True:
             page, after = await self.page(wanted, after, PAGE)

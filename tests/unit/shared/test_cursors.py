@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.errors import NotAllowedValue
@@ -16,6 +16,17 @@ MOMENTS = st.integers(0, 10**16).map(lambda micros: datetime.fromtimestamp(micro
 @given(MOMENTS, IDS)
 def test_a_cursor_that_was_written_is_read(at: datetime, identifier: str) -> None:
     assert parse_cursor(Position(at, identifier).cursor()) == Position(at, identifier)
+
+
+@given(st.text())
+@example("A" * 1000)
+@example("OTk5OTk5OTk5OTk5OTk5OTkuMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA")
+def test_anything_is_a_position_or_refused(text: str) -> None:
+    try:
+        position = parse_cursor(text)
+    except NotAllowedValue:
+        return
+    assert position.at.tzinfo is UTC
 
 
 @pytest.mark.parametrize("text", ["", "x", "é", "AAAA", "OTk5OTk5OTk5OTk5OTk5OTk5OTkuYQ", "MS5h?", "MS4"])

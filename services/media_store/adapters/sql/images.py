@@ -23,13 +23,13 @@ from services.media_store.model import (
     ImageNotFound,
     Kind,
     Name,
-    Position,
     StoredImage,
     require_owner,
     require_uploader,
 )
 from services.media_store.ports import AlreadyPromoted
 from shared.auth.access_tokens import Principal
+from shared.http.cursors import Position
 from shared.persistence.engine import Database, is_unique_violation
 
 LIVE = IMAGES.c.deleted_at.is_(None)
@@ -133,7 +133,7 @@ class SqlImages:
     async def _page(self, query: sa.Select[Any], after: Position | None, limit: int) -> Sequence[StoredImage]:
         if after is not None:
             here = sa.tuple_(IMAGES.c.uploaded_at, IMAGES.c.id)
-            query = query.where(here < sa.tuple_(sa.literal(after.uploaded_at, IMAGES.c.uploaded_at.type), after.id))
+            query = query.where(here < sa.tuple_(sa.literal(after.at, IMAGES.c.uploaded_at.type), after.id))
         return await self._all(query.order_by(IMAGES.c.uploaded_at.desc(), IMAGES.c.id.desc()).limit(limit))
 
     async def set_primary(self, image_id: str, caller: Principal) -> None:

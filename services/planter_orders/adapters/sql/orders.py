@@ -26,13 +26,13 @@ from services.planter_orders.model.orders import (
     Order,
     OrderEvent,
     OrderFilter,
-    Place,
     StatusEvent,
     Summary,
     folded,
 )
 from services.planter_orders.model.photos import NOT_SHIPPED
 from services.planter_orders.model.status import Status, require_deletable, require_move
+from shared.http.cursors import Position
 from shared.persistence.engine import Database
 
 IDS_AT_ONCE = 500
@@ -93,7 +93,7 @@ class OrderRepository:
         async with self._database.read() as connection:
             return await order_by_id(connection, order_id)
 
-    async def page(self, wanted: OrderFilter, after: Place | None, limit: int) -> Sequence[Order]:
+    async def page(self, wanted: OrderFilter, after: Position | None, limit: int) -> Sequence[Order]:
         """Return the newest `limit` orders after `after`; at the same cost however many there are."""
         async with self._database.read() as connection:
             return await orders_of(connection, page_query(wanted, after, limit))

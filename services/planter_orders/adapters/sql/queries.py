@@ -19,12 +19,13 @@ from services.planter_orders.adapters.sql.tables import (
     IS_WARNED,
     ORDERS,
 )
-from services.planter_orders.model.orders import Order, OrderFilter, Place, Summary, folded
+from services.planter_orders.model.orders import Order, OrderFilter, Summary, folded
 from services.planter_orders.model.photos import Photo, PhotoRequest, Quality, RequestReason
 from services.planter_orders.model.status import Status
+from shared.http.cursors import Position
 
 
-def _matches(wanted: OrderFilter, after: Place | None) -> list[sa.ColumnElement[bool]]:
+def _matches(wanted: OrderFilter, after: Position | None) -> list[sa.ColumnElement[bool]]:
     columns = ORDERS.c
     found: list[sa.ColumnElement[bool]] = []
     if wanted.user_id is not None:
@@ -44,12 +45,12 @@ def _matches(wanted: OrderFilter, after: Place | None) -> list[sa.ColumnElement[
     if wanted.is_warned:
         found.append(IS_WARNED)
     if after is not None:
-        place = sa.tuple_(sa.literal(after.created_at, columns.created_at.type), sa.literal(after.order_id))
+        place = sa.tuple_(sa.literal(after.at, columns.created_at.type), sa.literal(after.id))
         found.append(sa.tuple_(columns.created_at, columns.id) < place)
     return found
 
 
-def page_query(wanted: OrderFilter, after: Place | None, limit: int) -> sa.Select[Any]:
+def page_query(wanted: OrderFilter, after: Position | None, limit: int) -> sa.Select[Any]:
     """Return the query of one page: a range of one of the indexes, read backwards.
 
     Where a part of a name is looked for, the index of names is read instead of the orders until the page is full.

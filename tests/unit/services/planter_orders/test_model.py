@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from services.planter_orders.model.csv import csv_row
 from services.planter_orders.model.object_keys import new_filename, photo_key, thumbnail_key, user_folder
-from services.planter_orders.model.orders import EPOCH, Place, parse_cursor
 from services.planter_orders.model.signing import InvalidSecret, signed_headers, signing_key
 from services.planter_orders.model.status import (
     DELETABLE,
@@ -23,7 +22,6 @@ from services.planter_orders.model.status import (
     require_move,
 )
 from services.planter_orders.service.webhook_sender import wait_before
-from shared.errors import NotAllowedValue
 from shared.objects import require_key
 
 LEGAL = {
@@ -87,23 +85,6 @@ class TestKeys:
             names.add(new_filename(at, "jpg", names))
         assert len(names) == 100
         assert all(re.fullmatch(r"20251005_120001_[0-9a-f]{6}\.jpg", name) for name in names)
-
-
-class TestCursor:
-    @given(st.integers(0, 10**17 - 1), st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
-    def test_it_says_where_the_listing_stands(self, micros: int, order_id: str) -> None:
-        place = Place(EPOCH + timedelta(microseconds=micros), order_id)
-        assert parse_cursor(place.cursor()) == place
-
-    @given(st.text())
-    @example("A" * 1000)
-    @example("OTk5OTk5OTk5OTk5OTk5OTkuMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA")
-    def test_anything_else_is_refused(self, text: str) -> None:
-        try:
-            place = parse_cursor(text)
-        except NotAllowedValue:
-            return
-        assert place.created_at.tzinfo is UTC
 
 
 def cells_of(text: str, separator: str) -> list[str]:

@@ -16,9 +16,10 @@ from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphan
 from services.planter_orders.adapters.sql.queries import page_query, summary_of
 from services.planter_orders.adapters.sql.tables import METADATA, ORDERS, OUTBOX
 from services.planter_orders.app import MIGRATIONS
-from services.planter_orders.model.orders import OrderFilter, Place
+from services.planter_orders.model.orders import OrderFilter
 from services.planter_orders.model.status import Status
 from services.planter_orders.settings import PlanterOrdersSettings
+from shared.http.cursors import Position
 from shared.persistence.engine import Database, migrate, open_database
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,7 +85,7 @@ async def test_every_listing_reads_its_index_from_where_it_stands(database: Data
         await connection.execute(ORDERS.insert(), rows(5000))
     async with database.begin() as connection:
         await connection.execute(sa.text("ANALYZE"))
-        for after in (None, Place(AT + timedelta(seconds=4000), "0" * 32)):
+        for after in (None, Position(AT + timedelta(seconds=4000), "0" * 32)):
             found = await plan(connection, page_query(FILTERS[index], after, 20))
             assert index in found
             # Nothing is sorted, and nothing read that is not shown.
