@@ -6,7 +6,7 @@ BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway demo-shop
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run dev logs test test-all test-browser check format bench bench-quick soak up down create-admin clean $(SERVICES:%=run-%)
+.PHONY: help install install-dev run doctor dev logs test test-all test-browser check format bench bench-quick soak up down create-admin clean $(SERVICES:%=run-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ dev: install ## as run, and each process starts again when the code changes
 
 logs: ## what the containers of `make up` log, from now on
 	docker compose logs --follow --tail 0
+
+doctor: install ## ask all that can be asked from outside; ARGS=--json for machines
+	@$(BIN)/python -m stack doctor $(ARGS)
 
 run-gateway: install
 	@exec $(BIN)/python -m gateway

@@ -1,4 +1,4 @@
-"""`python -m stack [--reload]`: write `.env` where there is none, check settings and ports, then become supervisord."""
+"""`python -m stack [--reload]`: write `.env`, check settings and ports, become supervisord; `python -m stack doctor` asks."""
 
 from __future__ import annotations
 
@@ -37,4 +37,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["doctor"]:
+        from stack.doctor import main as examine
+
+        raise SystemExit(examine(sys.argv[2:]))
     main()

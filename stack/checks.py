@@ -38,7 +38,15 @@ class Process:
 
 
 def load_processes() -> tuple[Process, ...]:
-    """Read the settings of every process that is to run; end with status 2 and a line for each that is wrong.
+    """Read the settings of every process that is to run; end with status 2 and a line for each that is wrong."""
+    processes, problems = read_processes()
+    if problems:
+        refuse_start(problems)
+    return processes
+
+
+def read_processes() -> tuple[tuple[Process, ...], list[str]]:
+    """Read the settings of every process that is to run; return those in order, and all that is wrong in a line each.
 
     The Stripe sandbox is one of them where checkout's `STRIPE_API_BASE` is its own address.
     """
@@ -48,9 +56,7 @@ def load_processes() -> tuple[Process, ...]:
         read["stripe-sandbox"] = read_settings(SandboxSettings)
     processes = tuple(Process(name, settings) for name, (settings, _) in read.items() if settings is not None)
     lines = [line for _, found in read.values() for line in found]
-    if lines := list(dict.fromkeys([*lines, *_shared_ports(processes)])):
-        refuse_start(lines)
-    return processes
+    return processes, list(dict.fromkeys([*lines, *_shared_ports(processes)]))
 
 
 def _is_sandbox(checkout: CheckoutSettings) -> bool:

@@ -40,6 +40,15 @@ def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
 
     `localhost` is both loopbacks: a browser or Node may take either. A system without IPv6 has one.
     """
+    try:
+        return bind(host, port, shared=shared)
+    except OSError as error:
+        sys.stderr.write(f"keepsake: port {port} on {error.filename} cannot be used: {error.strerror}.\n")
+        raise SystemExit(1) from None
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+    """Bind as `open_sockets` does; raises OSError with the address as its file name."""
     opened: list[socket.socket] = []
     for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
         try:
@@ -49,8 +58,8 @@ def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
                 continue
             for sock in opened:
                 sock.close()
-            sys.stderr.write(f"keepsake: port {port} on {address} cannot be used: {error.strerror}.\n")
-            raise SystemExit(1) from None
+            error.filename = address
+            raise
     return opened
 
 

@@ -1,0 +1,46 @@
+"""`python -m stack doctor [--json]`: asks all that can be asked from outside, and says what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from stack.checks import Process, read_processes
+from stack.doctor.findings import Check, Finding, run_checks
+from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
+
+ENV_FILE = Path(".env")
+
+
+def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str, Check]:
+    """Return the checks that fit the settings; a process whose settings cannot be read is left out of the others."""
+    folders = {name: folder for process in processes for name, folder in process.settings.folders.items()}
+    return {
+        "settings": partial(check_settings, problems),
+        "secrets": partial(check_secrets, ENV_FILE),
+        "ports": partial(check_ports, processes),
+        "room": partial(check_room, folders),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the report, and return the exit status: 1 where something is wrong."""
+    findings = asyncio.run(run_checks(checks_of(*read_processes())))
+    sys.stdout.write(_as_json(findings) if "--json" in arguments else _as_text(findings))
+    return int(any(finding.state == "wrong" for finding in findings))
+
+
+def _as_json(findings: Sequence[Finding]) -> str:
+    is_right = all(finding.state == "right" for finding in findings)
+    return json.dumps({"right": is_right, "findings": [finding.as_json() for finding in findings]}, indent=2) + "\n"
+
+
+def _as_text(findings: Sequence[Finding]) -> str:
+    count = sum(finding.state == "wrong" for finding in findings)
+    return "".join(f"{finding.line()}\n" for finding in findings) + (
+        f"{count} of {len(findings)} are wrong.\n" if count else f"All {len(findings)} are right.\n"
+    )

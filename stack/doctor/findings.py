@@ -1,0 +1,68 @@
+"""What a check finds: what it looked at, whether that is right, and how to mend it where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from shared.errors import KeepsakeError
+
+# A bucket or a proxy that does not answer must not keep the others waiting for long.
+CHECK_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `mend` is empty where nothing is wrong."""
+
+    what: str
+    state: Literal["right", "wrong"]
+    says: str
+    mend: str = ""
+
+    def line(self) -> str:
+        """Write it for a person."""
+        mark = "  ok " if self.state == "right" else "WRONG"
+        return f"{mark}  {self.what}: {self.says}" + (f" To mend it: {self.mend}" if self.mend else "")
+
+    def as_json(self) -> dict[str, str]:
+        """Write it for a machine."""
+        return asdict(self)
+
+
+def right(what: str, says: str) -> Finding:
+    """Return what is as it should be."""
+    return Finding(what, "right", says)
+
+
+def wrong(what: str, says: str, mend: str) -> Finding:
+    """Return what is not, and how to mend it."""
+    return Finding(what, "wrong", says, mend)
+
+
+Check = Callable[[], AsyncIterator[Finding]]
+
+
+async def run_checks(checks: dict[str, Check]) -> list[Finding]:
+    """Run the checks side by side; one that fails or does not end is a finding, too."""
+
+    async def run(what: str, check: Check) -> list[Finding]:
+        found: list[Finding] = []
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                async for finding in check():
+                    found.append(finding)  # noqa: PERF401 - what was found before a failure stays
+        except TimeoutError:
+            found.append(
+                wrong(what, "it did not answer in time.", "see whether it runs, and can be reached from here.")
+            )
+        except KeepsakeError as error:
+            found.append(wrong(what, error.sentence, "see whether it runs, and can be reached from here."))
+        except Exception as error:  # noqa: BLE001 - the report must be whole, whatever one check meets
+            found.append(wrong(what, f"it could not be checked ({type(error).__name__}).", "look at its settings."))
+        return found
+
+    found = await asyncio.gather(*(run(what, check) for what, check in checks.items()))
+    return [finding for part in found for finding in part]

@@ -1,0 +1,89 @@
+"""The machine that Keepsake runs on: settings, ports, and the room and rights of the folders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from shared.app.server import bind
+from shared.settings import ServerSettings
+from stack.checks import Process
+from stack.doctor.findings import Finding, right, wrong
+
+LEAST_FREE_BYTES = 512 * 2**20
+ANSWER_S = 3.0
+
+
+async def check_settings(problems: Sequence[str]) -> AsyncIterator[Finding]:
+    """Say each setting of any process that is wrong."""
+    for problem in problems:
+        yield wrong("settings", problem, "change it in the environment or in .env.")
+    if not problems:
+        yield right("settings", "every process's settings are in order.")
+
+
+async def check_secrets(env_file: Path) -> AsyncIterator[Finding]:
+    """Look who may read the file with the secrets."""
+    try:
+        mode = stat.S_IMODE(os.stat(env_file).st_mode)  # noqa: PTH116 - a look into the kernel's cache, not worth a thread
+    except FileNotFoundError:
+        return
+    if mode & 0o077:
+        yield wrong("secrets", f"{env_file.name} can be read by others on this machine.", f"chmod 600 {env_file.name}")
+    else:
+        yield right("secrets", f"{env_file.name} can be read by its owner alone.")
+
+
+async def check_ports(processes: Sequence[Process]) -> AsyncIterator[Finding]:
+    """See that each port is free, or that Keepsake itself answers there."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_S)) as http:
+        answers = await asyncio.gather(*(_runs(http, process.settings.port) for process in processes))
+    for process, runs in zip(processes, answers, strict=True):
+        what, port = f"port of {process.name}", process.settings.port
+        if runs:
+            yield right(what, f"Keepsake answers on {port}.")
+        elif problem := _cannot_bind(process.settings):
+            yield wrong(
+                what,
+                problem,
+                f"end the program that has it, or choose another {process.name.upper().replace('-', '_')}_PORT.",
+            )
+        else:
+            yield right(what, f"{port} is free.")
+
+
+async def _runs(http: aiohttp.ClientSession, port: int) -> bool:
+    try:
+        async with http.get(f"http://localhost:{port}/health") as answer:
+            return answer.headers.get("Server") == "keepsake"
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+def _cannot_bind(settings: ServerSettings) -> str:
+    try:
+        for sock in bind(settings.host, settings.port):
+            sock.close()
+    except OSError as error:
+        return f"port {settings.port} on {settings.host} cannot be used: {error.strerror}."
+    return ""
+
+
+async def check_room(folders: dict[str, Path]) -> AsyncIterator[Finding]:
+    """See how much room the folders have; that they can be written is a matter of the settings."""
+    for name, folder in folders.items():
+        there = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
+        free = shutil.disk_usage(there).free
+        says = f"{free // 2**20} MiB are free in {folder}."
+        if free < LEAST_FREE_BYTES:
+            yield wrong(
+                f"room of {name}", says, "make room, or set it to a larger disk: uploads are refused when it is full."
+            )
+        else:
+            yield right(f"room of {name}", says)
