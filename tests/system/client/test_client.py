@@ -11,7 +11,7 @@ import pytest
 from tests.support import pictures
 from tests.support.stack import Stack
 from tests.system.client.conftest import Script
-from tests.unit.services.media_store.store import open_store, settings_of
+from tests.unit.services.media_store.store import bucket_settings_of, open_store
 
 
 async def test_a_photo_is_uploaded_with_its_progress_and_retrieved_once(script: Script) -> None:
@@ -190,16 +190,7 @@ async def test_a_photo_is_bought_and_stays_with_the_session(script: Script, stac
 
 
 async def test_a_file_goes_straight_to_the_bucket_with_its_progress(script: Script, s3: Any, tmp_path: Path) -> None:
-    settings = settings_of(
-        tmp_path,
-        storage_backend="s3",
-        s3_bucket=s3.bucket,
-        s3_endpoint_url=s3.endpoint_url,
-        aws_region=s3.region,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-    )
-    async with open_store(settings) as store:
+    async with open_store(bucket_settings_of(tmp_path, s3)) as store:
         said = await script(
             """
             const api = await serve([200, { "Content-Type": "application/json" }, JSON.stringify(given.signed)]);

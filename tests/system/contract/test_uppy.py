@@ -16,7 +16,7 @@ import pytest
 from tests.support import pictures
 from tests.support.node import ensure_installed, node
 from tests.support.stack import Stack
-from tests.unit.services.media_store.store import open_store, settings_of
+from tests.unit.services.media_store.store import bucket_settings_of, open_store
 
 HOME = Path(__file__).with_name("uppy")
 
@@ -72,16 +72,7 @@ async def test_aws_s3_sends_form_and_put_to_the_bucket(
     rule = {"AllowedOrigins": ["http://localhost:3000"], "AllowedMethods": ["POST", "PUT"], "AllowedHeaders": ["*"]}
     cors = {"CORSRules": [{**rule, "ExposeHeaders": ["ETag", "Location"]}]}
     s3_server.client.put_bucket_cors(Bucket=s3.bucket, CORSConfiguration=cors)
-    settings = settings_of(
-        tmp_path,
-        storage_backend="s3",
-        s3_bucket=s3.bucket,
-        s3_endpoint_url=s3.endpoint_url,
-        aws_region=s3.region,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-    )
-    async with open_store(settings) as store:
+    async with open_store(bucket_settings_of(tmp_path, s3)) as store:
         signed = (await store.sign(**wanted)).json
         await upload(tmp_path, "s3", json.dumps(signed), image=pictures.jpeg())
         assert (await store.call("GET", signed["public_url"])).body == pictures.jpeg()

@@ -29,6 +29,7 @@ from shared.clock import utc_now
 from shared.objects import BlobStore
 from shared.persistence.engine import open_database
 from shared.uploads import UploadedFile
+from tests.support.s3 import S3Server
 from tests.support.serving import serving
 
 JWT_SECRET = "j" * 40
@@ -213,4 +214,17 @@ def settings_of(data_dir: Path, **more: Any) -> MediaStoreSettings:
     """Return settings that read neither the environment nor `.env`."""
     return MediaStoreSettings(
         _env_file=None, data_dir=data_dir, jwt_secret_key=JWT_SECRET, internal_secret=INTERNAL_SECRET, **more
+    )
+
+
+def bucket_settings_of(data_dir: Path, s3: S3Server) -> MediaStoreSettings:
+    """Return settings that keep images in a bucket of S3's."""
+    return settings_of(
+        data_dir,
+        storage_backend="s3",
+        s3_bucket=s3.bucket,
+        s3_endpoint_url=s3.endpoint_url,
+        aws_region=s3.region,
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=s3.secret_key,
     )
