@@ -39,7 +39,8 @@ def _rows(numbers: range) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict
         status = "paid" if number % 3 == 0 else "pending"
         yield (
             {"id": order_id, "user_id": f"user-{number % USERS}", "status": status, "created_at": at,
-             "last_event_id": number + 1, "version": 1, "photos_attempts": 0},
+             "last_event_id": number + 1, "newest_event_id": number + 1,
+             "version": 1, "photos_attempts": 0},
             {"order_id": order_id, "position": 0, "filename": "20260101_000000_abcdef.jpg", "original_filename": "a.jpg",
              "content_type": "image/jpeg", "size": 1, "width": 1, "height": 1, "sha256": "0" * 64, "warnings": []},
             {"order_id": order_id, "status": status, "at": at, "note": None},

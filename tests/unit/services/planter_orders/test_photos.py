@@ -6,17 +6,21 @@ import asyncio
 import io
 import zipfile
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.planter_orders.model.photos import PhotoFixed, require_replaceable, require_requestable
+from services.planter_orders.model.orders import Order
+from services.planter_orders.model.photos import Photo, PhotoFixed, require_replaceable, require_requestable
 from services.planter_orders.model.status import Status
 from services.planter_orders.model.zip_file import ZipEntry, directory, zip_size
+from services.planter_orders.service.photos_zip import photos_zip
 from shared.objects import BlobStore
 from tests.support import pictures
 from tests.unit.services.planter_orders.api import Answer, Api, File, form_of
@@ -326,6 +330,31 @@ class TestZip:
         async with asyncio.timeout(20):
             while open_photos():  # noqa: ASYNC110 - the kernel sets no event
                 await asyncio.sleep(0.05)
+
+    async def test_who_stops_in_the_middle_closes_what_was_open(self, api: Api, order: Any, blobs: BlobStore) -> None:
+        class Counted:
+            """A store that knows how many objects are open."""
+
+            opened = closed = 0
+
+            @asynccontextmanager
+            async def open(self, key: str) -> AsyncIterator[Any]:
+                self.opened += 1
+                try:
+                    async with blobs.open(key) as reader:
+                        yield reader
+                finally:
+                    self.closed += 1
+
+        photos = [Photo(f["filename"], "x", "x", f["size"], 1, 1, "x") for f in order["files"]]
+        kept = Order(order["order_id"], "ann", None, None, None, datetime.now(UTC), tuple(photos))
+        for parts in range(1, 7):
+            store = Counted()
+            archive = photos_zip(cast("BlobStore", store), kept)
+            for _ in range(parts):
+                await anext(archive, b"")
+            await archive.aclose()
+            assert store.opened == store.closed > 0
 
 
 def open_photos() -> list[str]:

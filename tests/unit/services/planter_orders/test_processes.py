@@ -185,3 +185,28 @@ async def test_the_largest_order_takes_little_memory(start_stack: StartStack, ht
     answers = await asyncio.gather(*(api.upload(*[("a.jpg", largest, "image/jpeg")] * 4) for _ in range(3)))
     assert [answer.status for answer in answers] == [200] * 3
     assert peak_bytes(stack) - before < 40 * MIB  # 120 MiB were sent
+
+
+@pytest.mark.parametrize("backend", ["disk", "s3"])
+async def test_the_largest_zip_takes_little_memory(
+    request: pytest.FixtureRequest, start_stack: StartStack, http: aiohttp.ClientSession, backend: str
+) -> None:
+    shared = server_settings(request) if backend == "s3" else {}
+    stack = start_stack(**{name.upper(): str(value) for name, value in shared.items()})
+    api = api_of(http, stack)
+    largest = pictures.of_bytes(10 * MIB)
+    order_id = (await api.upload(*[("a.jpg", largest, "image/jpeg")] * 4)).body["order_id"]
+    link = (await api.looked_at(order_id))["photos_zip"].split("/", 3)[3]
+
+    async def download() -> int:
+        async with http.get(f"{stack.url(NAME)}/{link}") as answer:
+            assert answer.status == 200
+            received = 0
+            async for chunk in answer.content.iter_any():
+                received += len(chunk)
+            assert received == int(answer.headers["Content-Length"])
+            return received
+
+    before = peak_bytes(stack)
+    assert all(received > 40 * MIB for received in await asyncio.gather(*(download() for _ in range(3))))
+    assert peak_bytes(stack) - before < 24 * MIB  # 120 MiB were sent
