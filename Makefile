@@ -6,7 +6,7 @@ BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway demo-shop
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run doctor dev logs test test-all test-browser check format bench bench-quick soak up down create-admin clean $(SERVICES:%=run-%)
+.PHONY: help install install-dev run doctor dev logs test test-all test-browser check format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,12 @@ up: ## the stack in containers, with PostgreSQL, Redis and an S3 server
 
 down: ## stop the containers
 	docker compose down
+
+backup: install ## DIR=…: a copy of DATA_DIR and .env, also while the stack runs
+	@$(BIN)/python -m stack.backup backup "$(DIR)"
+
+restore: install ## DIR=…: put a backup back, where there is no data yet
+	@$(BIN)/python -m stack.backup restore "$(DIR)"
 
 create-admin: install ## USERNAME=… EMAIL=…; asks for the password
 	@$(BIN)/python -m services.auth_verify create-admin --username "$(USERNAME)" --email "$(EMAIL)"
