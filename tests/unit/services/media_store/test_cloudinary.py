@@ -199,6 +199,8 @@ async def test_a_client_that_leaves_leaves_nothing_half_done(store: Store, there
     call = asyncio.create_task(store.call("POST", "/store-image", data=form(pictures.png())))
     await until(lambda: there.calls)
     call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
     there.trouble = ""
 
     async def fits() -> bool:
