@@ -15,7 +15,7 @@ pytest_plugins = [
 
 # `make test` leaves these out: they need a server beside Python, or they take their time.
 SERVERS = frozenset({"redis_server_url", "postgres_server_url", "s3_server"})
-BACKENDS = frozenset({"redis", "postgres", "s3", "r2"})
+BACKENDS = frozenset({"redis", "postgres", "s3", "r2", "servers"})
 LONG_SUITES = (
     "tests/system/attacks/",
     "tests/system/faults/",

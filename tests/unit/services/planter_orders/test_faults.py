@@ -227,6 +227,7 @@ async def test_a_client_that_does_not_wait_for_its_answer_gets_a_whole_order_or_
         assert len((await local.looked_at(order["order_id"]))["files"]) == 1
 
 
+@pytest.mark.long
 async def test_without_the_store_nothing_is_taken_and_nothing_deleted(
     request: pytest.FixtureRequest,
     embedded: PlanterOrdersSettings,

@@ -30,6 +30,8 @@ PATIENCE_S = 60
 PHOTOS: list[File] = [(f"{n}.jpg", pictures.jpeg(300, 200 + n, quality=95), "image/jpeg") for n in range(4)]
 MIB = 2**20
 
+pytestmark = pytest.mark.long
+
 StartStack = Callable[..., Stack]
 
 
