@@ -12,19 +12,30 @@ from pathlib import Path
 from stack.checks import Process, read_processes
 from stack.doctor.findings import Check, Finding, run_checks
 from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
+from stack.doctor.stores import check_redis, check_tables
 
 ENV_FILE = Path(".env")
 
 
 def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str, Check]:
     """Return the checks that fit the settings; a process whose settings cannot be read is left out of the others."""
+    databases = {
+        process.name: (process.settings.database_url, process.settings.data_dir)
+        for process in processes
+        if hasattr(process.settings, "database_url")
+    }
+    caches = {getattr(process.settings, "redis_url", "") for process in processes} - {""}
     folders = {name: folder for process in processes for name, folder in process.settings.folders.items()}
-    return {
+    checks: dict[str, Check] = {
         "settings": partial(check_settings, problems),
         "secrets": partial(check_secrets, ENV_FILE),
         "ports": partial(check_ports, processes),
         "room": partial(check_room, folders),
+        "database": partial(check_tables, databases),
     }
+    for url in caches:  # one, or none: all processes read the same setting
+        checks["redis"] = partial(check_redis, url)
+    return checks
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,12 +12,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from redis import Redis
 
 from shared.app.factory import base_app
 from shared.app.routes import ServiceInfo
+from shared.persistence.engine import migrate, open_database
+from shared.persistence.migrations import SERVICES
 from shared.settings import ServerSettings
 from stack.checks import Process
-from stack.doctor import machine
+from stack.doctor import machine, stores
 from stack.doctor.findings import Check, Finding, right, run_checks, wrong
 from tests.support.processes import free_port
 from tests.support.serving import ServeApp
@@ -115,3 +119,51 @@ async def test_secrets_that_others_can_read_are_wrong(tmp_path: Path) -> None:
     assert await found(partial(machine.check_secrets, env)) == [("right", "secrets")]
     env.chmod(0o644)
     assert await found(partial(machine.check_secrets, env)) == [("wrong", "secrets")]
+
+
+async def test_a_redis_that_evicts_is_wrong(redis_url: str) -> None:
+    check = partial(stores.check_redis, redis_url)
+    with Redis.from_url(redis_url) as redis:
+        redis.config_set("maxmemory-policy", "noeviction")
+        assert await found(check) == [("right", "redis"), ("right", "redis eviction")]
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            assert await found(check) == [("right", "redis"), ("wrong", "redis eviction")]
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
+        assert redis.keys("keepsake-doctor:*") == []
+
+
+async def test_a_redis_that_is_not_there_is_wrong() -> None:
+    assert await found(partial(stores.check_redis, f"redis://127.0.0.1:{free_port()}/0")) == [("wrong", "it")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_tables_that_are_not_this_codes_are_wrong(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    url = request.getfixturevalue("postgres_url") if kind == "postgres" else ""
+    check = partial(stores.check_tables, {"auth-verify": (url, tmp_path)})
+
+    async def states() -> list[str]:
+        return [finding.says for finding in await run_checks({"it": check})]
+
+    if kind == "sqlite":
+        assert "no database yet" in (await states())[0]
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert "not migrated" in (await states())[0]
+    async with open_database(url, tmp_path, "auth-verify") as database:
+        await migrate(database, SERVICES / "auth_verify" / "migrations", "auth-verify", tmp_path)
+        assert await found(check) == [("right", "tables of auth-verify")]
+        for revision, says in (("0001", "not migrated"), ("9999", "newer release")):
+            async with database.begin() as connection:
+                await connection.execute(
+                    sa.text('UPDATE "alembic_version_auth-verify" SET version_num = :revision'), {"revision": revision}
+                )
+            assert says in (await states())[0]
+
+
+async def test_a_database_that_is_not_there_is_wrong(tmp_path: Path) -> None:
+    url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none"
+    assert await found(partial(stores.check_tables, {"auth-verify": (url, tmp_path)})) == [("wrong", "it")]
