@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from shared.settings import StorageSettings
 from stack.checks import Process, read_processes
+from stack.doctor.bucket import check_browsers, check_storage
 from stack.doctor.findings import Check, Finding, run_checks
 from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
 from stack.doctor.stores import check_redis, check_tables
@@ -35,6 +37,11 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
     }
     for url in caches:  # one, or none: all processes read the same setting
         checks["redis"] = partial(check_redis, url)
+    for process in processes:
+        if process.name == "media-store" and isinstance(process.settings, StorageSettings):
+            checks["storage"] = partial(check_storage, process.settings)
+            if process.settings.storage_backend != "local":
+                checks["uploads"] = partial(check_browsers, process.settings, process.settings.cors_origins)
     return checks
 
 

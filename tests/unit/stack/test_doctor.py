@@ -13,17 +13,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from aiobotocore.session import get_session
 from redis import Redis
 
 from shared.app.factory import base_app
 from shared.app.routes import ServiceInfo
 from shared.persistence.engine import migrate, open_database
 from shared.persistence.migrations import SERVICES
-from shared.settings import ServerSettings
+from shared.settings import ServerSettings, StorageSettings
 from stack.checks import Process
-from stack.doctor import machine, stores
+from stack.doctor import bucket, machine, stores
 from stack.doctor.findings import Check, Finding, right, run_checks, wrong
 from tests.support.processes import free_port
+from tests.support.s3 import S3Server
 from tests.support.serving import ServeApp
 
 ROOT = Path(__file__).parents[3]
@@ -167,3 +169,41 @@ async def test_tables_that_are_not_this_codes_are_wrong(
 async def test_a_database_that_is_not_there_is_wrong(tmp_path: Path) -> None:
     url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none"
     assert await found(partial(stores.check_tables, {"auth-verify": (url, tmp_path)})) == [("wrong", "it")]
+
+
+def bucket_settings(s3: S3Server, data_dir: Path, **changed: str) -> StorageSettings:
+    said = {
+        "storage_backend": "s3",
+        "s3_bucket": s3.bucket,
+        "s3_endpoint_url": s3.endpoint_url,
+        "aws_region": s3.region,
+        "aws_access_key_id": s3.access_key,
+        "aws_secret_access_key": s3.secret_key,
+        **changed,
+    }
+    return StorageSettings(_env_file=None, data_dir=data_dir, **said)
+
+
+async def test_a_store_that_takes_objects_is_right_and_one_that_does_not_is_wrong(s3: S3Server, tmp_path: Path) -> None:
+    local = StorageSettings(_env_file=None, data_dir=tmp_path)
+    for settings in (local, bucket_settings(s3, tmp_path)):
+        assert await found(partial(bucket.check_storage, settings)) == [("right", "storage")]
+    for changed in ({"s3_bucket": "no-such-bucket"}, {"s3_endpoint_url": f"http://127.0.0.1:{free_port()}"}):
+        check = partial(bucket.check_storage, bucket_settings(s3, tmp_path, **changed))
+        assert ("wrong", "storage") in await found(check)
+
+
+async def test_a_bucket_that_lets_no_browser_upload_is_wrong(s3: S3Server, tmp_path: Path) -> None:
+    shop, other = "https://shop.example", "https://other.example"
+    check = partial(bucket.check_browsers, bucket_settings(s3, tmp_path), (shop, other))
+    assert [state for state, _ in await found(check)] == ["wrong", "wrong"]
+    rule = {"AllowedOrigins": [shop], "AllowedMethods": ["POST", "PUT", "GET", "HEAD"], "AllowedHeaders": ["*"]}
+    for methods, state in ((["POST", "PUT"], "right"), (["POST"], "wrong")):
+        await set_cors(s3, {**rule, "AllowedMethods": methods})
+        assert await found(check) == [(state, f"uploads from {shop}"), ("wrong", f"uploads from {other}")]
+
+
+async def set_cors(s3: S3Server, rule: dict[str, list[str]]) -> None:
+    keys = {"aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key}
+    async with get_session().create_client("s3", region_name=s3.region, endpoint_url=s3.endpoint_url, **keys) as client:
+        await client.put_bucket_cors(Bucket=s3.bucket, CORSConfiguration={"CORSRules": [rule]})

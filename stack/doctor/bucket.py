@@ -1,0 +1,70 @@
+"""Where objects are kept: written, read and deleted as services do, and uploaded to as browsers do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import aiohttp
+
+from services.media_store.service.storage_probe import StorageProbe
+from shared.objects.factory import open_blob_store
+from shared.settings import StorageSettings
+from stack.doctor.findings import Finding, right, wrong
+
+PERMISSIONS = {"write": "s3:PutObject", "read": "s3:GetObject", "compare": "s3:GetObject", "delete": "s3:DeleteObject"}
+PROBE_KEY = "temp/keepsake-doctor"
+
+
+async def check_storage(settings: StorageSettings) -> AsyncIterator[Finding]:
+    """Write an object of the doctor's own, read it back and delete it."""
+    async with open_blob_store(settings) as objects:
+        steps = await StorageProbe(objects).run()
+    for step in steps:
+        if not step.success:
+            bucket = settings.storage_backend != "local"
+            mend = (
+                f"see that the keys may {PERMISSIONS[step.name]} on the bucket, and that its name and region are right."
+            )
+            yield wrong("storage", f"{step.name} fails.", mend if bucket else "see that DATA_DIR is whole.")
+    if all(step.success for step in steps):
+        yield right("storage", "an object was written, read back and deleted.")
+
+
+async def check_browsers(settings: StorageSettings, origins: Sequence[str]) -> AsyncIterator[Finding]:
+    """Send the preflights of a presigned upload from each origin; on R2 forms come to Keepsake itself."""
+    forms = {"POST": settings.bucket.url} if settings.storage_backend == "s3" else {}
+    targets = {**forms, "PUT": f"{settings.bucket.url}{PROBE_KEY}"}
+    async with aiohttp.ClientSession() as http:
+        for origin in origins:
+            refused = [method for method, url in targets.items() if not await _is_allowed(http, url, origin, method)]
+            what = f"uploads from {origin}"
+            if refused:
+                yield wrong(
+                    what,
+                    f"the bucket's CORS rules do not let a browser there send {' and '.join(refused)}.",
+                    'add the rule of docs/operations.md, "Images in a bucket", with this origin.',
+                )
+            else:
+                yield right(what, "the bucket lets a browser there upload.")
+
+
+async def _is_allowed(http: aiohttp.ClientSession, url: str, origin: str, method: str) -> bool:
+    """Ask what a browser asks (Fetch, CORS-preflight fetch) before it sends a photo with its type."""
+    asked = {
+        "Origin": "https://any.example" if origin == "*" else origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": "content-type",
+    }
+    async with http.options(url, headers=asked) as answer:
+        allowed = answer.headers
+        return (
+            answer.ok
+            and allowed.get("Access-Control-Allow-Origin") in {asked["Origin"], "*"}
+            and method in _words(allowed, "Access-Control-Allow-Methods") | {"POST"}  # POST needs no leave
+            and bool({"content-type", "*"} & _words(allowed, "Access-Control-Allow-Headers"))
+        )
+
+
+def _words(headers: Mapping[str, str], name: str) -> set[str]:
+    words = headers.get(name, "").split(",")
+    return {word.strip() if name.endswith("Methods") else word.strip().lower() for word in words}
