@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from services.checkout.settings import CheckoutSettings
 from shared.settings import StorageSettings
 from stack.checks import Process, read_processes
 from stack.doctor.bucket import check_browsers, check_storage
 from stack.doctor.findings import Check, Finding, run_checks
 from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
+from stack.doctor.payments import check_stripe
 from stack.doctor.stores import check_redis, check_tables
 
 ENV_FILE = Path(".env")
@@ -42,6 +44,8 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
             checks["storage"] = partial(check_storage, process.settings)
             if process.settings.storage_backend != "local":
                 checks["uploads"] = partial(check_browsers, process.settings, process.settings.cors_origins)
+        elif isinstance(process.settings, CheckoutSettings):
+            checks["stripe"] = partial(check_stripe, process.settings)
     return checks
 
 

@@ -8,21 +8,29 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import stripe
 from aiobotocore.session import get_session
+from aiohttp import web
 from redis import Redis
 
+from services.checkout.service.webhooks import SESSION_EVENTS
+from services.checkout.settings import CheckoutSettings
 from shared.app.factory import base_app
 from shared.app.routes import ServiceInfo
 from shared.persistence.engine import migrate, open_database
 from shared.persistence.migrations import SERVICES
 from shared.settings import ServerSettings, StorageSettings
 from stack.checks import Process
-from stack.doctor import bucket, machine, stores
+from stack.doctor import bucket, machine, payments, stores
 from stack.doctor.findings import Check, Finding, right, run_checks, wrong
 from tests.support.processes import free_port
 from tests.support.s3 import S3Server
@@ -207,3 +215,84 @@ async def set_cors(s3: S3Server, rule: dict[str, list[str]]) -> None:
     keys = {"aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key}
     async with get_session().create_client("s3", region_name=s3.region, endpoint_url=s3.endpoint_url, **keys) as client:
         await client.put_bucket_cors(Bucket=s3.bucket, CORSConfiguration={"CORSRules": [rule]})
+
+
+SITE = "https://images.shop.example"
+ENDPOINT = {"url": f"{SITE}/api/checkout/webhook", "status": "enabled", "enabled_events": ["*"]}
+
+
+@dataclass
+class Stripe:
+    """A double that knows one key, and answers with the endpoints and the date that a test gives it."""
+
+    endpoints: list[dict[str, Any]] = field(default_factory=lambda: [ENDPOINT])
+    seconds_ahead: int = 0
+    url: str = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        assert request.headers["Stripe-Version"] == stripe.api_version
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=self.seconds_ahead), usegmt=True)
+        is_known = request.headers["Authorization"] in {"Bearer sk_live_known", "Bearer sk_test_known"}
+        return web.json_response({"data": self.endpoints}, status=200 if is_known else 401, headers={"Date": date})
+
+    async def states(self, **changed: str) -> dict[str, str]:
+        """Run the check; return the state of each thing it looked at."""
+        said = {
+            "stripe_secret_key": "sk_live_known",
+            "stripe_publishable_key": "pk_live_known",
+            "stripe_webhook_secret": "whsec_x",
+            "stripe_api_base": self.url,
+            "public_url": SITE,
+            "jwt_secret_key": "users-secret-of-the-tests-0123456789",
+            "internal_secret": "internal-secret-of-the-tests-0123456789",
+            **changed,
+        }
+        settings = CheckoutSettings(_env_file=None, **said)
+        return {what: state for state, what in await found(partial(payments.check_stripe, settings, self.url))}
+
+
+@pytest.fixture
+async def account(serve_app: ServeApp) -> Stripe:
+    double, app = Stripe(), web.Application()
+    app.router.add_get("/v1/webhook_endpoints", double.answer)
+    double.url = await serve_app(app)
+    return double
+
+
+class TestStripe:
+    async def test_all_is_right_where_all_is(self, account: Stripe) -> None:
+        right_ones = {"stripe key": "right", "clock": "right", "stripe webhooks": "right"}
+        assert await account.states() == right_ones
+        account.endpoints = [{**ENDPOINT, "enabled_events": sorted(SESSION_EVENTS | payments.OTHER_EVENTS)}]
+        assert await account.states() == right_ones
+
+    async def test_the_sandbox_is_not_stripe(self, account: Stripe) -> None:
+        assert await account.states(stripe_api_base="http://localhost:8009") == {"stripe": "right"}
+
+    @pytest.mark.parametrize(
+        "changed", [{"stripe_secret_key": "sk_live_other"}, {"stripe_publishable_key": "pk_test_known"}]
+    )
+    async def test_a_key_that_stripe_refuses_or_that_fits_no_other_is_wrong(
+        self, account: Stripe, changed: dict[str, str]
+    ) -> None:
+        assert (await account.states(**changed))["stripe key"] == "wrong"
+
+    @pytest.mark.parametrize("seconds", [-400, 400])
+    async def test_a_clock_that_is_off_is_wrong(self, account: Stripe, seconds: int) -> None:
+        account.seconds_ahead = seconds
+        assert (await account.states())["clock"] == "wrong"
+
+    @pytest.mark.parametrize(
+        "endpoints",
+        [
+            [],
+            [{**ENDPOINT, "url": "https://elsewhere.example/api/checkout/webhook"}],
+            [{**ENDPOINT, "status": "disabled"}],
+            [{**ENDPOINT, "enabled_events": ["checkout.session.completed"]}],
+        ],
+    )
+    async def test_an_endpoint_that_does_not_hear_of_payments_is_wrong(
+        self, account: Stripe, endpoints: list[dict[str, Any]]
+    ) -> None:
+        account.endpoints = endpoints
+        assert (await account.states())["stripe webhooks"] == "wrong"

@@ -1,0 +1,80 @@
+"""Stripe: its key, its clock, and the endpoint that its webhooks go to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+import stripe
+
+from services.checkout.service.webhooks import SESSION_EVENTS
+from services.checkout.settings import STRIPE_API, CheckoutSettings
+from stack.doctor.findings import Finding, right, wrong
+
+WEBHOOK_PATH = "/api/checkout/webhook"
+# Checkout refuses a webhook that is dated 5 minutes away; a clock that is this far off is on its way there.
+MOST_SECONDS_OFF = 60
+# What is paid back or disputed on Stripe's own pages is known to Keepsake by these alone.
+OTHER_EVENTS = frozenset(
+    {"charge.refunded", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.closed"}
+)
+DASHBOARD = "Stripe's dashboard, Developers, Webhooks"
+
+
+async def check_stripe(settings: CheckoutSettings, api: str = STRIPE_API) -> AsyncIterator[Finding]:
+    """Ask Stripe for the account's webhook endpoints, which shows the key and the clock as well."""
+    if settings.stripe_api_base != api:
+        yield right("stripe", "payments go to the sandbox: no real money moves.")
+        return
+    async with aiohttp.ClientSession(base_url=api) as http:
+        headers = {"Authorization": f"Bearer {settings.stripe_secret_key}", "Stripe-Version": stripe.api_version}
+        async with http.get("/v1/webhook_endpoints", params={"limit": "100"}, headers=headers) as answer:
+            for finding in (_key(settings, answer), _clock(answer)):
+                yield finding
+            if answer.ok:
+                yield _endpoint(settings, (await answer.json())["data"])
+
+
+def _key(settings: CheckoutSettings, answer: aiohttp.ClientResponse) -> Finding:
+    what = "stripe key"
+    if answer.status == 400:
+        return wrong(
+            what, f"Stripe does not know API version {stripe.api_version}.", "install the locked requirements."
+        )
+    if answer.status == 403:
+        mend = "give the restricted key leave to read webhook endpoints, or see to them yourself."
+        return wrong(what, "Stripe takes it, but it may not read the webhook endpoints.", mend)
+    if not answer.ok:
+        return wrong(what, f"Stripe refuses STRIPE_SECRET_KEY ({answer.status}).", "copy the key anew from Stripe.")
+    live = settings.stripe_secret_key.startswith(("sk_live_", "rk_live_"))
+    if live != settings.stripe_publishable_key.startswith("pk_live_"):
+        return wrong(what, "of STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY one is live and one is not.", "use a pair.")
+    if settings.environment == "production" and not live:
+        return wrong(what, "it is a test key: no real money moves.", "set the live keys.")
+    return right(what, f"Stripe takes it, with API version {stripe.api_version}.")
+
+
+def _clock(answer: aiohttp.ClientResponse) -> Finding:
+    off = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    if abs(off) > MOST_SECONDS_OFF:
+        says = f"this machine's clock is {abs(off):.0f} s {'ahead' if off > 0 else 'behind'}: webhooks will be refused."
+        return wrong("clock", says, "set it, and keep it by NTP.")
+    return right("clock", "it agrees with Stripe's.")
+
+
+def _endpoint(settings: CheckoutSettings, endpoints: list[Mapping[str, Any]]) -> Finding:
+    what, url = "stripe webhooks", settings.public_url + WEBHOOK_PATH
+    ours = [endpoint for endpoint in endpoints if endpoint["url"].rstrip("/") == url]
+    if not ours:
+        return wrong(what, "Stripe has no endpoint for this site.", f"add {url} in {DASHBOARD}.")
+    enabled = [endpoint for endpoint in ours if endpoint["status"] == "enabled"]
+    if not enabled:
+        return wrong(what, "Stripe has switched the endpoint off.", f"switch it on in {DASHBOARD}, and look why.")
+    sent = {event for endpoint in enabled for event in endpoint["enabled_events"]}
+    missing = sorted((SESSION_EVENTS | OTHER_EVENTS) - sent) if "*" not in sent else []
+    if missing:
+        return wrong(what, f"the endpoint is not sent {', '.join(missing)}.", f"add them in {DASHBOARD}.")
+    return right(what, "the endpoint is on, and is sent every event that is needed.")
