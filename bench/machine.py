@@ -50,9 +50,18 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def session(leader: int) -> list[int]:
-    """Return the processes of the session that `leader` began: a server with all its workers."""
+    """Return the processes of the session that `leader` began, and of those that these began: a server with its workers."""
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [pid for pid in pids if (stat := _stat(pid)) is not None and int(stat[3]) == leader]
+    stats = {pid: stat for pid in pids if (stat := _stat(pid)) is not None}
+    found: list[int] = []
+    leaders = [leader]
+    while leaders:
+        its = [pid for pid, stat in stats.items() if int(stat[3]) in leaders]
+        found += its
+        leaders = [
+            pid for pid, stat in stats.items() if int(stat[3]) == pid and int(stat[1]) in its and pid not in found
+        ]
+    return found
 
 
 def cpu_s(leaders: list[int]) -> float:
