@@ -44,7 +44,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException:
         error = StripeError(f"Unrecognized request URL ({request.method}: {request.path}).", status=404)
     except Exception:  # noqa: BLE001 - whatever it is, the caller gets Stripe's 500
-        get_logger().exception("a request to the Stripe sandbox failed", request_id=request[REQUEST_ID])
+        get_logger().exception("sandbox_request_failed", request_id=request[REQUEST_ID])
         error = StripeError("An unknown error occurred.", status=500, kind="api_error")
     finally:
         request[BODY].drop()

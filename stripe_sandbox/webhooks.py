@@ -46,7 +46,7 @@ class Sender:
             try:
                 await self._work()
             except* sqlite3.Error:
-                get_logger().exception("the Stripe sandbox cannot use its store")
+                get_logger().exception("sandbox_store_failed")
                 await asyncio.sleep(TICK_S)
 
     async def _work(self) -> None:

@@ -218,7 +218,7 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
             app[SERVICE] = opened.service
             app[CHECKS].update(database=opened.database.check, storage=opened.objects.check)
             if settings.uses_sandbox:
-                get_logger().warning("the Stripe sandbox is used: no real money moves")
+                get_logger().warning("stripe_sandbox_used")
             async with _sweeping(opened.service):
                 yield
 

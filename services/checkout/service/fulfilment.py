@@ -82,7 +82,7 @@ class Fulfilment:
             if seen is not None:
                 row = await self.record(row, seen)
             else:
-                get_logger().error("Stripe does not know a session of ours", row=row.id)
+                get_logger().error("session_unknown_to_stripe", row=row.id)
                 # Whoever buys the same gets another one; this row stays as it is: the keys may be the wrong ones.
                 row = await self.sessions.update(row, Changes(reuse_key=None)) or row
         if row.needs_fulfilment:
@@ -98,7 +98,7 @@ class Fulfilment:
                 if update is not None:
                     self.on_change()
                 if changed.state is State.NEEDS_REVIEW:
-                    get_logger().error("a payment needs review", row=row.id, reason=changed.review_reason)
+                    get_logger().error("payment_needs_review", row=row.id, reason=changed.review_reason)
                 return changed
             row = await self.require(row.id)
         return row
@@ -114,7 +114,7 @@ class Fulfilment:
         try:
             return await self._fulfil(row)
         except KeepsakeError as error:
-            get_logger().warning("fulfilment waits", row=row.id, code=error.code)
+            get_logger().warning("fulfilment_deferred", row=row.id, code=error.code)
             with suppress(KeepsakeError):
                 row = await self.require(row.id)
                 await self.sessions.update(row, Changes(next_check_at=self.now() + backoff(row.checks)))
@@ -144,7 +144,7 @@ class Fulfilment:
         assert row.image_id is not None  # noqa: S101 - a row without image has no hold
         found = await self.images.read(row.image_id, row.id)
         if found is None:
-            get_logger().error("the image of a paid session is not there", row=row.id)
+            get_logger().error("paid_image_missing", row=row.id)
             changes = Changes(image_state=ImageState.LOST, review_reason="The image of this payment is not there.")
             return await self.sessions.update(row, changes) or row
         data, declared = found

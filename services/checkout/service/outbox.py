@@ -70,5 +70,5 @@ class Outbox:
             await self.payments.expire(row.session_id)
             await self.fulfilment.settle(row)
         elif queued.update.status == "paid":
-            get_logger().error("a paid order cannot be moved", row=row.id)
+            get_logger().error("paid_order_refused", row=row.id)
             await self.sessions.update(row, Changes(review_reason="Paid, but the order does not take the payment."))

@@ -82,7 +82,7 @@ class Sweeper:
                 try:
                     await work(item)
                 except KeepsakeError as error:
-                    get_logger().warning("swept in vain", work=work.__name__, code=error.code)
+                    get_logger().warning("sweep_deferred", work=work.__name__, code=error.code)
 
         async with asyncio.TaskGroup() as group:
             for item in items:
@@ -120,9 +120,9 @@ class Sweeper:
         until = self.now() + HOLD_AHEAD
         try:
             if await self.images.hold(row.image_id, row.id, until) is None:
-                get_logger().error("the image of a live session is not there", row=row.id)
+                get_logger().error("held_image_missing", row=row.id)
                 return row
         except KeepsakeError as error:
-            get_logger().warning("a hold could not be lengthened", row=row.id, code=error.code)
+            get_logger().warning("hold_not_renewed", row=row.id, code=error.code)
             return row
         return await self.sessions.update(row, Changes(hold_until=until)) or row

@@ -66,7 +66,7 @@ class Webhooks:
         except UnknownRow:
             raise
         except KeepsakeError as error:
-            get_logger().warning("an event waits", event_id=event.id, code=error.code)
+            get_logger().warning("webhook_event_deferred", event_id=event.id, code=error.code)
 
     def _concerns_us(self, event: WebhookEvent) -> bool:
         if event.type in SESSION_EVENTS:
@@ -95,7 +95,7 @@ class Webhooks:
             await self.refunds.sync(row, await self.payments.refunds_of(event.payment_intent or ""), self.now())
         elif (dispute := await self.payments.dispute(event.object_id)) is not None:
             await self.refunds.record_dispute(row, dispute, self.now())
-            get_logger().warning("a payment is disputed", row=row.id, status=dispute.status)
+            get_logger().warning("payment_disputed", row=row.id, status=dispute.status)
 
     async def _settle(self, event: WebhookEvent) -> None:
         row = await self.sessions.get(event.row_id or "")
@@ -114,7 +114,7 @@ class Webhooks:
     async def _set_aside(self, row: CheckoutSession, *, paid: bool) -> None:
         """Note a payment of a session that no customer was given; without payment there is nothing to note."""
         if paid:
-            get_logger().error("a session that was never given out is paid", row=row.id)
+            get_logger().error("unknown_session_paid", row=row.id)
             await self.sessions.update(row, Changes(review_reason="Another session of this purchase was paid."))
 
     async def _row_of(self, payment_intent: str) -> CheckoutSession | None:

@@ -161,7 +161,7 @@ class Intake:
         try:
             await self._blobs.delete(key)
         except KeepsakeError as error:  # `reconcile` finds it
-            get_logger().warning("an object without a row was left behind", code=error.code)
+            get_logger().warning("object_left_without_row", code=error.code)
 
 
 def hold_spool_file(path: Path, made: ExitStack) -> FileIO:
