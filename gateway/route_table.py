@@ -195,6 +195,7 @@ def _auth_verify(_settings: GatewaySettings) -> tuple[Row, ...]:
         ),
         Row(method="POST", path="/api/auth/logout", service=service),
         Row(method="GET", path="/api/auth/me", service=service, access=token),
+        Row(method="DELETE", path="/api/auth/me", service=service, access=token, limit=Limit.LOGIN, signed=True),
         Row(method="GET", path="/api/auth/verify", service=service, access=token),
         Row(method="POST", path="/api/auth/introspect", service=service),
         Row(method="GET", path="/.well-known/jwks.json", service=service),

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 from aiohttp import web
 
 from services.auth_verify.adapters.argon2 import open_passwords
+from services.auth_verify.adapters.http import HttpPeople
 from services.auth_verify.adapters.memory import MemoryFailedLogins
+from services.auth_verify.adapters.sql.erasures import SqlErasures
 from services.auth_verify.adapters.sql.organizations import SqlOrganizations
 from services.auth_verify.adapters.sql.sessions import SqlSessions
 from services.auth_verify.adapters.sql.signing_keys import SqlSigningKeys
 from services.auth_verify.adapters.sql.users import SqlUsers
-from services.auth_verify.handlers import ACCOUNTS, ORGANIZATIONS, ROUTES, SESSIONS, SIGNER
+from services.auth_verify.handlers import ACCOUNTS, ERASER, ORGANIZATIONS, ROUTES, SESSIONS, SIGNER
 from services.auth_verify.ports import FailedLogins
 from services.auth_verify.service import (
     AccountService,
     KeyRing,
     LoginThrottle,
     OrganizationService,
+    PersonEraser,
     SecretSigner,
     SessionService,
     TokenSigner,
@@ -31,9 +36,13 @@ from shared.app.factory import CHECKS, base_app
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, KeySource, ServiceGuard, SharedSecret, TokenVerifier
 from shared.auth.revocations import open_revocations
+from shared.auth.service_client import ServiceClient, open_http_client
+from shared.clock import utc_now
+from shared.concurrency.periodic import work_periodically
 from shared.persistence.engine import Database, migrate, open_database
 
 NAME = "auth-verify"
+ERASURES_S = 10.0
 INFO = ServiceInfo(NAME, "Users, their access and refresh tokens, and organizations")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -59,12 +68,32 @@ async def _prepare_keys(settings: Settings, database: Database) -> tuple[TokenSi
     return ring, ring
 
 
+def build_eraser(
+    settings: Settings, database: Database, sessions: SessionService, http: aiohttp.ClientSession
+) -> PersonEraser:
+    """Build what erases people, here and in the services that know them."""
+    client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
+    others = [HttpPeople(client(urls, name=name), name) for name, urls in settings.people_urls.items()]
+    return PersonEraser(SqlErasures(database), sessions.end_all, others, utc_now)
+
+
+@asynccontextmanager
+async def _sweeping(eraser: PersonEraser) -> AsyncIterator[None]:
+    sweeping = asyncio.create_task(work_periodically("erasures", eraser.sweep, ERASURES_S))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
+
+
 async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[None]:
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
         _open_failed_logins(settings.redis_url, app) as failures,
         open_revocations(settings.redis_url, settings.data_dir) as revocations,
         open_passwords() as passwords,
+        open_http_client() as http,
     ):
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         app[CHECKS]["database"] = database.check
@@ -76,7 +105,9 @@ async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[
         app[ACCOUNTS] = AccountService(users, passwords, LoginThrottle(failures))
         app[SESSIONS] = SessionService(settings, SqlSessions(database), users, signer, revocations)
         app[ORGANIZATIONS] = OrganizationService(SqlOrganizations(database), users)
-        yield
+        app[ERASER] = build_eraser(settings, database, app[SESSIONS], http)
+        async with _sweeping(app[ERASER]):
+            yield
 
 
 def build_app(settings: Settings) -> web.Application:

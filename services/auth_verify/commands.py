@@ -1,4 +1,4 @@
-"""The commands: `create-admin`, and `rotate-keys`."""
+"""The commands: `create-admin`, `erase`, and `rotate-keys`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from pydantic import ValidationError
 
 from services.auth_verify.adapters.argon2 import open_passwords
 from services.auth_verify.adapters.memory import MemoryFailedLogins
+from services.auth_verify.adapters.sql.sessions import SqlSessions
 from services.auth_verify.adapters.sql.signing_keys import SealBroken, SqlSigningKeys
 from services.auth_verify.adapters.sql.users import SqlUsers
-from services.auth_verify.app import MIGRATIONS, NAME
+from services.auth_verify.app import MIGRATIONS, NAME, build_eraser
+from services.auth_verify.model import no_such_user
 from services.auth_verify.schemas import Registration
-from services.auth_verify.service import AccountService, KeyRing, LoginThrottle
+from services.auth_verify.service import AccountService, KeyRing, LoginThrottle, SecretSigner, SessionService
 from services.auth_verify.settings import Settings
 from shared.auth.access_tokens import ADMIN
+from shared.auth.revocations import open_revocations
+from shared.auth.service_client import open_http_client
 from shared.errors import KeepsakeError
 from shared.http.validation import refusal
+from shared.names import name_key
 from shared.persistence.engine import migrate, open_database
 from shared.settings import load_settings
 
@@ -31,6 +36,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     create_admin = commands.add_parser("create-admin", help="register an admin; the password is read from stdin")
     create_admin.add_argument("--username", required=True)
     create_admin.add_argument("--email", required=True)
+    erase = commands.add_parser("erase", help="erase a person in all services")
+    person = erase.add_mutually_exclusive_group(required=True)
+    person.add_argument("--username", help="somebody who registered here")
+    person.add_argument("--user-id", help="the sub of somebody's tokens, also of another issuer's")
     commands.add_parser("rotate-keys", help="sign with the next key, and make a new next one")
     return parser.parse_args(arguments)
 
@@ -53,6 +62,26 @@ async def _create_admin(settings: Settings, username: str, email: str) -> str:
     return f"{admin.username} is an admin now."
 
 
+async def _erase(settings: Settings, username: str | None, user_id: str | None) -> str:
+    async with (
+        open_database(settings.database_url, settings.data_dir, NAME) as database,
+        open_revocations(settings.redis_url, settings.data_dir) as revocations,
+        open_http_client() as http,
+    ):
+        await migrate(database, MIGRATIONS, NAME, settings.data_dir)
+        users = SqlUsers(database)
+        user = await (users.find(name_key(username)) if username else users.get(user_id or ""))
+        if user is None and username:
+            raise no_such_user()
+        signer = SecretSigner(settings.jwt_secret_key)
+        sessions = SessionService(settings, SqlSessions(database), users, signer, revocations)
+        who = (user.id, user.username) if user else (user_id or "", "")
+        left = await build_eraser(settings, database, sessions, http).erase(*who)
+    if left:
+        return f"It is written down and goes on while auth-verify runs. Not done yet: {', '.join(left)}."
+    return "Nothing is left of the person but what docs/privacy.md says."
+
+
 async def _rotate_keys(settings: Settings) -> str:
     if settings.jwt_algorithm == "HS256":
         return "JWT_ALGORITHM is HS256: there are no keys to rotate. To change the secret, set JWT_SECRET_KEY."
@@ -68,13 +97,13 @@ def run_command(arguments: Sequence[str]) -> int:
     """Do what `arguments` say, say what was done, and return the exit status: 1 with one sentence for a refusal."""
     chosen = _parse(arguments)
     settings = load_settings(Settings)
-    work = (
-        _rotate_keys(settings)
-        if chosen.command == "rotate-keys"
-        else _create_admin(settings, chosen.username, chosen.email)
-    )
+    work = {
+        "create-admin": lambda: _create_admin(settings, chosen.username, chosen.email),
+        "erase": lambda: _erase(settings, chosen.username, chosen.user_id),
+        "rotate-keys": lambda: _rotate_keys(settings),
+    }
     try:
-        sys.stdout.write(f"{asyncio.run(work)}\n")
+        sys.stdout.write(f"{asyncio.run(work[chosen.command]())}\n")
     except KeepsakeError as error:
         sys.stderr.write(f"keepsake: {error.sentence}\n")
         return 1

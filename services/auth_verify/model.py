@@ -49,6 +49,22 @@ class User:
         """Whether the user can do what admins do."""
         return ADMIN in self.roles and not self.disabled
 
+    def but(self, *, roles: tuple[str, ...] | None = None, disabled: bool | None = None) -> User:
+        """Return the user with these roles, and disabled or not, where they are given."""
+        roles = self.roles if roles is None else roles
+        return replace(self, roles=roles, disabled=self.disabled if disabled is None else disabled)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Somebody who is being erased: `user_id` is the `sub`, `username` empty where it is not known."""
+
+    user_id: str
+    username: str
+    requested_at: datetime
+    due_at: datetime
+    tries: int
+
 
 def require_an_admin(changed: User, acting_admins: Collection[str]) -> User:
     """Return the changed user; raises Conflict where nobody of `acting_admins` (ids, before the change) would be left."""

@@ -83,6 +83,12 @@ class Login(WireModel):
     password: Annotated[str, Field(json_schema_extra={"minLength": 1})]
 
 
+class ErasureOrder(WireModel):
+    """The password of who wants to be erased."""
+
+    password: Annotated[str, Field(min_length=1)]
+
+
 class RefreshRequest(WireModel):
     """An opaque refresh token."""
 

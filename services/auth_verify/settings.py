@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import DatabaseSettings, DatabaseUrl, Port, RedisSettings, TokenSettings, per_service
+from shared.settings import DatabaseSettings, DatabaseUrl, Port, RedisSettings, TokenSettings, Words, per_service
 
 
 class Settings(TokenSettings, RedisSettings, DatabaseSettings):
@@ -15,6 +16,23 @@ class Settings(TokenSettings, RedisSettings, DatabaseSettings):
     port: Port = Field(8000, validation_alias="AUTH_VERIFY_PORT")
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "AUTH_VERIFY", 1)
     database_url: DatabaseUrl = per_service("DATABASE_URL", "AUTH_VERIFY", "")
+
+    media_store_port: Port = 8002
+    checkout_port: Port = 8003
+    planter_orders_port: Port = 8007
+    media_store_url: Words = ()
+    checkout_url: Words = ()
+    planter_orders_url: Words = ()
+
+    @property
+    def people_urls(self) -> Mapping[str, Sequence[str]]:
+        """The services that know people, and where each is reached."""
+        named = {
+            "planter-orders": (self.planter_orders_url, self.planter_orders_port),
+            "checkout": (self.checkout_url, self.checkout_port),
+            "media-store": (self.media_store_url, self.media_store_port),
+        }
+        return {name: urls or (f"http://localhost:{port}",) for name, (urls, port) in named.items()}
 
     @property
     def needs_data_dir(self) -> bool:

@@ -38,6 +38,7 @@ from services.checkout.service import (
     Webhooks,
 )
 from services.checkout.settings import CheckoutSettings
+from shared.app.erasure import ERASER
 from shared.app.factory import CHECKS, base_app
 from shared.app.idempotency import IdempotencyKeys
 from shared.app.routes import ServiceInfo
@@ -140,6 +141,7 @@ class Opened:
     database: Database
     objects: BlobStore
     keys: IdempotencyKeys
+    sessions: SqlSessions
 
 
 @asynccontextmanager
@@ -154,9 +156,10 @@ async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] =
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
         keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
+        sessions = SqlSessions(database)
         service = build_service(
             settings,
-            sessions=SqlSessions(database),
+            sessions=sessions,
             order_updates=SqlOrderUpdates(database),
             events=SqlEvents(database),
             refunds=SqlRefunds(database),
@@ -169,7 +172,7 @@ async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] =
             now=now,
         )
         try:
-            yield Opened(service, database, objects, keys)
+            yield Opened(service, database, objects, keys, sessions)
         finally:
             await service.create_session.close()
             await service.fulfilment.close()
@@ -215,7 +218,7 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with open_verifier(settings, settings.redis_url) as verifier, open_service(settings, now) as opened:
             app[VERIFIER], app[OBJECTS], app[KEYS] = verifier, opened.objects, opened.keys
-            app[SERVICE] = opened.service
+            app[SERVICE], app[ERASER] = opened.service, opened.sessions
             app[CHECKS].update(database=opened.database.check, storage=opened.objects.check)
             if settings.uses_sandbox:
                 get_logger().warning("stripe_sandbox_used")

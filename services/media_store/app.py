@@ -29,6 +29,7 @@ from services.media_store.handlers import (
 )
 from services.media_store.model import parse_account
 from services.media_store.ports import Images
+from services.media_store.service.erasure import PersonEraser
 from services.media_store.service.images import ImageService
 from services.media_store.service.ingest import Intake
 from services.media_store.service.maintenance import Upkeep
@@ -37,6 +38,7 @@ from services.media_store.service.public_urls import PublicAddresses
 from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
+from shared.app.erasure import ERASER
 from shared.app.factory import CHECKS, base_app
 from shared.app.idempotency import IdempotencyKeys
 from shared.app.routes import ServiceInfo
@@ -162,6 +164,7 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
             form_bucket, put_bucket = _signing_buckets(settings, store.blobs)
             app[BLOBS], app[INTAKE], app[IMAGES], app[KEYS] = store.blobs, store.intake, store.service, store.keys
             app[RENDITIONS], app[PROBE] = store.renditions, StorageProbe(store.blobs)
+            app[ERASER] = PersonEraser(store.images, store.service)
             app[UPLOADS] = OrganizationUploads(
                 store.images,
                 HttpMembers(auth_verify),

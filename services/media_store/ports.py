@@ -63,6 +63,12 @@ class Images(Protocol):
     ) -> Sequence[StoredImage]:
         """Return rows of everybody, newest first, from behind `after` on; sessions' images only since `stored_since`."""
 
+    async def of_person(self, user_id: str, username: str, *, limit: int) -> Sequence[StoredImage]:
+        """Return rows under the names that are this person's, or nobody's and spelled like `username`; marked ones too."""
+
+    async def forget_names(self, user_id: str, username: str) -> None:
+        """Forget that these names are this person's."""
+
     async def set_primary(self, image_id: str, caller: Principal) -> None:
         """Make it its user's only primary image. Raises ImageNotFound or Forbidden."""
 

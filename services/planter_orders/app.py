@@ -19,7 +19,14 @@ from services.planter_orders.adapters.notifications import (
     PostgresNotifications,
     RedisNotifications,
 )
-from services.planter_orders.adapters.sql import OrderRepository, Orphans, Outbox, PendingJobs, PhotoRepository
+from services.planter_orders.adapters.sql import (
+    Erasures,
+    OrderRepository,
+    Orphans,
+    Outbox,
+    PendingJobs,
+    PhotoRepository,
+)
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.planter_orders.handlers import ROUTES
 from services.planter_orders.handlers.app_keys import (
@@ -40,11 +47,13 @@ from services.planter_orders.service import (
     OrderEvents,
     OrderService,
     OrphanCleanup,
+    PersonEraser,
     Thumbnails,
     Uploading,
     WebhookSender,
 )
 from services.planter_orders.settings import PlanterOrdersSettings
+from shared.app.erasure import ERASER
 from shared.app.factory import base_app
 from shared.app.idempotency import IdempotencyKeys
 from shared.app.lifecycle import CHECKS
@@ -69,6 +78,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 ACCEPTED = frozenset({ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP})
 WAITING_CHECKS = 512  # a wave of uploads waits for the decoders, and is not refused
 FORGET_S = 600.0
+ERASURES_S = 60.0
 
 Work = Callable[[], Awaitable[None]]
 
@@ -145,8 +155,13 @@ def _assemble(
         on_order=wake,
         now=now,
     )
+    eraser = PersonEraser(
+        orders=orders, service=app[ORDERS], erasures=Erasures(database), blobs=blobs, cleanup=cleanup, now=now
+    )
+    app[ERASER] = eraser
     wakes.append(thumbnails.wake)
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
+    background.append(lambda: work_periodically("erasures", eraser.sweep, ERASURES_S))
     background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_S))
     outbox, sender = Outbox(database), None
     if settings.order_webhook_url:

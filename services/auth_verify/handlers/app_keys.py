@@ -6,9 +6,10 @@ from typing import Final
 
 from aiohttp import web
 
-from services.auth_verify.service import AccountService, OrganizationService, SessionService, TokenSigner
+from services.auth_verify.service import AccountService, OrganizationService, PersonEraser, SessionService, TokenSigner
 
 ACCOUNTS: Final = web.AppKey("ACCOUNTS", AccountService)
 SESSIONS: Final = web.AppKey("SESSIONS", SessionService)
 SIGNER: Final = web.AppKey("SIGNER", TokenSigner)
 ORGANIZATIONS: Final = web.AppKey("ORGANIZATIONS", OrganizationService)
+ERASER: Final = web.AppKey("ERASER", PersonEraser)

@@ -7,10 +7,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from services.auth_verify.handlers.address import address_of
-from services.auth_verify.handlers.app_keys import ACCOUNTS, SESSIONS, SIGNER
+from services.auth_verify.handlers.app_keys import ACCOUNTS, ERASER, SESSIONS, SIGNER
 from services.auth_verify.model import User
 from services.auth_verify.schemas import (
     ClaimsAnswer,
+    ErasureOrder,
     IntrospectionAnswer,
     KeysAnswer,
     Login,
@@ -29,6 +30,7 @@ from shared.errors import BadRequest
 from shared.http.validation import parse_form, parse_json, parse_json_or_form
 
 KEYS_MAX_AGE_S = 60
+ANSWERED_WITHIN_S = 5.0
 # All that is printable in ASCII but the percent sign, so that decoding gives the id back.
 PLAIN_IN_HEADERS = "!\"#$&'()*+,/:;<=>?@[\\]^_`{|}~-."
 
@@ -84,6 +86,15 @@ async def me(request: web.Request) -> web.Response:
     user = await request.app[ACCOUNTS].get(caller.user_id)
     elsewhere = UserAnswer(id=caller.user_id, username=caller.username, email=None, roles=caller.roles, created_at=None)
     return json_answer(_user(user) if user else elsewhere, headers=NO_STORE)
+
+
+async def erase_me(request: web.Request) -> web.Response:
+    """`DELETE /api/auth/me`: it is certain once it is answered, and done in all services that can be reached."""
+    body = await parse_json(request, ErasureOrder)
+    caller = principal_of(request)
+    user = await request.app[ACCOUNTS].require_password(caller.user_id, body.password, address_of(request))
+    await request.app[ERASER].erase(user.id, user.username, within_s=ANSWERED_WITHIN_S)
+    return web.Response(status=204)
 
 
 async def verify(request: web.Request) -> web.Response:
@@ -153,6 +164,16 @@ ROUTES = (
         access=Access.TOKEN,
         answers={200: Answer("The caller", UserAnswer)},
         refusals=(503,),
+    ),
+    Route(
+        method="DELETE",
+        path="/api/auth/me",
+        handler=erase_me,
+        summary="Erase the caller: the account, sessions, images and unpaid orders; paid ones lose the person",
+        access=Access.TOKEN,
+        body=ErasureOrder,
+        answers={204: Answer("Signed out, and erased")},
+        refusals=(409, 429, 503),
     ),
     Route(
         method="GET",

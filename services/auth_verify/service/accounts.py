@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from services.auth_verify.adapters.argon2 import Argon2Passwords
 from services.auth_verify.adapters.sql.users import SqlUsers
-from services.auth_verify.model import User, normal_password, parse_id, wrong_credentials
+from services.auth_verify.model import User, no_such_user, normal_password, parse_id, wrong_credentials
 from services.auth_verify.service.throttle import LoginThrottle
 from shared.clock import utc_now
-from shared.errors import NotAllowedValue, Unavailable
+from shared.errors import Forbidden, NotAllowedValue, Unavailable
 from shared.http.cursors import Position
 from shared.names import MAX_NAME_KEY, name_key
 
@@ -51,6 +51,18 @@ class AccountService:
         await self._throttle.note(login, address, success=matches)
         if user is None or not matches:
             raise wrong_credentials()
+        return user
+
+    async def require_password(self, user_id: str, password: str, address: str) -> User:
+        """Return the user whose password this is; raises NotFound for another issuer's, Forbidden or TooManyRequests."""
+        user = await self._users.get(user_id)
+        if user is None:
+            raise no_such_user()
+        await self._throttle.wait_turn(user.username, address)
+        matches = await self._matches(user, password)
+        await self._throttle.note(user.username, address, success=matches)
+        if not matches:
+            raise Forbidden("The password is not right.", "wrong_password")
         return user
 
     async def get(self, user_id: str) -> User | None:

@@ -24,6 +24,7 @@ from services.media_store.handlers.images import (
 )
 from services.media_store.handlers.organizations import promote, receive_upload, sign_upload
 from services.media_store.handlers.serving import delete_object, serve_object, serve_user_image
+from shared.app.erasure import ERASURE_ROUTE
 from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access
 
@@ -36,6 +37,7 @@ _SHOWN = {
 }
 
 ROUTES = (
+    ERASURE_ROUTE,
     Route(
         method="POST",
         path="/store-image",

@@ -1,6 +1,7 @@
 """The URL table: parse, call, render."""
 
 from services.planter_orders.handlers import admin, events, files, orders, uploads
+from shared.app.erasure import ERASURE_ROUTE
 
 ROUTES = (
     *uploads.ROUTES,
@@ -8,4 +9,5 @@ ROUTES = (
     *files.ROUTES,
     *events.ROUTES,
     *admin.ROUTES,
+    ERASURE_ROUTE,
 )

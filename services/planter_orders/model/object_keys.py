@@ -12,12 +12,15 @@ PHOTOS = "uploads/pet_images"
 # Beside the photos' tree and not in it: an order's folder has what the customer sent, and its description.
 THUMBNAILS = "uploads/pet_thumbnails"
 METADATA = "order_metadata.json"
+NOBODY = ""  # whose an order is when its person was erased; no token's `sub` is empty
 LONGEST_FOLDER = 200
 UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
 
 
 def user_folder(user_id: str) -> str:
     """Write a user's id as a folder's name: other bytes as `~XX`, or its digest where that is over 200 bytes."""
+    if user_id == NOBODY:
+        return "~erased"  # no escaped byte, so nobody's folder
     data = user_id.encode()
     name = UNSAFE.sub(lambda found: b"~%02X" % found[0][0], data).decode()
     return name if len(name) <= LONGEST_FOLDER else f"sha256-{hashlib.sha256(data).hexdigest()}"

@@ -33,6 +33,8 @@ MOVES: Mapping[Status, frozenset[Status]] = {
     Status.REFUNDED: frozenset(),
 }
 DELETABLE = frozenset({Status.PENDING, Status.AWAITING_PAYMENT, Status.CANCELLED, Status.REFUNDED})
+UNPAID = DELETABLE - {Status.REFUNDED}
+DONE = frozenset({Status.SHIPPED, Status.DELIVERED, Status.REFUNDED})  # nobody needs the photos any more
 
 
 class IllegalMove(Conflict):

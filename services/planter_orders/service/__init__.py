@@ -1,5 +1,6 @@
 """The use cases: uploading, orders, and what goes on by itself: metadata files, thumbnails, cleanup, webhooks, events."""
 
+from services.planter_orders.service.erasure import PersonEraser
 from services.planter_orders.service.metadata_files import MetadataFiles
 from services.planter_orders.service.order_events import OrderEvents
 from services.planter_orders.service.orders import OrderService
@@ -15,6 +16,7 @@ __all__ = [
     "OrderEvents",
     "OrderService",
     "OrphanCleanup",
+    "PersonEraser",
     "Pet",
     "Thumbnails",
     "Uploading",

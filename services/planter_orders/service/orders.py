@@ -125,8 +125,11 @@ class OrderService:
         """Return what there is to do."""
         return await self._orders.summary()
 
-    async def delete(self, caller: Principal, order_id: str) -> None:
-        """Delete the order and its objects. Raises OrderNotFound, OrderPaid, Conflict, DependencyDown."""
+    async def delete(self, caller: Principal | None, order_id: str) -> None:
+        """Delete the order and its objects, for its owner, an admin or ourselves (None).
+
+        Raises OrderNotFound, OrderPaid, Conflict, DependencyDown.
+        """
         for _ in range(DELETE_ATTEMPTS):
             order = await self.show(caller, order_id)
             require_deletable(order.status)

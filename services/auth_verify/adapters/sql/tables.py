@@ -77,3 +77,13 @@ MEMBERS = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("joined_at", UtcDateTime, nullable=False),
 )
+
+ERASURES = sa.Table(
+    "auth_erasures",
+    METADATA,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("username", sa.Text, nullable=False),
+    sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("due_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+)

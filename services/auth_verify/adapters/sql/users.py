@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.auth_verify.adapters.sql.tables import LOGINS, USERS
 from services.auth_verify.model import User, no_such_user, require_an_admin
@@ -25,6 +25,15 @@ def _user(row: sa.Row[Any] | None) -> User | None:
 def _known(row: sa.Row[Any]) -> User:
     roles = tuple(row.roles)
     return User(row.id, row.username, row.email, roles, row.created_at, row.password_hash, disabled=row.disabled)
+
+
+async def locked_user(connection: AsyncConnection, user_id: str) -> tuple[User | None, Collection[str]]:
+    """Return the user, and the ids of the acting admins, none of whom changes until the transaction ends."""
+    holds_admin = sa.cast(USERS.c.roles, sa.Text).contains(f'"{ADMIN}"')
+    admins = sa.select(USERS.c.id).where(holds_admin, ~USERS.c.disabled).order_by(USERS.c.id).with_for_update()
+    acting = set((await connection.scalars(admins)).all())
+    row = (await connection.execute(sa.select(USERS).where(USERS.c.id == user_id).with_for_update())).first()
+    return _user(row), acting
 
 
 class SqlUsers:
@@ -83,21 +92,12 @@ class SqlUsers:
         Changes happen one after another, so that of several who make each other no admins one stays. Raises NotFound, or
         Conflict (`last_admin`).
         """
-        holds_admin = sa.cast(USERS.c.roles, sa.Text).contains(f'"{ADMIN}"')
-        admins = sa.select(USERS.c.id).where(holds_admin, ~USERS.c.disabled).order_by(USERS.c.id).with_for_update()
         async with self._database.begin() as connection:
-            acting = set((await connection.scalars(admins)).all())
-            row = (await connection.execute(sa.select(USERS).where(USERS.c.id == user_id).with_for_update())).first()
-            if row is None:
+            user, acting = await locked_user(connection, user_id)
+            if user is None:
                 raise no_such_user()
-            user = _known(row)
-            changed = replace(
-                user,
-                roles=user.roles if roles is None else roles,
-                disabled=user.disabled if disabled is None else disabled,
-            )
+            changed = require_an_admin(user.but(roles=roles, disabled=disabled), acting)
             values = {"roles": list(changed.roles), "disabled": changed.disabled}
-            require_an_admin(changed, acting)
             await connection.execute(sa.update(USERS).where(USERS.c.id == user_id).values(values))
         return changed
 

@@ -14,7 +14,9 @@ from services.media_store.adapters.sql.names import (
     claim_name,
     clear_primary,
     find_name,
+    forget_names,
     key_of,
+    keys_of_person,
     locked_name,
     name_images,
 )
@@ -135,6 +137,17 @@ class SqlImages:
             here = sa.tuple_(IMAGES.c.uploaded_at, IMAGES.c.id)
             query = query.where(here < sa.tuple_(sa.literal(after.at, IMAGES.c.uploaded_at.type), after.id))
         return await self._all(query.order_by(IMAGES.c.uploaded_at.desc(), IMAGES.c.id.desc()).limit(limit))
+
+    async def of_person(self, user_id: str, username: str, *, limit: int) -> Sequence[StoredImage]:
+        """Look the names up first."""
+        async with self._database.read() as connection:
+            keys = await keys_of_person(connection, user_id, username)
+        return await self._all(sa.select(*COLUMNS).where(IMAGES.c.name_key.in_(keys)).limit(limit))
+
+    async def forget_names(self, user_id: str, username: str) -> None:
+        """Delete the names' rows."""
+        async with self._database.begin() as connection:
+            await forget_names(connection, user_id, username)
 
     async def set_primary(self, image_id: str, caller: Principal) -> None:
         """Move the mark while the name's row is locked."""

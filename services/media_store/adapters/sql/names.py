@@ -51,6 +51,22 @@ async def claim_name(connection: AsyncConnection, name: Name, uploader: Principa
         await connection.execute(owned.values(owner=uploader.user_id))
 
 
+async def keys_of_person(connection: AsyncConnection, user_id: str, username: str) -> Sequence[str]:
+    """Return the keys of the names that are the person's, and of `username` where it is nobody else's."""
+    owned = (await connection.scalars(sa.select(NAMES.c.name_key).where(NAMES.c.owner == user_id))).all()
+    name = await find_name(connection, username) if username else None
+    if not username or (name is not None and name.owner is not None):
+        return owned
+    return [*owned, name.key if name else name_key(username)]
+
+
+async def forget_names(connection: AsyncConnection, user_id: str, username: str) -> None:
+    """Delete the rows of a person's names, also those of the release before."""
+    keys = await keys_of_person(connection, user_id, username)
+    await connection.execute(sa.delete(NAMES).where(NAMES.c.name_key.in_(keys)))
+    await connection.execute(sa.delete(OLD_NAMES).where(OLD_NAMES.c.owner == user_id))
+
+
 async def clear_primary(connection: AsyncConnection, keys: Sequence[str]) -> None:
     """Leave these names without a primary image."""
     cleared = sa.update(IMAGES).where(IMAGES.c.name_key.in_(keys), IMAGES.c.is_primary).values(is_primary=False)

@@ -1,0 +1,86 @@
+"""The outbox of erasures: one row for each person who is being erased."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.auth_verify.adapters.sql.tables import ERASURES, LOGINS, MEMBERS, ORGANIZATIONS, SESSIONS, USERS
+from services.auth_verify.adapters.sql.users import locked_user
+from services.auth_verify.model import Erasure, Role, require_an_admin
+from shared.persistence.engine import Database
+
+BEFORE_OTHERS = sa.case((MEMBERS.c.role == Role.ADMIN.value, 0), else_=1)
+
+
+class SqlErasures:
+    """Keeps the outbox, and takes the person out of our own tables."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, erasure: Erasure) -> None:
+        """Keep the erasure, and disable the user in the same transaction; twice is once.
+
+        Raises Conflict (`last_admin`). Who has no user row, being another issuer's, may be erased too.
+        """
+        insert = postgresql.insert if self._database.is_postgres else sqlite.insert
+        row = {
+            "user_id": erasure.user_id,
+            "username": erasure.username,
+            "requested_at": erasure.requested_at,
+            "due_at": erasure.due_at,
+            "tries": erasure.tries,
+        }
+        async with self._database.begin() as connection:
+            user, acting = await locked_user(connection, erasure.user_id)
+            if user is not None:
+                require_an_admin(user.but(disabled=True), acting)
+                await connection.execute(sa.update(USERS).where(USERS.c.id == user.id).values(disabled=True))
+            await connection.execute(insert(ERASURES).values(row).on_conflict_do_nothing())
+
+    async def take_due(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Erasure]:
+        """Return erasures that are due, each to one of several who ask; without a word they are due again after `lease`."""
+        due = sa.select(ERASURES).where(ERASURES.c.due_at <= now).order_by(ERASURES.c.due_at).limit(limit)
+        async with self._database.begin() as connection:
+            rows = (await connection.execute(due.with_for_update(skip_locked=True))).all()
+            taken = sa.update(ERASURES).where(ERASURES.c.user_id.in_([row.user_id for row in rows]))
+            await connection.execute(taken.values(due_at=now + lease, tries=ERASURES.c.tries + 1))
+        return [Erasure(row.user_id, row.username, row.requested_at, now + lease, row.tries + 1) for row in rows]
+
+    async def forget_person(self, user_id: str) -> None:
+        """Delete the user, its logins, sessions and memberships. An organisation gets another owner, or goes with its last."""
+        async with self._database.begin() as connection:
+            mine = sa.select(MEMBERS.c.organization_id).where(MEMBERS.c.user_id == user_id)
+            lock = sa.select(ORGANIZATIONS.c.id).where(ORGANIZATIONS.c.id.in_(mine)).order_by(ORGANIZATIONS.c.id)
+            for organization_id in (await connection.scalars(lock.with_for_update())).all():
+                await _leave(connection, organization_id, user_id)
+            for table in (SESSIONS, LOGINS):
+                await connection.execute(sa.delete(table).where(table.c.user_id == user_id))
+            await connection.execute(sa.delete(USERS).where(USERS.c.id == user_id))
+
+    async def postpone(self, user_id: str, due_at: datetime) -> None:
+        """Let the erasure be due then."""
+        async with self._database.begin() as connection:
+            await connection.execute(sa.update(ERASURES).where(ERASURES.c.user_id == user_id).values(due_at=due_at))
+
+    async def finish(self, user_id: str) -> None:
+        """Forget the erasure itself."""
+        async with self._database.begin() as connection:
+            await connection.execute(sa.delete(ERASURES).where(ERASURES.c.user_id == user_id))
+
+
+async def _leave(connection: AsyncConnection, organization_id: str, user_id: str) -> None:
+    in_it = MEMBERS.c.organization_id == organization_id
+    await connection.execute(sa.delete(MEMBERS).where(in_it, MEMBERS.c.user_id == user_id))
+    left = sa.select(MEMBERS.c.user_id, MEMBERS.c.role).where(in_it).order_by(BEFORE_OTHERS, MEMBERS.c.joined_at)
+    rows = (await connection.execute(left)).all()
+    if not rows:
+        await connection.execute(sa.delete(ORGANIZATIONS).where(ORGANIZATIONS.c.id == organization_id))
+    elif not any(row.role == Role.OWNER.value for row in rows):
+        heir = sa.update(MEMBERS).where(in_it, MEMBERS.c.user_id == rows[0].user_id)
+        await connection.execute(heir.values(role=Role.OWNER.value))
