@@ -184,6 +184,21 @@ class TestWhoTheCallerIs:
         assert (await api.get("/api/auth/me", token)).body["roles"] == ["admin"]
 
 
+class TestErasure:
+    async def test_takes_the_password_and_ends_everything(self, api: Api, alice: SignedIn) -> None:
+        async def leave(**body: str) -> int:
+            return (await api.call("DELETE", "/api/auth/me/", token=alice.token, json=body)).status
+
+        assert await leave() == 400
+        assert await leave(password="not the password") == 403
+        assert (await api.call("DELETE", "/api/auth/me", json={"password": PASSWORD})).status == 401
+        assert (await api.get("/api/auth/me", alice.token)).status == 200
+        assert await leave(password=PASSWORD) == 204
+        assert (await api.get("/api/auth/me", alice.token)).status == 401
+        assert (await api.refresh(alice.refresh_token)).status == 401
+        assert (await api.login(alice.username)).status == 401
+
+
 class TestUsers:
     @pytest.fixture
     def root(self, processes: Stack) -> str:
