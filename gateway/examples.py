@@ -22,6 +22,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "POST /api/admin/orders/{order_id}/photo-requests": {"filename": PARAMETERS["filename"], "reason": "blurred"},
     "PATCH /api/admin/orders/{order_id}": {"status": "in_production", "note": "The clay is in the kiln."},
     "POST /api/admin/payments/{session_id}/resolve": {"action": "fulfil", "note": "Seen in Stripe's dashboard."},
+    "DELETE /api/auth/me": {"password": "your own, and all that is kept of you goes"},
     "PATCH /api/admin/users/{user_id}": {"disabled": False},
     "POST /api/auth/introspect": {"token": "the token that was presented"},
     "POST /api/auth/login": {"username": "sam", "password": PASSWORD},

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from shared.app.erasure import PATH
 from shared.auth.access_tokens import sign_service_token
 from tests.unit.services.checkout.shop import INTERNAL_SECRET, Shop, token
 
@@ -165,3 +166,21 @@ async def test_a_session_is_not_closed_while_stripe_is_away(shop: Shop) -> None:
 async def test_only_services_close_sessions(shop: Shop) -> None:
     for bearer in (None, token("ann"), sign_service_token("x" * 40, caller="planter-orders", audience="checkout")):
         assert (await shop.call("POST", "/internal/orders/o1/expire-session", user=bearer))[0] == 401
+
+
+async def test_an_erased_persons_payment_stays_in_the_books_and_is_nobodys(shop: Shop) -> None:
+    order_id = shop.book.add("o1")
+    session_id = await shop.session({"order_id": order_id}, user="ann")
+    await shop.press(session_id)
+    await shop.until(lambda: at(shop, order_id, "paid"))
+    bearer = sign_service_token(INTERNAL_SECRET, caller="auth-verify", audience="checkout")
+    for _ in range(2):
+        who = {"user_id": "ann", "username": "ann"}
+        assert await shop.call("POST", PATH, user=bearer, json=who) == (200, {"done": True})
+    for user in (None, "ann", "bob"):
+        assert (await shop.status(session_id, user=user))[0] == 404
+    status, listed = await shop.call("GET", "/api/admin/payments", user="admin")
+    assert status == 200
+    (payment,) = listed["payments"]
+    assert (payment["session_id"], payment["amount_total"], payment["order_id"]) == (session_id, 4900, order_id)
+    assert (await shop.call("POST", PATH, user="admin", json=who))[0] == 401
