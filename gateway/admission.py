@@ -9,14 +9,15 @@ from cachetools import TTLCache
 
 from gateway.rate_limits import Limits
 from gateway.route_table import Row
-from shared.auth.access_tokens import require_access, sign_service_token
-from shared.errors import TooLarge
+from shared.auth.access_tokens import ServiceGuard, require_access, sign_service_token
+from shared.errors import TooLarge, Unauthorized
 from shared.http.client_address import Address, client_address, is_in, network_of, peer_of
 from shared.http.read_body import BODY, size_text
 from shared.settings import Networks
 
 SIGNED_FOR_S = 20.0  # of the 60 s that a service token lives
 REMEMBERED_SIGNATURES = 4096
+DOCTOR_HEADER = "X-Keepsake-Doctor"
 LIMITS: Final = web.AppKey("LIMITS", Limits)
 
 
@@ -26,6 +27,7 @@ class Clients:
     def __init__(self, trusted_proxies: Networks, internal_secret: str) -> None:
         self._trusted_proxies = trusted_proxies
         self._secret = internal_secret
+        self._guard = ServiceGuard(internal_secret, "gateway")
         self._signed: TTLCache[tuple[str, str], str] = TTLCache(REMEMBERED_SIGNATURES, SIGNED_FOR_S)
 
     def address_of(self, request: web.Request) -> Address:
@@ -37,6 +39,15 @@ class Clients:
         said = request.headers.get(hdrs.X_FORWARDED_PROTO, "")
         trusted = said in {"http", "https"} and is_in(peer_of(request), self._trusted_proxies)
         return said if trusted else "http"
+
+    def seen_by_doctor(self, request: web.Request) -> dict[str, str]:
+        """Tell `python -m stack doctor`, which signs its request, who it seems to be; all others nothing."""
+        try:
+            asks = self._guard.require(request.headers.get(DOCTOR_HEADER, "")) == "doctor"
+        except Unauthorized:
+            return {}
+        seen = {"peer": peer_of(request), "address": self.address_of(request), "scheme": self.scheme_of(request)}
+        return {name: str(value) for name, value in seen.items()} if asks else {}
 
     def token(self, service: str, address: str) -> str:
         """Return a service token that tells `service` the client's address."""

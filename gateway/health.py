@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.admission import CLIENTS
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
 from shared.app.factory import LIFE
@@ -62,6 +63,7 @@ async def health(request: web.Request) -> web.Response:
             "status": "healthy" if all(services.values()) else "degraded",
             "timestamp": rfc3339(utc_now()),
             "services": {name: {"status": "healthy" if fine else "unhealthy"} for name, fine in services.items()},
+            **({"seen": seen} if (seen := request.app[CLIENTS].seen_by_doctor(request)) else {}),
         }
     )
 

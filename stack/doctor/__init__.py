@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from gateway.settings import GatewaySettings
 from services.checkout.settings import CheckoutSettings
 from shared.settings import StorageSettings
 from stack.checks import Process, read_processes
 from stack.doctor.bucket import check_browsers, check_storage
 from stack.doctor.findings import Check, Finding, run_checks
 from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
+from stack.doctor.outside import Outside
 from stack.doctor.payments import check_stripe
 from stack.doctor.stores import check_redis, check_tables
 
@@ -44,6 +46,8 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
             checks["storage"] = partial(check_storage, process.settings)
             if process.settings.storage_backend != "local":
                 checks["uploads"] = partial(check_browsers, process.settings, process.settings.cors_origins)
+        elif isinstance(process.settings, GatewaySettings):
+            checks["outside"] = Outside(process.settings).check
         elif isinstance(process.settings, CheckoutSettings):
             checks["stripe"] = partial(check_stripe, process.settings)
     return checks
@@ -57,12 +61,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _as_json(findings: Sequence[Finding]) -> str:
-    is_right = all(finding.state == "right" for finding in findings)
+    is_right = all(finding.state != "wrong" for finding in findings)
     return json.dumps({"right": is_right, "findings": [finding.as_json() for finding in findings]}, indent=2) + "\n"
 
 
 def _as_text(findings: Sequence[Finding]) -> str:
     count = sum(finding.state == "wrong" for finding in findings)
     return "".join(f"{finding.line()}\n" for finding in findings) + (
-        f"{count} of {len(findings)} are wrong.\n" if count else f"All {len(findings)} are right.\n"
+        f"{count} of {len(findings)} are wrong.\n" if count else f"Nothing of {len(findings)} is wrong.\n"
     )

@@ -18,13 +18,13 @@ class Finding:
     """One line of the report; `mend` is empty where nothing is wrong."""
 
     what: str
-    state: Literal["right", "wrong"]
+    state: Literal["right", "wrong", "unknown"]
     says: str
     mend: str = ""
 
     def line(self) -> str:
         """Write it for a person."""
-        mark = "  ok " if self.state == "right" else "WRONG"
+        mark = {"right": "  ok ", "wrong": "WRONG", "unknown": "  ?  "}[self.state]
         return f"{mark}  {self.what}: {self.says}" + (f" To mend it: {self.mend}" if self.mend else "")
 
     def as_json(self) -> dict[str, str]:
@@ -35,6 +35,11 @@ class Finding:
 def right(what: str, says: str) -> Finding:
     """Return what is as it should be."""
     return Finding(what, "right", says)
+
+
+def unknown(what: str, says: str) -> Finding:
+    """Return what could not be asked, and is not wrong for that."""
+    return Finding(what, "unknown", says)
 
 
 def wrong(what: str, says: str, mend: str) -> Finding:

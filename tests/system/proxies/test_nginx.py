@@ -19,7 +19,7 @@ import pytest
 from yarl import URL
 
 from tests.support import pictures
-from tests.support.nginx import nginx_before
+from tests.support.nginx import defaults, example, nginx_before
 from tests.support.stack import Stack, running_stack
 
 RETRIEVE = "/api/temp-image-retrieve"
@@ -52,10 +52,10 @@ def stack_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def site(
     request: pytest.FixtureRequest, stack_behind: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    example = request.param == "example"
+    is_example = request.param == "example"
     folder: Path = tmp_path_factory.mktemp("nginx") / "prefix"
-    with nginx_before(stack_behind.url("gateway"), folder, example=example) as url:
-        yield Site(url, stack_behind, example)
+    with nginx_before(stack_behind.url("gateway"), folder, example if is_example else defaults) as port:
+        yield Site(f"http://127.0.0.1:{port}", stack_behind, is_example)
 
 
 @pytest.fixture
