@@ -29,6 +29,7 @@ MAX_RETRIES = 2
 CONNECT_TIMEOUT_S = 2.0
 TOLERANCE_S = 300
 SESSION_PAGE = 100
+MAX_METADATA = 500  # characters of a value
 REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
 ROW_MARK, SITE_MARK, REFUND_MARK = "keepsake_row", "keepsake_site", "keepsake_refund"
 
@@ -151,7 +152,7 @@ class StripePayments:
         if refund.reason in REASONS:
             params["reason"] = refund.reason
         elif refund.reason:
-            metadata["reason"] = refund.reason
+            metadata["reason"] = refund.reason[:MAX_METADATA]  # ours counts a line break as one character
         key = f"keepsake-refund-{refund.id}-{refund.attempt}"
         return _refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, {"idempotency_key": key})))
 

@@ -110,7 +110,9 @@ async def test_a_payment_that_is_fulfilled_gives_its_image_and_is_written_down(s
 async def test_a_payment_that_is_given_back_keeps_its_image_from_everybody(shop: Shop) -> None:
     image_id = await shop.upload()
     session_id = await in_review(shop, {"imageId": image_id})
-    status, answer = await resolve(shop, session_id, "refund", note="A wrong price.")
+    note = "A wrong price.\r\n" + "\r\n" * 485  # 500 characters as a browser counts them
+    status, answer = await resolve(shop, session_id, "refund", note=note)
+    assert answer["resolutions"][0]["note"] == note
     assert (status, answer["state"], answer["amount_refunded"]) == (200, "refunded", 2)
     assert answer["image"]["state"] == "released"
     assert [(one["action"], one["by"]) for one in answer["resolutions"]] == [("refund", "admin")]
