@@ -151,7 +151,7 @@ class TestStoreImage:
             (form(pictures.html(), content_type="text/html"), 415),
             (form(pictures.heic(), "photo.heic", "image/heic"), 415),
             (form(pictures.truncated(pictures.jpeg(300, 200))), 422),
-            (form(pictures.png_claiming(50_001, 1000)), 413),
+            (form(pictures.png_claiming(64_001, 1000)), 413),
             (form(bytes(10 * 2**20 + 1)), 413),
             (form(pictures.png(), session_id="s" * 129), 422),
         ):
