@@ -37,6 +37,7 @@ from services.checkout.service import (
     Sweeper,
     Webhooks,
 )
+from services.checkout.service.conversion import Conversion
 from services.checkout.settings import CheckoutSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import CHECKS, base_app
@@ -46,6 +47,8 @@ from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
+from shared.images.decode_pool import ImageWorkers, open_image_workers
+from shared.images.validation import image_limits
 from shared.log import get_logger
 from shared.objects import BlobStore
 from shared.objects.factory import open_blob_store
@@ -67,6 +70,7 @@ def build_service(
     images: HttpTempImages,
     orders: HttpOrders,
     objects: BlobStore,
+    workers: ImageWorkers,
     resolutions: SqlResolutions,
     keys: IdempotencyKeys,
     now: Callable[[], datetime] = utc_now,
@@ -74,7 +78,13 @@ def build_service(
     """Wire the use cases to what they need."""
     wake = asyncio.Event()
     fulfilment = Fulfilment(
-        sessions=sessions, payments=payments, images=images, objects=objects, now=now, on_change=wake.set
+        sessions=sessions,
+        payments=payments,
+        images=images,
+        objects=objects,
+        conversion=Conversion(workers, objects.spool, image_limits(settings)),
+        now=now,
+        on_change=wake.set,
     )
     outbox = Outbox(
         sessions=sessions, order_updates=order_updates, orders=orders, payments=payments, fulfilment=fulfilment, now=now
@@ -152,6 +162,7 @@ async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] =
         open_blob_store(settings) as objects,
         open_payments(settings) as payments,
         open_http_client() as http,
+        open_image_workers(processes=1) as workers,
     ):
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
@@ -167,6 +178,7 @@ async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] =
             images=HttpTempImages(client(settings.temp_image_url, name="temp-image")),
             orders=HttpOrders(client(settings.planter_orders_url, name="planter-orders")),
             objects=objects,
+            workers=workers,
             resolutions=SqlResolutions(database),
             keys=keys,
             now=now,

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from shared.settings import (
     LOOPBACK_HOSTS,
+    ImageSettings,
     Port,
     RedisSettings,
     StorageSettings,
@@ -23,7 +24,7 @@ from shared.settings import (
 STRIPE_API = "https://api.stripe.com"
 
 
-class CheckoutSettings(TokenSettings, RedisSettings, StorageSettings):
+class CheckoutSettings(TokenSettings, ImageSettings, RedisSettings, StorageSettings):
     """Where it listens, which Stripe it talks to, and what it sells."""
 
     port: Port = Field(8003, validation_alias="CHECKOUT_PORT")

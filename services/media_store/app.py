@@ -49,7 +49,7 @@ from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
 from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import open_image_workers
-from shared.images.validation import ImageLimits
+from shared.images.validation import image_limits
 from shared.objects import BlobStore
 from shared.objects.factory import open_blob_store
 from shared.persistence.engine import migrate, open_database
@@ -92,7 +92,7 @@ async def _open_cloudinary(settings: MediaStoreSettings, stack: AsyncExitStack, 
 @asynccontextmanager
 async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_now) -> AsyncIterator[Store]:
     """Open the object store, the database and the workers, the tables brought up to date."""
-    limits = ImageLimits(settings.max_image_pixels, settings.max_image_frames)
+    limits = image_limits(settings)
     async with AsyncExitStack() as stack:
         blobs = await stack.enter_async_context(open_blob_store(settings))
         database = await stack.enter_async_context(open_database(settings.database_url, settings.data_dir, NAME))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,13 +26,29 @@ Cursor = Annotated[
 Width = Literal["160", "320", "640", "960", "1280", "1920"]
 
 
-Rewritten = Annotated[
-    Literal[True] | None,
-    Field(
-        description="Its pixels were encoded anew: they could not be cut from its metadata",
-        exclude_if=lambda value: value is None,
-    ),
-]
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class HowMade(WireModel):
+    """How what is stored was made of what was sent, and what to show while it loads."""
+
+    placeholder: str | None = Field(None, description="A ThumbHash in base64", exclude_if=_is_none)
+    rewritten: Literal[True] | None = Field(
+        None, description="Its pixels were encoded anew: they could not be cut from its metadata", exclude_if=_is_none
+    )
+    converted_from: Literal["heic", "avif"] | None = Field(
+        None, description="The format it was sent in, where it has become a JPEG", exclude_if=_is_none
+    )
+
+
+def how_made(image: StoredImage) -> dict[str, Any]:
+    """Return the fields of `HowMade`."""
+    return {
+        "placeholder": image.placeholder,
+        "rewritten": image.rewritten or None,
+        "converted_from": image.converted_from,
+    }
 
 
 class StoreForm(QueryModel):
@@ -48,7 +64,7 @@ class StoreForm(QueryModel):
     effect: Annotated[str, MaxChars(MAX_PURPOSE)] = ""
 
 
-class Stored(WireModel):
+class Stored(HowMade):
     """A session's image, kept."""
 
     url: str
@@ -59,7 +75,6 @@ class Stored(WireModel):
     height: int
     size: int
     content_type: str
-    rewritten: Rewritten = None
 
 
 class UserImageForm(QueryModel):
@@ -76,7 +91,7 @@ class UserImageForm(QueryModel):
     caption: Annotated[str, MaxChars(MAX_CAPTION)] = ""
 
 
-class UserImage(WireModel):
+class UserImage(HowMade):
     """A user's image."""
 
     id: str
@@ -89,7 +104,6 @@ class UserImage(WireModel):
     height: int
     size_bytes: int
     mime_type: str
-    rewritten: Rewritten = None
 
     @classmethod
     def of(cls, image: StoredImage, url: str) -> UserImage:
@@ -105,7 +119,7 @@ class UserImage(WireModel):
             height=image.height,
             size_bytes=image.size,
             mime_type=image.content_type,
-            rewritten=image.rewritten or None,
+            **how_made(image),
         )
 
 
@@ -207,7 +221,7 @@ class PromoteRequest(WireModel):
     purpose: Literal["events"]
 
 
-class Promoted(WireModel):
+class Promoted(HowMade):
     """A temporary upload, kept."""
 
     url: str
@@ -216,7 +230,6 @@ class Promoted(WireModel):
     height: int
     size: int
     content_type: str
-    rewritten: Rewritten = None
 
 
 class StorageStatus(WireModel):

@@ -7,12 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, Field, model_validator
 
 from services.media_store.model import parse_account
-from shared.settings import Port, RedisSettings, StorageSettings, TokenSettings, per_service
+from shared.settings import ImageSettings, Port, RedisSettings, StorageSettings, TokenSettings, per_service
 
 Count = Annotated[int, Field(ge=1)]
 
 
-class MediaStoreSettings(TokenSettings, RedisSettings, StorageSettings):
+class MediaStoreSettings(TokenSettings, ImageSettings, RedisSettings, StorageSettings):
     """Where it listens, where it keeps images and rows, what it accepts, and who may read."""
 
     port: Port = Field(8002, validation_alias="MEDIA_STORE_PORT")
@@ -24,8 +24,6 @@ class MediaStoreSettings(TokenSettings, RedisSettings, StorageSettings):
         repr=False,
     )
     max_upload_size: Count = 10 * 2**20
-    max_image_pixels: Count = 64_000_000
-    max_image_frames: Count = 100
     store_image_require_auth: bool = False
     media_public_read: bool = True
     strip_metadata: bool = True

@@ -66,7 +66,7 @@ from shared.clock import utc_now
 from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.sniff import ImageFormat
-from shared.images.validation import ImageLimits
+from shared.images.validation import image_limits
 from shared.objects import BlobStore
 from shared.objects.factory import open_blob_store
 from shared.persistence.engine import Database, migrate, open_database
@@ -75,7 +75,6 @@ from shared.persistence.redis import open_redis
 NAME = "planter-orders"
 INFO = ServiceInfo(NAME, "Upload pet images for custom planter generation", "Pet Planter Image Upload Service")
 MIGRATIONS = Path(__file__).with_name("migrations")
-ACCEPTED = frozenset({ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP})
 WAITING_CHECKS = 512  # a wave of uploads waits for the decoders, and is not refused
 FORGET_S = 600.0
 ERASURES_S = 60.0
@@ -148,7 +147,7 @@ def _assemble(
         orphans=orphans,
         blobs=blobs,
         workers=workers,
-        limits=ImageLimits(settings.max_image_pixels, settings.max_image_frames, ACCEPTED),
+        limits=image_limits(settings, without={ImageFormat.GIF}),
         cleanup=cleanup,
         metadata_files=metadata_files,
         order_events=order_events,

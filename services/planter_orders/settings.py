@@ -8,12 +8,12 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from services.planter_orders.model.signing import InvalidSecret, signing_key
-from shared.settings import Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
+from shared.settings import ImageSettings, Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
 
 MIB = 2**20
 
 
-class PlanterOrdersSettings(TokenSettings, RedisSettings, StorageSettings):
+class PlanterOrdersSettings(TokenSettings, ImageSettings, RedisSettings, StorageSettings):
     """Where it listens, what an order may have, and who is told of its changes."""
 
     port: Port = Field(8007, validation_alias="PLANTER_ORDERS_PORT")
@@ -25,8 +25,6 @@ class PlanterOrdersSettings(TokenSettings, RedisSettings, StorageSettings):
     checkout_url: Words = ()
     max_upload_size: Annotated[int, Field(ge=1)] = 10 * MIB
     max_files_per_order: Annotated[int, Field(ge=1, le=16)] = 4  # a form has at most 20 parts
-    max_image_pixels: Annotated[int, Field(ge=1)] = 64_000_000
-    max_image_frames: Annotated[int, Field(ge=1)] = 100
     order_webhook_url: str = Field("", pattern=r"^(|https?://.+)$", repr=False)
     order_webhook_secret: Words = Field((), repr=False)
 

@@ -17,7 +17,7 @@ from services.temp_image.settings import TempImageSettings
 from shared.app.factory import CHECKS, base_app
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, ServiceGuard
-from shared.images.validation import ImageLimits
+from shared.images.validation import image_limits
 from shared.uploads import FileField
 
 INFO = ServiceInfo(
@@ -49,7 +49,7 @@ def build_app(settings: TempImageSettings, clock: Callable[[], float] = time.tim
                 store,
                 keys,
                 settings.internal_secret,
-                limits=ImageLimits(settings.max_image_pixels, settings.max_image_frames),
+                limits=image_limits(settings),
                 ttl_s=settings.temp_image_ttl_s,
                 clock=clock,
             )

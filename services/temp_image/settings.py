@@ -8,20 +8,18 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from shared.settings import Port, RedisSettings, TokenSettings, per_service
+from shared.settings import ImageSettings, Port, RedisSettings, TokenSettings, per_service
 
 Count = Annotated[int, Field(ge=1)]
 
 
-class TempImageSettings(TokenSettings, RedisSettings):
+class TempImageSettings(TokenSettings, ImageSettings, RedisSettings):
     """Where it listens, where it keeps images, and how large and how old they may get."""
 
     port: Port = Field(8001, validation_alias="TEMP_IMAGE_PORT")
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "TEMP_IMAGE", 1)
     temp_image_max_size: Count = 5 * 2**20
     temp_image_ttl_s: Count = 3600
-    max_image_pixels: Count = 64_000_000
-    max_image_frames: Count = 100
     temp_dir: Annotated[Path | None, BeforeValidator(lambda text: text or None)] = None
 
     @property

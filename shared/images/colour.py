@@ -73,8 +73,9 @@ def profile_of(chunks: dict[bytes, bytes]) -> bytes | None:
     cICP counts before iCCP, sRGB before gAMA and cHRM (PNG, third edition, 4.3). The HDR transfers (PQ, HLG) are not
     known.
     """
-    if cicp := _known_cicp(chunks):
-        return _profile(_PRIMARIES[cicp[0]], _GAMMAS.get(cicp[1]))
+    cicp = chunks.get(b"cICP", b"")
+    if len(cicp) == 4 and cicp[2:] == b"\0\1" and (made := profile_of_code_points(*cicp[:2])):
+        return made
     if b"iCCP" in chunks or b"sRGB" in chunks:
         return None
     white_and_primaries = struct.unpack(">8I", chunks[b"cHRM"]) if len(chunks.get(b"cHRM", b"")) == 32 else ()
@@ -85,10 +86,11 @@ def profile_of(chunks: dict[bytes, bytes]) -> bytes | None:
     return _profile(primaries, min(1 / gamma, 255) if gamma else None)
 
 
-def _known_cicp(chunks: dict[bytes, bytes]) -> bytes | None:
-    cicp = chunks.get(b"cICP", b"")
-    known = len(cicp) == 4 and cicp[0] in _PRIMARIES and (cicp[1] in _SRGB_LIKE or cicp[1] in _GAMMAS)
-    return cicp if known and cicp[2:] == b"\0\1" else None
+def profile_of_code_points(primaries: int, transfer: int) -> bytes | None:
+    """Make a colour profile of numbers of ITU-T H.273; None for those that are not known, as HDR's transfers are not."""
+    if primaries not in _PRIMARIES or (transfer not in _GAMMAS and transfer not in _SRGB_LIKE):
+        return None
+    return _profile(_PRIMARIES[primaries], _GAMMAS.get(transfer))
 
 
 def _profile(primaries: Sequence[float], gamma: float | None) -> bytes | None:

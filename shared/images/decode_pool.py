@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from shared.errors import StorageFull, Unavailable
 from shared.images import decode_worker
 from shared.images.formats.header import damaged
-from shared.images.header import ImageFacts, PreparedImage
+from shared.images.header import PreparedImage
 from shared.images.photo_quality import PhotoFacts, Rendition
 from shared.images.validation import ImageLimits
 from shared.images.worker_process import WorkerProcess
@@ -42,21 +42,17 @@ class ImageWorkers:
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
 
-    async def check(self, source: Path, limits: ImageLimits) -> ImageFacts:
-        """Decode every frame to the end; also raises what `require_image` does."""
-        return await self._run(partial(decode_worker.check, source, limits))
-
     async def prepare(
         self,
         source: bytes | Path,
-        file: Path,
+        file: Path | None,
         declared_type: str | None,
         limits: ImageLimits,
         *,
-        strip: bool,
+        strip: bool = True,
         place: Callable[[Path, str], str | None] | None = None,
     ) -> PreparedImage:
-        """Do all that an image needs before its row: check it as `check` does, make the file to be stored, and place it.
+        """Do all that an image needs before its row: decode all of it, make the file to be stored, and place it.
 
         See `decode_worker.prepare`. Where this raises, the file may have been placed, but for what refuses the image itself.
         """

@@ -25,18 +25,20 @@ from shared.images.colour import eight_bit, srgb
 from shared.images.decoding import Settled, frames_of, opened, settle
 from shared.images.header import ImageFacts, PreparedImage
 from shared.images.photo_quality import PhotoFacts, Rendition
+from shared.images.placeholder import placeholder
+from shared.images.sniff import accepted_formats
 from shared.images.validation import ImageLimits, require_image
 
-__all__ = ["check", "inspect", "prepare", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
+__all__ = ["inspect", "prepare", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
 
 _Result = TypeVar("_Result")
 
 NICE = 10
 
-_SMALL = 16  # pixels
+_SMALL = 24  # pixels
 _MAX_PROFILE_BYTES = 4 * 2**20
 _MAX_WEBP_SIDE = 16_383
-_NO_LIMITS = ImageLimits(max_pixels=2**62, max_frames=2**31)
+_NO_LIMITS = ImageLimits(2**62, 2**31, accepted_formats(heic=True))
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -87,37 +89,37 @@ def _perform(work: Callable[[], _Result]) -> tuple[_Result | None, Exception | N
         return None, error.with_traceback(None)
 
 
-def check(source: Path, limits: ImageLimits) -> ImageFacts:
-    """Decode every frame. Raises what `require_image` does, and `image_damaged` where anything cannot be decoded."""
-    facts, settled = _settled(source, limits)
-    _require_whole(facts, settled)
-    return facts
-
-
 def prepare(
     source: bytes | Path,
-    file: Path,
+    file: Path | None,
     declared_type: str | None,
     limits: ImageLimits,
     *,
-    strip: bool,
-    place: Callable[[Path, str], str | None] | None,
+    strip: bool = True,
+    place: Callable[[Path, str], str | None] | None = None,
 ) -> PreparedImage:
-    """Make of `source`, an image's bytes or its file, the `file` to be stored; `place` then may give it its key.
+    """Decode all of `source`, an image's bytes or its file, and make the `file` to be stored; `place` may give it its key.
 
-    With `strip` it is free of metadata. `file` may be the source itself where that is to be stored as it was sent. `place`
-    takes the file and the extension of its format. Raises what `check` and `place` do, and OSError.
+    With `strip` it is free of metadata. HEIC and AVIF become JPEGs. `place` takes the file and the extension of its format.
+    Raises what `require_image` and `place` do, `image_damaged` where anything cannot be decoded, and OSError.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
-    facts = require_image(data, declared_type=declared_type, limits=limits)
-    settled = settle(data, facts)
-    _require_whole(facts, settled)
-    stored = settled.data if strip else data
-    if file != source:
+    settled = settle(data, require_image(data, declared_type=declared_type, limits=limits))
+    preview = placeholder(_require_whole(settled))
+    stored = settled.data if strip or settled.converted_from else data
+    key = None
+    if file is not None:
         _create(stored, file)
-    key = place(file, facts.format.extension) if place else None
-    rewritten = strip and settled.rewritten
-    return PreparedImage(facts, len(stored), hashlib.sha256(stored).hexdigest(), rewritten, key)
+        key = place(file, settled.facts.format.extension) if place else None
+    return PreparedImage(
+        settled.facts,
+        len(stored),
+        hashlib.sha256(stored).hexdigest(),
+        preview,
+        rewritten=settled.rewritten and strip,
+        converted_from=settled.converted_from,
+        key=key,
+    )
 
 
 def rendition(
@@ -154,31 +156,28 @@ def thumbnail_and_inspect(source: Path, target: Path, *, max_side: int = 400) ->
     return _written(small, data, target), measured
 
 
-def _settled(source: Path, limits: ImageLimits) -> tuple[ImageFacts, Settled]:
-    data = source.read_bytes()
-    facts = require_image(data, declared_type=None, limits=limits)
-    return facts, settle(data, facts)
-
-
 @contextmanager
 def _opened(source: Path) -> Iterator[tuple[ImageFacts, Image.Image]]:
     """Open an image for decoding; whatever goes wrong with it inside the block is `image_damaged`."""
-    facts, settled = _settled(source, _NO_LIMITS)
-    with opened(settled.data, facts) as picture:
-        yield facts, picture
+    data = source.read_bytes()
+    settled = settle(data, require_image(data, declared_type=None, limits=_NO_LIMITS))
+    with opened(settled.data, settled.facts) as picture:
+        yield settled.facts, picture
 
 
-def _require_whole(facts: ImageFacts, settled: Settled) -> None:
-    """Decode every frame and make a small picture of the first: what passes can be shown in any size.
+def _require_whole(settled: Settled) -> Image.Image:
+    """Decode every frame; return a small picture of the first: what passes can be shown in any size.
 
     A JPEG is decoded at an eighth of its size, which reads all of its data and finds the same faults.
     """
+    facts = settled.facts
     scale = min(1.0, _SMALL / max(facts.width, facts.height))
     with opened(settled.data, facts) as picture:
-        _upright(_drafted(picture, scale), facts, scale)
+        small = _upright(_drafted(picture, scale), facts, scale)
         for number in range(1, frames_of(picture)):
             picture.seek(number)
             picture.load()
+    return small
 
 
 def _drafted(picture: Image.Image, scale: float) -> Image.Image:

@@ -8,18 +8,19 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
 from shared.errors import KeepsakeError
-from shared.images.colour import profile_of
-from shared.images.formats import jpeg, png
+from shared.images.colour import profile_of, profile_of_code_points
+from shared.images.formats import heif, jpeg, png
 from shared.images.formats.exif import EXIF_PREFIX, orientation_block
 from shared.images.formats.header import CannotCutError, damaged
 from shared.images.header import ImageFacts
-from shared.images.sniff import ImageFormat
+from shared.images.sniff import CONVERTED, ImageFormat
 from shared.images.strip import cut, mended
 
 # Not by Image.open: that looks for plugins, which takes longer than most of the work here, and takes a JPEG with a second
@@ -31,6 +32,7 @@ _PLUGINS: dict[ImageFormat, type[ImageFile]] = {
     ImageFormat.GIF: GifImagePlugin.GifImageFile,
 }
 _ROWS = 64
+_LAST_BLOCK = 256  # bytes
 # Appended to a scan without an end: where they change a pixel, the scan had not reached it. With all restart markers, so
 # that each interval that is missing finds its own.
 _TAILS = tuple(
@@ -41,10 +43,15 @@ _TAILS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Bytes without metadata that every decoder reads alike; `rewritten` where the pixels were encoded anew."""
+    """Bytes without metadata that every decoder reads alike, and their facts.
+
+    `rewritten` where the pixels were encoded anew, `converted_from` the format that a JPEG was made of.
+    """
 
     data: bytes
+    facts: ImageFacts
     rewritten: bool = False
+    converted_from: str | None = None
 
 
 class Look(NamedTuple):
@@ -59,23 +66,26 @@ def settle(data: bytes, facts: ImageFacts) -> Settled:
     """Free an image of its metadata, such that a decoder shows the same of it as of `data`.
 
     A container that is plain is cut without decoding. Any other is decoded before and after; a JPEG whose metadata cannot
-    be cut from its pixels, or looks otherwise then, is encoded anew (quality 95, no chroma subsampling). Raises
+    be cut from its pixels, or looks otherwise then, is encoded anew (quality 95, no chroma subsampling). HEIC and
+    AVIF become JPEGs. Raises
     `NotAllowedValue` (`image_damaged`) where pixels are missing or cannot be kept.
     """
+    if facts.format in CONVERTED:
+        return _converted(data, facts)
     data = _closed(data, facts)
     ours = None
     with suppress(CannotCutError):
         made = cut(data, facts)
         ours = b"".join(made.pieces)
         if made.is_plain:
-            return Settled(ours)
+            return Settled(ours, facts)
     sent = mended(data, facts)
     seen = look(sent, facts)
     if ours is not None and _shows(ours, facts, seen):
-        return Settled(ours)
+        return Settled(ours, facts)
     if facts.format is not ImageFormat.JPEG:
         raise damaged()
-    return Settled(_encoded_anew(sent, facts), rewritten=True)
+    return Settled(_encoded_anew(sent, facts), facts, rewritten=True)
 
 
 @contextmanager
@@ -113,9 +123,11 @@ def frames_of(picture: Image.Image) -> int:
     return getattr(picture, "n_frames", 1)
 
 
-def look(data: bytes, facts: ImageFacts) -> Look:
-    """Decode every frame to its end. Raises `image_damaged`."""
+def look(data: bytes, facts: ImageFacts, *, at_an_eighth: bool = False) -> Look:
+    """Decode every frame to its end, a JPEG at an eighth of its size where that will do. Raises `image_damaged`."""
     with opened(data, facts) as picture:
+        if at_an_eighth:
+            picture.draft(None, (max(1, facts.width // 8), max(1, facts.height // 8)))
         frames = []
         for number in range(frames_of(picture)):
             picture.seek(number)
@@ -123,6 +135,42 @@ def look(data: bytes, facts: ImageFacts) -> Look:
             frames.append((picture.size, picture.info.get("duration"), _digest(picture)))
         colours = tuple(picture.info.get(name) for name in ("icc_profile", "made_profile"))
         return Look(tuple(frames), picture.info.get("loop"), colours)
+
+
+def _converted(data: bytes, facts: ImageFacts) -> Settled:
+    """Make an upright JPEG of quality 90 with the colour profile; what is transparent becomes white, 10 bits become 8."""
+    try:
+        picture = (_decoded_avif if facts.format is ImageFormat.AVIF else _decoded_heic)(data)
+        profile = picture.info.get("icc_profile") or profile_of_code_points(*heif.code_points(memoryview(data)))
+        if picture.has_transparency_data:
+            clear = picture.convert("RGBA")
+            picture = Image.new("RGB", clear.size, "white")
+            picture.paste(clear, mask=clear.getchannel("A"))
+        sink = io.BytesIO()
+        flat = picture if picture.mode in {"L", "RGB"} else picture.convert("RGB")
+        flat.info.clear()
+        flat.save(sink, "JPEG", quality=90, icc_profile=profile)
+    except Exception as error:  # as in `opened`
+        raise damaged() from error
+    made = ImageFacts(ImageFormat.JPEG, *flat.size, frames=1, orientation=1)
+    return Settled(sink.getvalue(), made, converted_from=facts.format.extension)
+
+
+def _decoded_avif(data: bytes) -> Image.Image:
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each takes memory, and the other worker has the other core
+    with AvifImagePlugin.AvifImageFile(io.BytesIO(data)) as picture:
+        picture.load()
+        return ImageOps.exif_transpose(picture)  # Pillow writes there what the file says outside of its EXIF
+
+
+def _decoded_heic(data: bytes) -> Image.Image:
+    library: Any = import_module("pillow_heif")  # an extra
+    library.options.THUMBNAILS = library.options.DEPTH_IMAGES = library.options.AUX_IMAGES = False
+    library.options.DECODE_THREADS = 1
+    with library.HeifImageFile(io.BytesIO(data)) as picture:
+        picture.load()
+        upright: Image.Image = picture.copy()  # libheif has turned it
+        return upright
 
 
 def _shows(data: bytes, facts: ImageFacts, seen: Look) -> bool:
@@ -150,25 +198,49 @@ def _closed(data: bytes, facts: ImageFacts) -> bytes:
     with memoryview(data) as view:
         ends = jpeg.open_ends(view)
 
-    def seen(end: int, tail: bytes = b"") -> Look | None:
-        try:
-            return look(data[:end] + tail + jpeg.EOI, facts)
-        except KeepsakeError:
-            return None
-
-    def is_all(end: int) -> bool:
-        return all(seen(end, tail) == whole for tail in (b"", *_TAILS))
-
     for end in ends:
-        whole = seen(end)
-        if whole is None or not is_all(end):
-            continue
-        if is_all(end - 2):  # something follows that is no pixel
-            return data[: bisect_left(range(end), x=True, key=is_all)] + jpeg.EOI
-        return data[:end] + jpeg.EOI
+        scans = _Scans(data[:end], facts)
+        if scans.are_whole(end):
+            return data[: scans.end()] + jpeg.EOI
     if ends:
         raise damaged()
     return data
+
+
+class _Scans:
+    """Finds where the scans of a JPEG without an end mark end, by decoding what is before a place."""
+
+    def __init__(self, data: bytes, facts: ImageFacts) -> None:
+        self._data = data
+        self._facts = facts
+        self._all = {small: self._seen(len(data), b"", small=small) for small in (False, True)}
+
+    def are_whole(self, end: int) -> bool:
+        """Tell whether every pixel is there, and nothing that could follow changes one."""
+        return self._all[False] is not None and all(
+            self._seen(end, tail) == self._all[False] for tail in (b"", *_TAILS)
+        )
+
+    def end(self) -> int:
+        """Return the first place before which every pixel is: the file's end, or where a trailer begins."""
+        last = len(self._data)
+        if not self.are_whole(last - 2):
+            return last
+        # Decoding at an eighth is fast, and misses no more than the end of the last block.
+        near = bisect_left(range(last), x=True, key=self._shows_the_same)
+        behind = near + _LAST_BLOCK
+        if behind < last and self.are_whole(behind):
+            return bisect_left(range(behind), x=True, lo=near, key=self.are_whole)
+        return bisect_left(range(last), x=True, key=self.are_whole)
+
+    def _shows_the_same(self, end: int) -> bool:
+        return self._seen(end, _TAILS[0], small=True) == self._all[True]
+
+    def _seen(self, end: int, tail: bytes, *, small: bool = False) -> Look | None:
+        try:
+            return look(self._data[:end] + tail + jpeg.EOI, self._facts, at_an_eighth=small)
+        except KeepsakeError:
+            return None
 
 
 def _encoded_anew(data: bytes, facts: ImageFacts) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.images.formats import gif, jpeg, png, webp
+from shared.images.formats import gif, heif, jpeg, png, webp
 from shared.images.formats.header import Buffer, damaged
 from shared.images.sniff import ImageFormat
 
@@ -13,6 +13,8 @@ _READERS = {
     ImageFormat.PNG: png.read_header,
     ImageFormat.WEBP: webp.read_header,
     ImageFormat.GIF: gif.read_header,
+    ImageFormat.AVIF: heif.read_header,
+    ImageFormat.HEIC: heif.read_header,
 }
 
 
@@ -45,15 +47,18 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """An image as it may be stored: its facts, size in bytes and sha256 in hex; `rewritten` where it was encoded anew.
+    """An image as it may be stored: its facts, size in bytes and sha256 in hex.
 
-    `key` is where it is stored already, if it is.
+    `rewritten` where it was encoded anew, `converted_from` the format it had (`heic`, `avif`) where it has become a JPEG.
+    `placeholder` is a ThumbHash in base64, `key` where it is stored already, if it is.
     """
 
     facts: ImageFacts
     size: int
     sha256: str
+    placeholder: str
     rewritten: bool = False
+    converted_from: str | None = None
     key: str | None = None
 
 

@@ -17,11 +17,17 @@ class ImageFormat(Enum):
     PNG = ("image/png", "png")
     WEBP = ("image/webp", "webp")
     GIF = ("image/gif", "gif")
+    AVIF = ("image/avif", "avif")
+    HEIC = ("image/heic", "heic")
 
     def __init__(self, content_type: str, extension: str) -> None:
         """Name the two columns of the table above."""
         self.content_type = content_type
         self.extension = extension
+
+
+CONVERTED = frozenset({ImageFormat.AVIF, ImageFormat.HEIC})
+"""What becomes a JPEG where it is kept for good: not every browser shows it."""
 
 
 def sniff(head: bytes) -> ImageFormat | None:
@@ -34,15 +40,26 @@ def sniff(head: bytes) -> ImageFormat | None:
         return ImageFormat.WEBP
     if head.startswith((b"GIF87a", b"GIF89a")):
         return ImageFormat.GIF
+    if head[4:8] == b"ftyp":
+        return ImageFormat.HEIC if is_heif(head) else ImageFormat.AVIF if _brands(head) & _AVIF_BRANDS else None
     return None
+
+
+def accepted_formats(*, heic: bool) -> frozenset[ImageFormat]:
+    """Return what is taken as an image: HEIC only where asked for, since nothing but an extra decodes it."""
+    return frozenset(ImageFormat) if heic else frozenset(ImageFormat) - {ImageFormat.HEIC}
 
 
 def is_heif(head: bytes) -> bool:
     """Tell HEIC and HEIF, the photos of a phone, from their `ftyp` brands; AVIF, which shares some, is not one."""
     if head[4:8] != b"ftyp":
         return False
-    end = min(int.from_bytes(head[:4], "big"), HEAD_BYTES)
-    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
+    brands = _brands(head)
     if brands & _HEIF_BRANDS:
         return True
     return bool(brands & _HEIF_FAMILY) and not brands & _AVIF_BRANDS
+
+
+def _brands(head: bytes) -> set[bytes]:
+    end = min(int.from_bytes(head[:4], "big"), HEAD_BYTES)
+    return {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}

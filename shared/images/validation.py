@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shared.errors import BadRequest, KeepsakeError, TooLarge, UnsupportedMedia
 from shared.images.formats.header import Buffer
 from shared.images.header import ImageFacts, read_facts
-from shared.images.sniff import HEAD_BYTES, ImageFormat, is_heif, sniff
+from shared.images.sniff import HEAD_BYTES, ImageFormat, accepted_formats, sniff
+
+if TYPE_CHECKING:
+    from shared.settings import ImageSettings  # pydantic is nothing that a decoding process needs
 
 _NAME_SHOWN = 80
 _NAME_KEPT = 100
@@ -22,7 +27,13 @@ class ImageLimits:
 
     max_pixels: int = 64_000_000
     max_frames: int = 100
-    accepted: frozenset[ImageFormat] = frozenset(ImageFormat)
+    accepted: frozenset[ImageFormat] = accepted_formats(heic=False)
+
+
+def image_limits(settings: ImageSettings, *, without: AbstractSet[ImageFormat] = frozenset()) -> ImageLimits:
+    """Return the limits that the settings say, for a service that does not take the formats `without`."""
+    accepted = accepted_formats(heic=settings.heic_uploads == "on") - without
+    return ImageLimits(settings.max_image_pixels, settings.max_image_frames, accepted)
 
 
 def require_image(buffer: Buffer, *, declared_type: str | None, limits: ImageLimits, name: str = "") -> ImageFacts:
@@ -52,14 +63,14 @@ def _require_image(buffer: Buffer, declared_type: str | None, limits: ImageLimit
     if not len(buffer):
         raise BadRequest("The image is empty. Please choose another file.", "image_empty")
     head = bytes(buffer[:HEAD_BYTES])
-    if is_heif(head):
+    image_format = sniff(head)
+    if image_format is ImageFormat.HEIC and image_format not in limits.accepted:
         raise UnsupportedMedia(
             "HEIC and HEIF photos are not supported. Please export the photo as JPEG and send it again.",
             "heic_not_supported",
         )
-    image_format = sniff(head)
     if image_format not in limits.accepted or not may_be_image(declared_type):
-        *others, last = (_NAMES[accepted] for accepted in ImageFormat if accepted in limits.accepted)
+        *others, last = (name for accepted, name in _NAMES.items() if accepted in limits.accepted)
         listed = f"{', '.join(others)} or {last}" if others else last
         raise UnsupportedMedia(f"This is not a supported image. Please send {listed}.", "unsupported_image")
     facts = read_facts(buffer, image_format, max_frames=limits.max_frames)

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -167,6 +168,29 @@ class TokenSettings(ServerSettings):
         yield from _weakness("INTERNAL_SECRET", self.internal_secret, self.environment)
         if self.environment == "production" and self.internal_secret and self.internal_secret == self.jwt_secret_key:
             yield "INTERNAL_SECRET must differ from JWT_SECRET_KEY in production"
+
+
+class ImageSettings(SettingsPart):
+    """How large an image may be, in pixels and frames, and whether HEIC is taken."""
+
+    max_image_pixels: Annotated[int, Field(ge=1)] = 64_000_000
+    max_image_frames: Annotated[int, Field(ge=1)] = 100
+    heic_uploads: OnOff = "off"
+
+    def problems(self) -> Iterator[str]:
+        """Check that HEIC can be decoded where it is taken."""
+        yield from super().problems()
+        if self.heic_uploads == "on" and not _has_heic_decoder():
+            yield "HEIC_UPLOADS=on needs pillow-heif 1.8.1 or newer: make install-heic, or pip install 'keepsake[heic]'"
+
+
+def _has_heic_decoder() -> bool:
+    """Tell whether the extra is installed, and not a release with a libheif of known holes."""
+    try:
+        numbers = version("pillow-heif").split(".")
+    except PackageNotFoundError:
+        return False
+    return [int(number) for number in numbers[:3] if number.isdigit()] >= [1, 8, 1]
 
 
 class RedisSettings(SettingsPart):

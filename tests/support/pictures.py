@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import random
 import struct
@@ -138,6 +139,7 @@ def xmp() -> bytes:
     ).encode()
 
 
+@functools.cache  # it has its second in it
 def icc_profile() -> bytes:
     """Make an sRGB colour profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

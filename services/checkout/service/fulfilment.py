@@ -20,6 +20,7 @@ from services.checkout.model.sessions import (
     State,
     judge,
 )
+from services.checkout.service.conversion import Conversion
 from shared.concurrency.single_flight import SingleFlight
 from shared.errors import KeepsakeError
 from shared.images.sniff import HEAD_BYTES, sniff
@@ -60,6 +61,7 @@ class Fulfilment:
     payments: StripePayments
     images: HttpTempImages
     objects: BlobStore
+    conversion: Conversion
     now: Callable[[], datetime]
     on_change: Callable[[], None] = lambda: None
     _flights: SingleFlight[CheckoutSession] = field(default_factory=SingleFlight, init=False)
@@ -147,7 +149,8 @@ class Fulfilment:
             get_logger().error("paid_image_missing", row=row.id)
             changes = Changes(image_state=ImageState.LOST, review_reason="The image of this payment is not there.")
             return await self.sessions.update(row, changes) or row
-        data, declared = found
+        sent, declared = found
+        data = await self.conversion.shown_everywhere(sent)
         known = sniff(data[:HEAD_BYTES])
         extension, content_type = (known.extension, known.content_type) if known else ("bin", declared)
         key = f"checkouts/{row.session_id}/{row.image_id}.{extension}"

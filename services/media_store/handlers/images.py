@@ -70,7 +70,7 @@ async def _store_image(request: web.Request, claim: Claim) -> web.Response:
         height=image.height,
         size=image.size,
         content_type=image.content_type,
-        rewritten=image.rewritten or None,
+        **schemas.how_made(image),
     )
     return json_answer(answer, headers=PRIVATE)
 

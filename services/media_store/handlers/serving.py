@@ -14,7 +14,7 @@ from shared.app.responses import NO_STORE, json_answer
 from shared.auth.signed_links import cache_control
 from shared.http.conditional_requests import prefers_webp
 from shared.http.validation import parse_query
-from shared.images.sniff import sniff
+from shared.images.sniff import accepted_formats, sniff
 
 A_YEAR_S = 365 * 86400
 PRIVATE = "private, no-store"
@@ -74,6 +74,8 @@ async def _show_temporary(request: web.Request, key: str, width: str | None) -> 
     async with blobs.open(key, length=64) as reader:
         head, facts = await reader.read(), reader.facts
     image_format = sniff(head)
+    if image_format not in accepted_formats(heic=request.app[SETTINGS].heic_uploads == "on"):
+        image_format = None
     what = Representation(
         key=key,
         etag=facts.etag,

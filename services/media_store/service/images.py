@@ -245,6 +245,8 @@ def describe(kept: KeptImage, kind: Kind, now: datetime) -> StoredImage:
         height=facts.display_height,
         uploaded_at=now,
         rewritten=prepared.rewritten,
+        converted_from=prepared.converted_from,
+        placeholder=prepared.placeholder,
     )
 
 

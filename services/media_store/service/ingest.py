@@ -92,10 +92,8 @@ class Intake:
         add: Callable[[KeptImage], Awaitable[ResultT]],
     ) -> ResultT:
         with ExitStack() as made:
-            file = content
-            if self._strip or isinstance(file, bytes):
-                file = new_spool_path(self._blobs.spool)
-                made.callback(file.unlink, missing_ok=True)
+            file = new_spool_path(self._blobs.spool)
+            made.callback(file.unlink, missing_ok=True)
             prepared = await self._prepared(content, file, declared_type, keys)
             kept = KeptImage(prepared.key or await self._place(file, prepared, keys), prepared)
             try:

@@ -21,7 +21,8 @@ from services.planter_orders.service.order_events import OrderEvents
 from services.planter_orders.service.orphan_cleanup import STALE_S, OrphanCleanup
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
-from shared.images.header import ImageFacts
+from shared.images.header import ImageFacts, PreparedImage
+from shared.images.sniff import ImageFormat
 from shared.images.validation import ImageLimits, named, require_image
 from shared.objects import BlobStore
 from shared.uploads import UploadedFile
@@ -50,14 +51,17 @@ def _read_header(photo: IncomingPhoto, limits: ImageLimits) -> ImageFacts:
         return require_image(data, declared_type=photo.declared_type, limits=limits, name=photo.filename)
 
 
-def _named(incoming: IncomingPhoto, fact: ImageFacts, at: datetime, others: Sequence[Photo]) -> Photo:
+def _named(
+    incoming: IncomingPhoto, checked: tuple[ImageFormat, PreparedImage], at: datetime, others: Sequence[Photo]
+) -> Photo:
+    image_format, prepared = checked
     return Photo(
-        new_filename(at, fact.format.extension, {other.filename for other in others}),
+        new_filename(at, image_format.extension, {other.filename for other in others}),
         incoming.filename,
-        fact.format.content_type,
+        image_format.content_type,
         incoming.size,
-        fact.display_width,
-        fact.display_height,
+        prepared.facts.display_width,
+        prepared.facts.display_height,
         incoming.sha256,
     )
 
@@ -161,15 +165,16 @@ class Uploading:
         key = photo_key(order.user_id, order.id, photo.filename)
         await self._blobs.put_file(key, incoming.content, content_type=photo.content_type, sha256=photo.sha256)
 
-    async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[ImageFacts]:
+    async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[tuple[ImageFormat, PreparedImage]]:
         """Read all headers first: they cost next to nothing, and refuse most of what is refused."""
         facts = [await asyncio.to_thread(_read_header, photo, self._limits) for photo in incoming]
+        prepared: list[PreparedImage] = []
         for photo in incoming:
             try:
-                await self._workers.check(photo.content, self._limits)
+                prepared.append(await self._workers.prepare(photo.content, None, None, self._limits))
             except KeepsakeError as error:
                 raise named(error, photo.filename) from error
-        return facts
+        return [(fact.format, made) for fact, made in zip(facts, prepared, strict=True)]
 
     @asynccontextmanager
     async def _all_or_nothing(self, orphan: Orphan) -> AsyncIterator[None]:

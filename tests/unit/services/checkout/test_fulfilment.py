@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support import pictures
 from tests.unit.services.checkout.shop import WEBHOOK_SECRET, Shop, picture
 
 COMPLETED = "checkout.session.completed"
@@ -42,6 +43,23 @@ async def is_promoted(shop: Shop, image_id: str, session_id: str) -> bool:
         and [path.read_bytes() for path in shop.promoted()] == [picture()]
         and not await shop.is_held(image_id, session_id)
     )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_phones_photo_is_kept_as_a_jpeg_and_one_that_nobody_can_decode_as_it_was_sent(
+    shop: Shop,
+    whole: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    sent = pictures.avif() if whole else pictures.truncated(pictures.avif(), 0.9)
+    image_id = await shop.upload(sent)
+    session_id = await shop.session({"imageId": image_id})
+    await shop.press(session_id, "pay", method="card")
+    await shop.status(session_id)
+    [kept] = [path.read_bytes() for path in shop.promoted()]
+    assert (kept[:3] == b"\xff\xd8\xff") is whole
+    assert whole or kept == sent
+    assert await shop.image(session_id) == (200, kept)
+    assert await shop.retrieve(image_id) == (200, sent)  # the temporary image stays byte for byte
 
 
 async def test_the_webhook_alone_fulfils(shop: Shop) -> None:

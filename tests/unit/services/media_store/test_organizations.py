@@ -229,7 +229,7 @@ async def test_a_promoted_upload_is_checked_stripped_and_found_at_both_addresses
     answer = await store.promote(signed["s3_key"])
     assert answer.status == 200, answer.body
     body = answer.json
-    assert set(body) == {"url", "key", "width", "height", "size", "content_type"}
+    assert set(body) == {"url", "key", "width", "height", "size", "content_type", "placeholder"}
     assert re.fullmatch(rf"events/{ORGANIZATION}/{UUID}-Summer_Party\.png", body["key"])
     got = await store.call("GET", body["url"])
     assert (got.status, len(got.body), got.headers["Content-Type"]) == (200, body["size"], "image/png")

@@ -20,6 +20,7 @@ async def test_an_uploaded_image_is_described_and_listed(store: Store) -> None:
     image = await store.upload(pictures.jpeg(64, 48), caption=caption, is_primary="TRUE")
     assert set(image) == {
         "id", "url", "image_type", "is_primary", "caption", "uploaded_at", "width", "height", "size_bytes", "mime_type",
+        "placeholder",
     }  # fmt: skip
     assert (image["width"], image["height"], image["mime_type"]) == (64, 48, "image/jpeg")
     assert (image["is_primary"], image["caption"], image["image_type"]) == (True, caption, "gallery")

@@ -16,6 +16,8 @@ from tests.support import pictures
         (pictures.png(), ImageFormat.PNG, "image/png", "png"),
         (pictures.webp(), ImageFormat.WEBP, "image/webp", "webp"),
         (pictures.gif(), ImageFormat.GIF, "image/gif", "gif"),
+        (pictures.avif(), ImageFormat.AVIF, "image/avif", "avif"),
+        (pictures.heic(), ImageFormat.HEIC, "image/heic", "heic"),
     ],
 )
 def test_the_first_bytes_tell_the_format(data, image_format, content_type, extension):

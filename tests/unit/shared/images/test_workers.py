@@ -63,23 +63,23 @@ ANIMATIONS = [pictures.animated_gif(5), pictures.apng(5), pictures.animated_webp
 
 async def test_a_whole_image_passes_the_full_check(workers, tmp_path):
     for data in STILLS:
-        assert (await workers.check(stored(tmp_path, data), LIMITS)).frames == 1
+        assert (await workers.prepare(stored(tmp_path, data), None, None, LIMITS)).facts.frames == 1
     for data in ANIMATIONS:
-        assert (await workers.check(stored(tmp_path, data), LIMITS)).frames == 5
+        assert (await workers.prepare(stored(tmp_path, data), None, None, LIMITS)).facts.frames == 5
 
 
 async def test_a_truncated_image_is_damaged(workers, tmp_path):
     for data in (pictures.saved(pictures.noise(300, 200), "JPEG"), *STILLS, *ANIMATIONS):
         for keep in (0.5, 0.9):
             with pytest.raises(NotAllowedValue) as refusal:
-                await workers.check(stored(tmp_path, pictures.truncated(data, keep)), LIMITS)
+                await workers.prepare(stored(tmp_path, pictures.truncated(data, keep)), None, None, LIMITS)
             assert refusal.value.code == "image_damaged"
 
 
 async def test_pixels_that_cannot_be_decoded_are_damaged(workers, tmp_path):
     broken = pictures.png_claiming(400, 400)
     with pytest.raises(NotAllowedValue) as refusal:
-        await workers.check(stored(tmp_path, broken), LIMITS)
+        await workers.prepare(stored(tmp_path, broken), None, None, LIMITS)
     assert refusal.value.code == "image_damaged"
 
 
@@ -89,20 +89,20 @@ async def test_a_broken_later_frame_is_damaged(workers, tmp_path):
     size = struct.unpack_from(">I", data, at - 4)[0]
     chunk = pictures.png_chunk(b"fdAT", data[at + 4 : at + 8] + zlib.compress(b"short"))
     with pytest.raises(NotAllowedValue):
-        await workers.check(stored(tmp_path, data[: at - 4] + chunk + data[at + 8 + size :]), LIMITS)
+        await workers.prepare(stored(tmp_path, data[: at - 4] + chunk + data[at + 8 + size :]), None, None, LIMITS)
 
 
 async def test_the_limits_hold_in_the_workers_too(workers, tmp_path):
     with pytest.raises(TooLarge) as refusal:
-        await workers.check(stored(tmp_path, pictures.png_claiming(60_000, 60_000)), LIMITS)
+        await workers.prepare(stored(tmp_path, pictures.png_claiming(60_000, 60_000)), None, None, LIMITS)
     assert refusal.value.code == "image_too_large"
 
 
 async def test_a_text_that_unpacks_to_megabytes_costs_nothing(workers, tmp_path):
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "x" * 50_000_000, zip=True)
-    facts = await workers.check(stored(tmp_path, pictures.png(pnginfo=text)), LIMITS)
-    assert facts.width == 64
+    facts = await workers.prepare(stored(tmp_path, pictures.png(pnginfo=text)), None, None, LIMITS)
+    assert facts.facts.width == 64
 
 
 def opened(path):
@@ -241,14 +241,14 @@ async def test_a_task_that_takes_too_long_is_damaged_and_the_next_one_works(tmp_
         assert refusal.value.code == "image_damaged"
         assert not (tmp_path / "out").exists()
     async with open_image_workers(processes=1, timeout_s=20) as workers:
-        assert (await workers.check(small, LIMITS)).width == 64
+        assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
 
 async def test_a_task_that_needs_too_much_memory_is_damaged_and_the_next_one_works(slow, small):
     async with open_image_workers(processes=1, memory_bytes=200 * 2**20) as workers:
         with pytest.raises(NotAllowedValue):
-            await workers.check(slow, LIMITS)
-        assert (await workers.check(small, LIMITS)).width == 64
+            await workers.prepare(slow, None, None, LIMITS)
+        assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
 
 def worker_pids():
@@ -263,51 +263,51 @@ def worker_pids():
 
 
 async def test_a_worker_that_dies_fails_its_task_alone(workers, tmp_path, slow, small):
-    await workers.check(small, LIMITS)
+    await workers.prepare(small, None, None, LIMITS)
     task = asyncio.create_task(workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp"))
     await asyncio.sleep(0.3)  # until it decodes
     os.kill(worker_pids()[0], signal.SIGSEGV)
     with pytest.raises(NotAllowedValue) as refusal:
         await task
     assert refusal.value.code == "image_damaged"
-    assert (await workers.check(small, LIMITS)).width == 64
+    assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
 
 async def test_a_worker_that_dies_between_two_tasks_is_replaced(workers, small):
-    await workers.check(small, LIMITS)
+    await workers.prepare(small, None, None, LIMITS)
     os.kill(worker_pids()[0], signal.SIGKILL)
     await asyncio.sleep(0.5)
-    assert (await workers.check(small, LIMITS)).width == 64
+    assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
 def test_the_workers_do_their_work_on_either_event_loop(runner, tmp_path, small, slow):
     async def work():
         async with open_image_workers(processes=2, timeout_s=0.5) as workers:
-            facts = await asyncio.gather(*(workers.check(small, LIMITS) for _ in range(20)))
-            assert {fact.width for fact in facts} == {64}
+            facts = await asyncio.gather(*(workers.prepare(small, None, None, LIMITS) for _ in range(20)))
+            assert {fact.facts.width for fact in facts} == {64}
             with pytest.raises(NotAllowedValue):
                 await workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp")
-            assert (await workers.check(small, LIMITS)).width == 64
+            assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
     runner(work())
 
 
 async def test_a_full_queue_asks_to_come_again(slow, small, tmp_path):
     async with open_image_workers(processes=1, queue_limit=1) as workers:
-        tasks = [asyncio.create_task(workers.check(slow, LIMITS)) for _ in range(2)]
+        tasks = [asyncio.create_task(workers.prepare(slow, None, None, LIMITS)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable) as refusal:
             await workers.thumbnail(small, tmp_path / "out")
         assert refusal.value.code == "image_workers_busy"
         assert refusal.value.headers["Retry-After"] == "1"
         assert not (tmp_path / "out").exists()
-        assert [facts.width for facts in await asyncio.gather(*tasks)] == [7000, 7000]
-        assert (await workers.check(small, LIMITS)).width == 64
+        assert [made.facts.width for made in await asyncio.gather(*tasks)] == [7000, 7000]
+        assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
 
 async def test_cancelling_ends_the_work_and_leaves_no_file(workers, tmp_path, slow, small):
-    await workers.check(small, LIMITS)
+    await workers.prepare(small, None, None, LIMITS)
     (before,) = worker_pids()
     task = asyncio.create_task(workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp"))
     await asyncio.sleep(0.3)
@@ -315,14 +315,14 @@ async def test_cancelling_ends_the_work_and_leaves_no_file(workers, tmp_path, sl
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not (tmp_path / "out").exists()
-    assert (await workers.check(small, LIMITS)).width == 64
+    assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
     assert before not in worker_pids()
     assert not (tmp_path / "out").exists()
 
 
 async def test_closing_leaves_no_process_and_nobody_waiting(slow):
     async with open_image_workers(processes=2) as workers:
-        tasks = [asyncio.create_task(workers.check(slow, LIMITS)) for _ in range(3)]
+        tasks = [asyncio.create_task(workers.prepare(slow, None, None, LIMITS)) for _ in range(3)]
         await asyncio.sleep(0.5)
         assert worker_pids()
     assert not worker_pids()
@@ -338,10 +338,10 @@ SCRIPT = """
     async def main():
         context = open_image_workers(processes=2)
         workers = await context.__aenter__()
-        await asyncio.gather(*(workers.check(pathlib.Path(sys.argv[1]), ImageLimits()) for _ in range(2)))
+        await asyncio.gather(*(workers.prepare(pathlib.Path(sys.argv[1]), None, None, ImageLimits()) for _ in range(2)))
         print(*[worker._process.pid for worker in workers._workers], flush=True)
         if sys.argv[2] == "work":
-            asyncio.create_task(workers.check(pathlib.Path(sys.argv[3]), ImageLimits()))
+            asyncio.create_task(workers.prepare(pathlib.Path(sys.argv[3]), None, None, ImageLimits()))
         if sys.argv[2] != "leave":
             await asyncio.sleep(60)
 

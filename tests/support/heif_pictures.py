@@ -1,0 +1,65 @@
+"""HEIC photos as phones write them, made with pillow-heif, and what only looks like one."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import pillow_heif
+from PIL import Image
+
+from tests.support import pictures
+
+PHOTO = pictures.photo(320, 240)
+
+
+def heic(picture: Image.Image = PHOTO, **options: Any) -> bytes:
+    """Encode with pillow-heif: `exif`, `icc_profile`, `tile_size` for a grid as phones have it, `quality`."""
+    sink = io.BytesIO()
+    made = pillow_heif.from_pillow(picture)
+    made.save(sink, **options)
+    return sink.getvalue()
+
+
+def turned(**options: Any) -> bytes:
+    """Make one that lies on its side, with a camera and a place in its EXIF: 240 by 320 as displayed."""
+    return heic(exif=pictures.exif(6, gps=True).tobytes(), **options)
+
+
+def of_ten_bits() -> bytes:
+    """Make one of 10 bits a channel."""
+    deep = b"".join(struct.pack("<H", level) for pixel in range(64 * 48) for level in (pixel * 21 % 65536,) * 3)
+    sink = io.BytesIO()
+    pillow_heif.from_bytes("RGB;16", (64, 48), deep).save(sink)
+    return sink.getvalue()
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    """Make one box."""
+    body = b"".join(parts)
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def boxes(
+    *,
+    brand: bytes = b"heic",
+    item: bytes = b"hvc1",
+    size: tuple[int, int] = (64, 48),
+    items: int = 1,
+    more: bytes = b"",
+) -> bytes:
+    """Make the boxes of a still without pixels: `items` of one type, all of one size, the first of them primary."""
+    entries = b"".join(
+        box(b"infe", b"\2\0\0\0" + struct.pack(">HH", number, 0) + item + b"\0") for number in range(1, items + 1)
+    )
+    properties = box(b"ipco", box(b"ispe", bytes(4) + struct.pack(">II", *size)))
+    of_items = b"".join(struct.pack(">HBB", number, 1, 1) for number in range(1, items + 1))
+    meta = box(
+        b"meta",
+        bytes(4),
+        box(b"pitm", bytes(4) + struct.pack(">H", 1)),
+        box(b"iinf", bytes(4) + struct.pack(">H", items) + entries),
+        box(b"iprp", properties, box(b"ipma", bytes(4) + struct.pack(">I", items) + of_items)),
+    )
+    return box(b"ftyp", brand + bytes(4) + b"mif1" + (b"avif" if item == b"av01" else b"heic")) + meta + more
