@@ -105,7 +105,7 @@ async def cut_after(url: str, image_id: str, size: int) -> AsyncIterator[None]:
 async def test_a_download_that_breaks_off_leaves_the_image_there(
     site: Site, http: aiohttp.ClientSession, read: int
 ) -> None:
-    image = pictures.of_bytes(1_500_000 if site.example else 5_000_000)
+    image = pictures.of_bytes(3_000_000 if site.example else 5_000_000)
     image_id = await upload(site.stack.url("gateway"), image)
     async with cut_after(site.url, image_id, read):
         await asyncio.sleep(0.3)
