@@ -20,6 +20,7 @@ LONG_SUITES = (
     "tests/system/attacks/",
     "tests/system/faults/",
     "tests/system/proxies/",
+    "tests/system/proxies/",
     "tests/system/replicas/",
     "tests/browser/",
 )
@@ -30,6 +31,7 @@ NEED_LUCK = (
     "tests/browser/",
     "tests/system/attacks/test_slow_clients.py",
     "tests/system/faults/",
+    "tests/system/proxies/",
     "tests/system/replicas/",
     "tests/unit/services/checkout/test_killed.py",
     "tests/unit/services/checkout/test_stripe_trouble.py",
