@@ -18,8 +18,8 @@ SERVERS = frozenset({"redis_server_url", "postgres_server_url", "s3_server"})
 BACKENDS = frozenset({"redis", "postgres", "s3", "r2", "servers"})
 LONG_SUITES = (
     "tests/system/attacks/",
+    "tests/system/backup/",
     "tests/system/faults/",
-    "tests/system/proxies/",
     "tests/system/proxies/",
     "tests/system/replicas/",
     "tests/browser/",
