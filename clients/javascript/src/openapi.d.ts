@@ -36,6 +36,18 @@ export type ClaimsAnswer = {
 };
 
 /**
+ * ErasureOrder
+ *
+ * The password of who wants to be erased.
+ */
+export type ErasureOrder = {
+    /**
+     * Password
+     */
+    password: string;
+};
+
+/**
  * IntrospectionAnswer
  *
  * RFC 7662 section 2.2: the claims beside `active`, where it is.
@@ -484,6 +496,24 @@ export type ImageType = 'profile' | 'gallery' | 'cover';
  */
 export type KeptImage = {
     /**
+     * Placeholder
+     *
+     * A ThumbHash in base64
+     */
+    placeholder?: string | null;
+    /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
+    /**
+     * Converted From
+     *
+     * The format it was sent in, where it has become a JPEG
+     */
+    converted_from?: 'heic' | 'avif' | null;
+    /**
      * Id
      */
     id: string;
@@ -523,12 +553,6 @@ export type KeptImage = {
      * Mime Type
      */
     mime_type: string;
-    /**
-     * Rewritten
-     *
-     * Its pixels were encoded anew: they could not be cut from its metadata
-     */
-    rewritten?: true | null;
     /**
      * Key
      */
@@ -691,6 +715,24 @@ export type PromoteRequest = {
  */
 export type Promoted = {
     /**
+     * Placeholder
+     *
+     * A ThumbHash in base64
+     */
+    placeholder?: string | null;
+    /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
+    /**
+     * Converted From
+     *
+     * The format it was sent in, where it has become a JPEG
+     */
+    converted_from?: 'heic' | 'avif' | null;
+    /**
      * Url
      */
     url: string;
@@ -714,12 +756,6 @@ export type Promoted = {
      * Content Type
      */
     content_type: string;
-    /**
-     * Rewritten
-     *
-     * Its pixels were encoded anew: they could not be cut from its metadata
-     */
-    rewritten?: true | null;
 };
 
 /**
@@ -787,6 +823,24 @@ export type StoreForm = {
  */
 export type Stored = {
     /**
+     * Placeholder
+     *
+     * A ThumbHash in base64
+     */
+    placeholder?: string | null;
+    /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
+    /**
+     * Converted From
+     *
+     * The format it was sent in, where it has become a JPEG
+     */
+    converted_from?: 'heic' | 'avif' | null;
+    /**
      * Url
      */
     url: string;
@@ -818,12 +872,6 @@ export type Stored = {
      * Content Type
      */
     content_type: string;
-    /**
-     * Rewritten
-     *
-     * Its pixels were encoded anew: they could not be cut from its metadata
-     */
-    rewritten?: true | null;
 };
 
 /**
@@ -878,6 +926,24 @@ export type MediaStoreUploaded = {
  */
 export type UserImage = {
     /**
+     * Placeholder
+     *
+     * A ThumbHash in base64
+     */
+    placeholder?: string | null;
+    /**
+     * Rewritten
+     *
+     * Its pixels were encoded anew: they could not be cut from its metadata
+     */
+    rewritten?: true | null;
+    /**
+     * Converted From
+     *
+     * The format it was sent in, where it has become a JPEG
+     */
+    converted_from?: 'heic' | 'avif' | null;
+    /**
      * Id
      */
     id: string;
@@ -917,12 +983,6 @@ export type UserImage = {
      * Mime Type
      */
     mime_type: string;
-    /**
-     * Rewritten
-     *
-     * Its pixels were encoded anew: they could not be cut from its metadata
-     */
-    rewritten?: true | null;
 };
 
 /**
@@ -1919,6 +1979,22 @@ export type PostApiAuthLogoutResponses = {
 };
 
 export type PostApiAuthLogoutResponse = PostApiAuthLogoutResponses[keyof PostApiAuthLogoutResponses];
+
+export type DeleteApiAuthMeData = {
+    body: ErasureOrder;
+    path?: never;
+    query?: never;
+    url: '/api/auth/me';
+};
+
+export type DeleteApiAuthMeResponses = {
+    /**
+     * Signed out, and erased
+     */
+    204: void;
+};
+
+export type DeleteApiAuthMeResponse = DeleteApiAuthMeResponses[keyof DeleteApiAuthMeResponses];
 
 export type GetApiAuthMeData = {
     body?: never;
