@@ -80,8 +80,9 @@ def test_the_examples_of_the_documentation_work(docs: Page, tmp_path: Path) -> N
         ("post", "/api/v1/organizations/{org_id}/images/promote", None, "200"),
         ("post", "/api/checkout/embedded-session", None, "200"),
         ("get", "/api/images/orders/{order_id}", None, "200"),
+        ("get", "/api/images/orders/{order_id}/events", None, "200"),
     ):
-        expect(execute(docs, method, path, file), f"{method} {path}").to_have_text(status)
+        expect(execute(docs, method, path, file), f"{method} {path}").to_have_text(status, timeout=15_000)
 
 
 def test_the_token_box_opens_what_is_locked(docs: Page, visitor: Visitor) -> None:

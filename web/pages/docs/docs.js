@@ -26,10 +26,24 @@ async function show(made = { parameters: {}, bodies: {} }) {
     displayRequestDuration: true,
     layout: "BaseLayout",
     // A key's slashes are part of the path, and an encoded slash is refused.
-    requestInterceptor: (request) => ({ ...request, url: request.url.replace(/%2F/gi, "/") }),
+    requestInterceptor: (request) => {
+      request.url = request.url.replace(/%2F/gi, "/");
+      if (request.url.split("?")[0].endsWith("/events")) request.userFetch = fetchForAWhile;
+      return request;
+    },
     tryItOutEnabled: true,
     validatorUrl: null,
   });
+}
+
+/** A stream of events has no end: show what comes in its first seconds. */
+async function fetchForAWhile(url, request) {
+  const response = await fetch(url, request);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  setTimeout(() => reader.cancel(), 3000);
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
+  return new Response(text, { status: response.status, headers: response.headers });
 }
 
 function fillBody(content, values) {
@@ -76,14 +90,16 @@ async function make() {
   const photo = await draw();
   const ofUser = (caption) => keepsake.userImages.upload(photo, { username, imageType: "gallery", caption });
   // What is used up (retrieved once, deleted) is made twice, so that the calls can be tried in any order.
-  const [temporary, forSession, stored, kept, deleted, order, deletedOrder, { id: org_id }] = await Promise.all([
+  const [temporary, forSession, stored, kept, deleted, deletedByPost, order, changed, deletedOrder, { id: org_id }] = await Promise.all([
     keepsake.tempImages.upload(photo),
     keepsake.tempImages.upload(photo),
     keepsake.images.store(photo, { purpose: "original" }),
     ofUser("An example"),
     ofUser("To be deleted"),
+    ofUser("To be deleted by POST"),
     keepsake.orders.create([photo], { petName: "Rex" }),
     keepsake.orders.create([photo], { petName: "Max" }),
+    keepsake.orders.create([photo], { petName: "Kim" }),
     keepsake.organizations.create("Examples"),
   ]);
   const organization = keepsake.organizations(org_id);
@@ -107,7 +123,11 @@ async function make() {
       session_id,
       user_id: member.id,
       "DELETE /api/user_image/{id}/delete": { id: deleted.image.id },
-      "POST /api/user_image/{id}/delete": { id: deleted.image.id },
+      "POST /api/user_image/{id}/delete": { id: deletedByPost.image.id },
+      "PUT /api/images/orders/{order_id}/files/{filename}": {
+        order_id: changed.order_id,
+        filename: changed.order_metadata.files[0].filename,
+      },
       "DELETE /api/images/orders/{order_id}": { order_id: deletedOrder.order_id },
     },
     bodies: {
