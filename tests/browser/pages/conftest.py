@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
 
+from tests.browser.conftest import PATIENCE_MS
 from tests.support import pictures
 from tests.support.stack import DEMO_SHOP, MODULES, Stack
 
@@ -23,7 +24,6 @@ DEVICES = {
     },
     "desktop": {"viewport": {"width": 1440, "height": 900}},
 }
-PATIENCE_MS = 15_000
 REMEMBER_WHAT_IS_SHOWN = """
 const { createObjectURL } = URL;
 URL.createObjectURL = (blob) => { window.shown = blob; return createObjectURL.call(URL, blob); };

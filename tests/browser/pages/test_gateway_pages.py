@@ -46,11 +46,11 @@ def test_the_front_page_tells_when_a_service_stops_and_when_it_is_back(visit: Vi
     row = page.get_by_role("row").filter(has_text="media-store")
     shop_stack.kill("media-store")
     try:
-        expect(row).to_contain_text("does not answer", timeout=15_000)
+        expect(row).to_contain_text("does not answer")
         expect(page.get_by_role("status")).to_have_text("Some of it does not answer")
     finally:
         shop_stack.start("media-store")
-    expect(row).to_contain_text("runs", timeout=15_000)
+    expect(row).to_contain_text("runs")
 
 
 def test_every_place_that_the_front_page_leads_to_is_there(visit: Visit) -> None:
@@ -70,19 +70,15 @@ def test_the_examples_of_the_documentation_work(docs: Page, tmp_path: Path) -> N
     photo = photo_file(tmp_path)
     for method, path, file, status in (
         ("post", "/api/auth/register", None, "201"),
-        ("get", "/api/auth/me", None, "200"),
         ("post", "/api/temp-image-upload", photo, "200"),
         ("get", "/api/temp-image-retrieve", None, "200"),
         ("get", "/media/{key}", None, "200"),
-        ("post", "/api/upload_user_image", photo, "200"),
-        ("put", "/api/user_image/{id}/set_primary", None, "200"),
         ("post", "/media", photo, "204"),
         ("post", "/api/v1/organizations/{org_id}/images/promote", None, "200"),
         ("post", "/api/checkout/embedded-session", None, "200"),
         ("get", "/api/images/orders/{order_id}", None, "200"),
-        ("get", "/api/images/orders/{order_id}/events", None, "200"),
     ):
-        expect(execute(docs, method, path, file), f"{method} {path}").to_have_text(status, timeout=15_000)
+        expect(execute(docs, method, path, file), f"{method} {path}").to_have_text(status)
 
 
 def test_the_token_box_opens_what_is_locked(docs: Page, visitor: Visitor) -> None:
