@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-PATIENCE_MS = 15_000  # a browser beside a whole stack, on busy cores
+PATIENCE_MS = 30_000  # a browser beside a whole stack, on busy cores
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
     "--no-sandbox",
