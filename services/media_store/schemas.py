@@ -17,7 +17,7 @@ from services.media_store.model import (
     Kind,
     StoredImage,
 )
-from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel
+from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel, left_out_where_none
 from shared.names import NOT_CARRIED
 
 Cursor = Annotated[
@@ -26,19 +26,15 @@ Cursor = Annotated[
 Width = Literal["160", "320", "640", "960", "1280", "1920"]
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class HowMade(WireModel):
     """How what is stored was made of what was sent, and what to show while it loads."""
 
-    placeholder: str | None = Field(None, description="A ThumbHash in base64", exclude_if=_is_none)
-    rewritten: Literal[True] | None = Field(
-        None, description="Its pixels were encoded anew: they could not be cut from its metadata", exclude_if=_is_none
+    placeholder: str | None = left_out_where_none("A ThumbHash in base64")
+    rewritten: Literal[True] | None = left_out_where_none(
+        "Its pixels were encoded anew: they could not be cut from its metadata"
     )
-    converted_from: Literal["heic", "avif"] | None = Field(
-        None, description="The format it was sent in, where it has become a JPEG", exclude_if=_is_none
+    converted_from: Literal["heic", "avif"] | None = left_out_where_none(
+        "The format it was sent in, where it has become a JPEG"
     )
 
 

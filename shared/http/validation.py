@@ -9,7 +9,15 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
@@ -26,6 +34,11 @@ class WireModel(BaseModel):
     """A JSON body or answer: no type is guessed (`"2"` is no number), unknown keys are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+def left_out_where_none(description: str | None = None) -> Any:
+    """Make the field of an answer that is there only where there is something to say."""
+    return Field(None, description=description, exclude_if=lambda value: value is None)
 
 
 class QueryModel(BaseModel):

@@ -10,6 +10,7 @@ from enum import StrEnum
 from services.planter_orders.model.status import Status
 from shared.errors import Conflict, NotFound
 from shared.images.photo_quality import PhotoFacts
+from shared.images.sniff import CONVERTED
 
 NOT_PAID = frozenset({Status.PENDING, Status.AWAITING_PAYMENT})
 NOT_SHIPPED = NOT_PAID | {Status.PAID, Status.IN_PRODUCTION}
@@ -71,7 +72,7 @@ class Quality:
 class Photo:
     """A photo as it is kept: size in bytes, sides in pixels as displayed; `quality` is None until it is known.
 
-    `replaces` is the file name of the photo whose place it took.
+    `replaces` is the file name of the photo whose place it took, `placeholder` its ThumbHash in base64.
     """
 
     filename: str
@@ -84,6 +85,13 @@ class Photo:
     quality: Quality | None = None
     replaces: str | None = None
     request: PhotoRequest | None = None
+    placeholder: str | None = None
+
+    @property
+    def converted_from(self) -> str | None:
+        """The format of a photo that not every browser shows: what is shown of it is made of it."""
+        known = next((known for known in CONVERTED if known.content_type == self.content_type), None)
+        return known.extension if known else None
 
 
 def photo_named(photos: Sequence[Photo], filename: str) -> Photo:

@@ -9,7 +9,7 @@ from typing import Literal
 from services.planter_orders.model.deliveries import Delivery, DeliveryState
 from services.planter_orders.model.photos import RequestReason
 from services.planter_orders.model.status import Status
-from shared.http.validation import WireModel
+from shared.http.validation import WireModel, left_out_where_none
 
 
 class PhotoRequestEntry(WireModel):
@@ -38,7 +38,9 @@ class FileLinks(WireModel):
 class FileEntry(WireModel):
     """A photo: size in bytes, sides in pixels as displayed; `quality` is null until it is known.
 
-    `replaces` is the file name of the photo whose place it took, `request` what the shop asks for.
+    `replaces` is the file name of the photo whose place it took, `request` what the shop asks for; `placeholder` is a
+    ThumbHash in base64. `url` gives the photo as it was sent; of one in a format that not every browser shows,
+    `converted_from`, the thumbnail and the quality are made.
     """
 
     filename: str
@@ -52,6 +54,8 @@ class FileEntry(WireModel):
     quality: QualityEntry | None
     replaces: str | None
     request: PhotoRequestEntry | None
+    placeholder: str | None = left_out_where_none()
+    converted_from: str | None = left_out_where_none()
     links: FileLinks
 
 

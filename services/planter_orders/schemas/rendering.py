@@ -75,5 +75,7 @@ class OrderRenderer:
             quality=None if quality is None else QualityEntry(ok=not quality.warnings, warnings=list(quality.warnings)),
             replaces=photo.replaces,
             request=None if photo.request is None else PhotoRequestEntry(**asdict(photo.request)),
+            placeholder=photo.placeholder,
+            converted_from=photo.converted_from,
             links=links,
         )

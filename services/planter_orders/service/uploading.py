@@ -63,6 +63,7 @@ def _named(
         prepared.facts.display_width,
         prepared.facts.display_height,
         incoming.sha256,
+        placeholder=prepared.placeholder,
     )
 
 

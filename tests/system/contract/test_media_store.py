@@ -393,6 +393,15 @@ class TestOrganizations:
         assert (await api.call("GET", signed["public_url"])).body == image
 
 
+async def test_an_avif_becomes_a_jpeg_with_a_placeholder(api: Api) -> None:
+    stored = await api.call("POST", "/store-image", data=form(pictures.avif(), "a.avif", "image/avif"))
+    for answer in (stored.json, (await api.upload(pictures.avif()))["image"]):
+        assert (answer["converted_from"], answer["width"], answer["height"]) == ("avif", 64, 48)
+        assert answer["placeholder"]
+        got = await api.call("GET", answer["url"])
+        assert (got.status, got.headers["Content-Type"], got.body[:3]) == (200, "image/jpeg", b"\xff\xd8\xff")
+
+
 async def test_admins_can_ask_about_the_storage_and_try_it(api: Api) -> None:
     for headers, status in ((None, 401), (api.bearer(), 403), (api.bearer(admin=True), 200)):
         assert (await api.call("GET", "/api/debug/r2-status/", headers=headers)).status == status

@@ -133,6 +133,7 @@ def columns_of(photo: Photo) -> dict[str, Any]:
         "height": photo.height,
         "sha256": photo.sha256,
         "replaces": photo.replaces,
+        "placeholder": photo.placeholder,
     }
 
 

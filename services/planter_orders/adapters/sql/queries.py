@@ -77,6 +77,7 @@ def _photo(row: sa.Row[Any]) -> Photo:
         None
         if row.request_reason is None
         else PhotoRequest(RequestReason(row.request_reason), row.request_note, row.requested_at),
+        row.placeholder,
     )
 
 

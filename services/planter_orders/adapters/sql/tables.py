@@ -84,6 +84,7 @@ FILES = sa.Table(
     sa.Column("request_reason", sa.Text),  # NULL where nobody asks for another photo
     sa.Column("request_note", sa.Text),
     sa.Column("requested_at", UtcDateTime),
+    sa.Column("placeholder", sa.Text),  # NULL for what was uploaded before there were any
 )
 
 EVENTS = sa.Table(

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import base64
 import io
 
+import aiohttp
 import pytest
 from PIL import Image
 
+from services.planter_orders.app import build_app
+from services.planter_orders.settings import PlanterOrdersSettings
 from shared.objects import BlobStore
-from tests.support import pictures
+from tests.support import heif_pictures, pictures
 from tests.support.odd_pictures import ODD
-from tests.unit.services.planter_orders.api import Api, File
+from tests.support.serving import ServeApp
+from tests.unit.services.planter_orders.api import Api, File, token
 
 NO_GIFS = [data for name, data in ODD.items() if "gif" not in name]
 PHOTO: File = ("rex.jpg", pictures.jpeg(1600, 1200), "image/jpeg")
@@ -103,6 +108,26 @@ async def test_odd_photos_are_kept_as_they_were_sent_and_have_thumbnails(local: 
         with Image.open(io.BytesIO(thumbnail.raw)) as picture:
             assert max(picture.size) == min(400, max(photo["width"], photo["height"]))
         assert "unreadable" not in photo["quality"]["warnings"]
+
+
+async def test_a_phones_photo_is_kept_as_it_was_sent_and_shown_as_it_was_converted(
+    embedded: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession
+) -> None:
+    sent = [heif_pictures.turned(), pictures.avif(), pictures.jpeg()]
+    app = build_app(embedded.model_copy(update={"heic_uploads": "on"}), decoders=1)
+    api = Api(http, await serve_app(app), token())
+    answer = await api.upload(*((f"IMG_{number}.HEIC", data, "image/heic") for number, data in enumerate(sent)))
+    order = await api.looked_at(answer.body["order_id"])
+    assert [photo.get("converted_from") for photo in order["files"]] == ["heic", "avif", None]
+    assert [photo["content_type"] for photo in order["files"]] == ["image/heic", "image/avif", "image/jpeg"]
+    assert [(photo["width"], photo["height"]) for photo in order["files"]] == [(240, 320), (64, 48), (64, 48)]
+    for photo, data in zip(order["files"], sent, strict=True):
+        path = path_of(order["order_id"], photo)
+        assert (await api.call("GET", path)).raw == data
+        thumbnail = await api.call("GET", path + "?size=thumb")
+        with Image.open(io.BytesIO(thumbnail.raw)) as picture:
+            assert picture.size == (photo["width"], photo["height"])
+        assert 16 <= len(base64.b64decode(photo["placeholder"], validate=True)) <= 30
 
 
 @pytest.mark.parametrize("size", ["large", "400", "THUMB"])

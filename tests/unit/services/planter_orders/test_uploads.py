@@ -28,6 +28,7 @@ NAMES = {
     "links",
     "replaces",
     "request",
+    "placeholder",
 }
 
 
