@@ -50,6 +50,7 @@ class Cloudinary:
     trouble: str = ""
     after_work: bool = False
     page: int = 500
+    uploads: int = 0
 
     @property
     def account(self) -> str:
@@ -60,7 +61,7 @@ class Cloudinary:
         """Take one call."""
         path = request.match_info["path"]
         self.calls.append(f"{request.method} {path}")
-        if self.trouble and not self.after_work:
+        if self.trouble not in {"", "late"} and not self.after_work:
             return await self._trouble(request)
         api = self._upload_api if request.method == "POST" else self._admin_api
         try:
@@ -102,6 +103,10 @@ class Cloudinary:
         if unknown := fields.keys() - names - UNSIGNED:
             raise Refused(400, f"Unsupported parameter: {min(unknown)}")
         self._check_signature({name: str(value) for name, value in fields.items() if name != "file"})
+        if self.trouble == "late":  # this one is carried out when nobody waits any more
+            self.trouble = ""
+            asyncio.get_running_loop().call_later(2, action, fields)
+            await asyncio.sleep(3600)
         return action(fields)
 
     @staticmethod
@@ -138,6 +143,7 @@ class Cloudinary:
         if public_id in self.assets and fields.get("overwrite") in {"false", "0"}:
             return {**self.assets[public_id], "existing": True}
         version = int(time.time())
+        self.uploads += 1
         extension = {"jpeg": "jpg"}.get(kind, kind)
         self.content[public_id] = data
         self.assets[public_id] = {

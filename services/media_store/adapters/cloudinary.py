@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ NAME = "cloudinary"
 BUDGET_S = 8.0  # of the ten seconds in which `/store-image` answers
 CHECK_S = 2.5
 CONNECT_S = 2.0
+LATE_S = (15.0, 60.0)  # after an upload that got no answer
 PAGE = 500
 MAX_ANSWER_BYTES = 8 * 2**20
 PROBE = "keepsake-readiness"
@@ -45,6 +46,7 @@ class Cloudinary:
         self._account = account
         self._base = f"{base_url}/v1_1/{account.cloud}"
         self._addresses: dict[str, str] = {}
+        self._late: set[asyncio.Task[None]] = set()
 
     async def put_file(
         self,
@@ -63,7 +65,11 @@ class Cloudinary:
         form = aiohttp.FormData(self._signed({"public_id": public_id, "overwrite": str(not if_absent).lower()}))
         with await asyncio.to_thread(path.open, "rb") as file:
             form.add_field("file", file, filename=path.name, content_type=content_type)
-            answer = await self._ask("POST", "image/upload", data=form)
+            try:
+                answer = await self._ask("POST", "image/upload", data=form)
+            except BaseException:
+                self._destroy_late(public_id)
+                raise
         if if_absent and answer.get("existing"):
             raise ObjectExists
         address = answer.get("secure_url")
@@ -116,6 +122,25 @@ class Cloudinary:
                 await self._destroy(PROBE)
         except TimeoutError as error:
             raise DependencyDown(NAME) from error
+
+    def _destroy_late(self, public_id: str) -> None:
+        """Destroy in the background what may arrive there after whoever uploaded it gave up and had it deleted."""
+
+        async def destroy() -> None:
+            for pause_s in LATE_S:
+                await asyncio.sleep(pause_s)
+                with suppress(DependencyDown):  # `reconcile` finds it
+                    await self._destroy(public_id)
+
+        task = asyncio.create_task(destroy())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def close(self) -> None:
+        """Leave what may still arrive to `reconcile`."""
+        for task in list(self._late):
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     async def _destroy(self, public_id: str) -> None:
         fields = self._signed({"public_id": public_id, "invalidate": "true"})
@@ -175,4 +200,8 @@ async def open_cloudinary(base_url: str, account: Account, spool: Path) -> Async
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S), cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
-        yield Cloudinary(session, base_url, account, spool)
+        opened = Cloudinary(session, base_url, account, spool)
+        try:
+            yield opened
+        finally:
+            await opened.close()

@@ -183,6 +183,17 @@ async def test_trouble_there_is_a_503_that_leaves_nothing(
     assert len(there.assets) == 1
 
 
+async def test_what_arrives_there_when_nobody_waits_any_more_is_destroyed(
+    store: Store, there: Cloudinary, in_a_hurry: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "LATE_S", (0.1, 3.0))
+    there.trouble = "late"
+    assert (await store.call("POST", "/store-image", data=form(pictures.png()))).status == 503
+    await until(lambda: there.uploads)
+    await until(lambda: not there.assets)
+    assert await store.everything() == ([], [], [])
+
+
 async def test_an_answer_about_another_image_is_none(store: Store, there: Cloudinary) -> None:
     original = there._upload
 
