@@ -64,6 +64,7 @@ def test_every_place_that_the_front_page_leads_to_is_there(visit: Visit) -> None
         assert answer.status == 200, place
 
 
+@pytest.mark.timeout(300)
 def test_the_examples_of_the_documentation_work(docs: Page, tmp_path: Path) -> None:
     button(docs, "Fill in the examples").click()
     expect(docs.get_by_role("status")).to_contain_text("Done")
