@@ -1587,6 +1587,18 @@ export type FileEntry = {
      */
     replaces: string | null;
     request: PhotoRequestEntry | null;
+    /**
+     * Placeholder
+     *
+     * A ThumbHash in base64
+     */
+    placeholder?: string | null;
+    /**
+     * Converted From
+     *
+     * The format it was sent in, where what is shown of it is a JPEG
+     */
+    converted_from?: string | null;
     links: FileLinks;
 };
 

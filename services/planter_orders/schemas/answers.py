@@ -38,9 +38,7 @@ class FileLinks(WireModel):
 class FileEntry(WireModel):
     """A photo: size in bytes, sides in pixels as displayed; `quality` is null until it is known.
 
-    `replaces` is the file name of the photo whose place it took, `request` what the shop asks for; `placeholder` is a
-    ThumbHash in base64. `url` gives the photo as it was sent; of one in a format that not every browser shows,
-    `converted_from`, the thumbnail and the quality are made.
+    `replaces` is the file name of the photo whose place it took, `request` what the shop asks for.
     """
 
     filename: str
@@ -54,8 +52,8 @@ class FileEntry(WireModel):
     quality: QualityEntry | None
     replaces: str | None
     request: PhotoRequestEntry | None
-    placeholder: str | None = left_out_where_none()
-    converted_from: str | None = left_out_where_none()
+    placeholder: str | None = left_out_where_none("A ThumbHash in base64")
+    converted_from: str | None = left_out_where_none("The format it was sent in, where what is shown of it is a JPEG")
     links: FileLinks
 
 
