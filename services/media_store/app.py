@@ -179,7 +179,9 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
             if store.cloudinary is not None and settings.store_image_to == "cloudinary":
                 app[CHECKS]["cloudinary"] = store.cloudinary.check
             forgetting = work_periodically("idempotency_keys", store.keys.forget_old, FORGET_KEYS_S)
-            sweeping = asyncio.gather(store.upkeep.run(), forgetting)
+            sweeping = asyncio.gather(
+                store.upkeep.run(), forgetting, return_exceptions=True
+            )  # to wait for both at the end
             yield
             sweeping.cancel()
             with suppress(asyncio.CancelledError):
