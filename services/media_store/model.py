@@ -38,7 +38,7 @@ PUBLIC = (*ORIGINALS, TEMP_PREFIX)
 
 UNSAFE_BYTE = re.compile(rb"[^A-Za-z0-9._@+-]")
 PURPOSE = re.compile(r"original|processed_.+", re.DOTALL)
-NOT_IN_SESSION_KEYS = re.compile(r"[^A-Za-z0-9_-]")
+NOT_IN_SESSION_KEYS = re.compile(r"\r\n|[^A-Za-z0-9_-]")  # a line break is one character, as it is for the limits
 ORGANIZATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 IMAGE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TEMP_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-([A-Za-z0-9._-]{1,100})")

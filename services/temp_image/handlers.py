@@ -19,6 +19,7 @@ from services.temp_image.model import parse_claim, parse_holder, parse_image_id
 from services.temp_image.schemas import Held, HoldRequest, RetrieveQuery, Uploaded
 from services.temp_image.service import TempImageService
 from shared.app.idempotency import key_of
+from shared.app.responses import PRIVATE
 from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import SERVICE_GUARD
@@ -32,7 +33,6 @@ SHORTEST_KEY_CHARS = 16  # a shorter Idempotency-Key could be guessed, and with 
 GATEWAY_HEADER = "X-Keepsake-Gateway"
 PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 GUESSES = frozenset({"prefetch", "prerender", "preview"})
-PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
 async def upload(request: web.Request) -> web.Response:

@@ -84,11 +84,12 @@ def _may_call(origin: str | None, origins: frozenset[str]) -> bool:
 
 
 def _header_refusal(request: web.Request) -> str:
-    """Name the first header of a preflight that is not allowed, where it is a header's name at all (RFC 9110)."""
+    """Name the headers of a preflight that are not allowed, where they are headers' names at all (RFC 9110)."""
     asked = ",".join(request.headers.getall(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, [])).split(",")
     allowed = {name.lower() for name in ALLOWED_HEADERS}
-    name = next((name for name in map(str.strip, asked) if name.lower() not in allowed), "")
-    what = f"The request header {name}" if HEADER_NAME.fullmatch(name) else "One of the request's headers"
+    refused = [name for name in dict.fromkeys(map(str.strip, asked)) if name.lower() not in allowed]
+    names = ", ".join(name for name in refused if HEADER_NAME.fullmatch(name))
+    what = f"The request header{'s' * (', ' in names)} {names}" if names else "One of the request's headers"
     return f"{what} may not be sent from another origin."
 
 

@@ -24,7 +24,7 @@ from services.media_store.model import (
 )
 from services.media_store.service.images import UserImage
 from shared.app.idempotency import Claim
-from shared.app.responses import NO_STORE, json_answer
+from shared.app.responses import NO_STORE, PRIVATE, json_answer
 from shared.auth.access_tokens import identify, principal_of
 from shared.auth.signed_links import check_link
 from shared.errors import BadRequest, NotFound
@@ -35,7 +35,6 @@ from shared.objects import require_key
 from shared.uploads import FileField, Form, read_form
 
 MISSING = "Missing required fields"
-PRIVATE = {**NO_STORE, "Referrer-Policy": "no-referrer"}
 
 
 @asynccontextmanager

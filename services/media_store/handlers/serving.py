@@ -17,7 +17,7 @@ from shared.http.validation import parse_query
 from shared.images.sniff import accepted_formats, sniff
 
 A_YEAR_S = 365 * 86400
-PRIVATE = "private, no-store"
+OWNERS_ONLY = "private, no-store"
 # The form that put it there may be sent again, promotion turns it into a redirect, and deletion ends that.
 TEMPORARY = "public, max-age=300"
 
@@ -63,7 +63,7 @@ async def _show(request: web.Request, image: StoredImage, width: str | None) -> 
         size=image.size,
         content_type=image.content_type,
         last_modified=image.uploaded_at,
-        cache_control=cache_control(request, PRIVATE) if is_private else for_good,
+        cache_control=cache_control(request, OWNERS_ONLY) if is_private else for_good,
         vary=(hdrs.AUTHORIZATION,) if is_private else (),
     )
     return await _send(request, what, width)

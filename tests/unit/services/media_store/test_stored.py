@@ -46,6 +46,14 @@ async def test_the_longest_names_fit(local: Store) -> None:
     assert (await local.call("GET", body["url"])).status == 200
 
 
+async def test_a_line_break_is_one_character_in_the_limit_and_in_the_key(local: Store) -> None:
+    session_id, purpose = "\r\n" * 128, "processed_" + "\r\n" * 70
+    body = await local.store(pictures.png(), session_id=session_id, purpose=purpose)
+    assert body["key"].startswith(f"pet-images/{'_' * 128}_processed_{'_' * 70}_2")
+    assert body["session_id"] == session_id
+    assert (await local.call("GET", body["url"])).status == 200
+
+
 async def test_a_wrong_extension_is_corrected(local: Store) -> None:
     data = form(pictures.webp(), "cat.png", "image/png")
     assert (await local.call("POST", "/store-image/", data=data)).json["key"].endswith(".webp")
