@@ -30,6 +30,7 @@ __all__ = ["CHECKS", "LIFE", "REQUEST_ID", "Life", "add_routes", "base_app", "re
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 SLOW_S = 5.0
+STREAM = "/events"  # a stream of events lasts for as long as somebody watches
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ALLOWED_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id", "Range", "If-None-Match", "Last-Event-ID",
@@ -151,8 +152,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         seconds = time.perf_counter() - started
         method = request.method if request.method in KNOWN_METHODS else "other"
         count_request(method, _route_name(request), status, seconds)
-        if seconds > SLOW_S:
-            get_logger().info("slow", route=_route_name(request), status=status, seconds=round(seconds, 3))
+        if seconds > SLOW_S and not (route := _route_name(request)).endswith(STREAM):
+            get_logger().info("slow", route=route, status=status, seconds=round(seconds, 3))
         life.leave()
         if isinstance(connection, Connection):
             connection.request_ends()

@@ -18,6 +18,7 @@ from stack.doctor.findings import Finding, right, wrong
 
 LEAST_FREE_BYTES = 512 * 2**20
 ANSWER_S = 3.0
+SANDBOX_TITLE = "· Stripe sandbox</title>"
 
 
 async def check_settings(problems: Sequence[str]) -> AsyncIterator[Finding]:
@@ -43,7 +44,7 @@ async def check_secrets(env_file: Path) -> AsyncIterator[Finding]:
 async def check_ports(processes: Sequence[Process]) -> AsyncIterator[Finding]:
     """See that each port is free, or that Keepsake itself answers there."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_S)) as http:
-        answers = await asyncio.gather(*(_runs(http, process.settings.port) for process in processes))
+        answers = await asyncio.gather(*(_runs(http, process) for process in processes))
     for process, runs in zip(processes, answers, strict=True):
         what, port = f"port of {process.name}", process.settings.port
         if runs:
@@ -58,9 +59,13 @@ async def check_ports(processes: Sequence[Process]) -> AsyncIterator[Finding]:
             yield right(what, f"{port} is free.")
 
 
-async def _runs(http: aiohttp.ClientSession, port: int) -> bool:
+async def _runs(http: aiohttp.ClientSession, process: Process) -> bool:
+    url = f"http://localhost:{process.settings.port}"
     try:
-        async with http.get(f"http://localhost:{port}/health") as answer:
+        if process.name == "stripe-sandbox":  # it answers as Stripe does, without our headers
+            async with http.get(url) as page:
+                return SANDBOX_TITLE in await page.text()
+        async with http.get(f"{url}/health") as answer:
             return answer.headers.get("Server") == "keepsake"
     except (aiohttp.ClientError, TimeoutError):
         return False

@@ -21,6 +21,7 @@ import stripe
 from aiobotocore.session import get_session
 from aiohttp import web
 from redis import Redis
+from yarl import URL
 
 from services.checkout.service.webhooks import SESSION_EVENTS
 from services.checkout.settings import CheckoutSettings
@@ -35,6 +36,7 @@ from stack.doctor.findings import Check, Finding, right, run_checks, wrong
 from tests.support.processes import free_port
 from tests.support.s3 import S3Server
 from tests.support.serving import ServeApp
+from tests.support.stripe_sandbox import Sandbox
 
 ROOT = Path(__file__).parents[3]
 
@@ -112,6 +114,11 @@ async def test_a_port_is_free_or_taken_or_keepsakes_own(serve_app: ServeApp) -> 
             ("wrong", "port of checkout"),
             ("right", "port of media-store"),
         ]
+
+
+async def test_the_sandbox_is_known_by_its_page(sandbox: Sandbox) -> None:
+    processes = [Process("stripe-sandbox", server(URL(sandbox.url).port or 0))]
+    assert await found(partial(machine.check_ports, processes)) == [("right", "port of stripe-sandbox")]
 
 
 async def test_a_disk_without_room_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
