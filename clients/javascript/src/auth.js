@@ -1,14 +1,17 @@
+import { isPassing } from "./errors.js";
+
 const STORED_AS = "keepsake.refresh_token";
+const ACCESS_STORED_AS = "keepsake.access_token"; // with the time to renew it before it
 const EARLY_S = 30;
 
 /**
- * The tokens of whoever is signed in: the access token in memory, the refresh token where `storage` keeps it.
+ * The tokens of whoever is signed in: the refresh token where `storage` keeps it, the access token in memory, and with
+ * `storeAccessToken` in `storage` too.
  * With `getToken` the tokens are somebody else's, and nothing is kept here.
  */
-export function createAuth({ request, getToken, storage }) {
-  let accessToken = null;
+export function createAuth({ request, getToken, storage, storeAccessToken }) {
   let refreshToken = storage?.getItem(STORED_AS) ?? null;
-  let renewAt = 0;
+  let [renewAt, accessToken = null] = (refreshToken && storeAccessToken && storage.getItem(ACCESS_STORED_AS)?.split(" ")) || [];
   let renewing = null;
   const listeners = new Set();
 
@@ -19,6 +22,8 @@ export function createAuth({ request, getToken, storage }) {
     renewAt = Date.now() + (answer ? answer.expires_in - Math.min(EARLY_S, answer.expires_in / 2) : 0) * 1000;
     if (refreshToken) storage?.setItem(STORED_AS, refreshToken);
     else storage?.removeItem(STORED_AS);
+    if (refreshToken && storeAccessToken) storage?.setItem(ACCESS_STORED_AS, `${renewAt} ${accessToken}`);
+    else storage?.removeItem(ACCESS_STORED_AS);
     if (was !== (refreshToken !== null)) for (const listener of listeners) listener(!was);
   }
 
@@ -28,7 +33,8 @@ export function createAuth({ request, getToken, storage }) {
     try {
       // The answer to a second try is the first one's: a refresh token may be sent again for ten seconds.
       const json = { refresh_token: used };
-      const answer = await request("POST", "/api/auth/refresh", { json, anonymous: true, retries: 2 });
+      const passing = (error) => error.status === 429 || isPassing(error); // after a minute at most there is room again
+      const answer = await request("POST", "/api/auth/refresh", { json, anonymous: true, retries: 2, passing });
       if (refreshToken === used) keep(answer);
     } catch (error) {
       if (![400, 401, 403, 422].includes(error.status)) throw error;
@@ -41,7 +47,7 @@ export function createAuth({ request, getToken, storage }) {
 
   async function token() {
     if (getToken) return getToken();
-    if (refreshToken && Date.now() >= renewAt) await renew();
+    if (refreshToken && !(accessToken && Date.now() < renewAt)) await renew();
     return accessToken;
   }
 

@@ -63,7 +63,7 @@ export interface PrepareOptions {
 export function prepareImage(file: File, options?: PrepareOptions): Promise<File>;
 export function prepareImage(file: Blob, options?: PrepareOptions): Promise<Blob>;
 
-/** Where the refresh token is kept: `sessionStorage`, `localStorage`, or the like. */
+/** Where tokens are kept: `sessionStorage`, `localStorage`, or the like. */
 export interface TokenStorage {
   getItem(name: string): string | null;
   setItem(name: string, value: string): void;
@@ -80,6 +80,11 @@ export interface KeepsakeOptions {
   getToken?: (why?: { refused: string }) => string | null | undefined | Promise<string | null | undefined>;
   /** Keeps people signed in over a reload. Without it, tokens live as long as the page. */
   storage?: TokenStorage;
+  /**
+   * Keeps the access token in `storage` as well, so that the next page needs no new one: for shops of several pages,
+   * since refreshes, sign-ins and registrations together are limited for one address. Without it, it is in memory alone.
+   */
+  storeAccessToken?: boolean;
 }
 
 export interface TempImages {

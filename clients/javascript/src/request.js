@@ -18,9 +18,9 @@ export const wire = (fields) =>
     .filter(([, value]) => value !== undefined && value !== null)
     .map(([name, value]) => [snake(name), value]);
 
-export function createRequest({ baseUrl = "", getToken, storage }) {
+export function createRequest({ baseUrl = "", getToken, storage, storeAccessToken }) {
   const base = baseUrl.replace(/\/+$/, "");
-  const auth = createAuth({ request, getToken, storage });
+  const auth = createAuth({ request, getToken, storage, storeAccessToken });
 
   /** Runs `ask(headers)` with the caller's token, and once more with another one where that was refused. */
   async function authorized(ask) {

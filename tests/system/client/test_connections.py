@@ -175,6 +175,58 @@ async def test_a_token_is_renewed_once_for_all_who_wait(script: Script) -> None:
     assert (said["signedIn"], said["stored"], said["changes"]) == (False, None, [False])
 
 
+async def test_the_next_page_needs_no_new_token_where_the_access_token_is_stored(script: Script) -> None:
+    said = await script(
+        """
+        const storage = memory();
+        const page = () => createKeepsake({ baseUrl: given.url, storage, storeAccessToken: true });
+        const username = await newcomer(page());
+        const seen = listen("/api/auth/refresh");
+        const names = [];
+        for (let count = 0; count < 3; count++) names.push((await page().auth.me()).username);
+        const renewals = [seen.length];
+        const [, token] = storage.getItem("keepsake.access_token").split(" ");
+        for (const stored of [`1 ${token}`, `${Date.now() + 60_000} x.y.z`, "x"]) { // ended, refused, somebody else's
+          storage.setItem("keepsake.access_token", stored);
+          names.push((await page().auth.me()).username);
+          renewals.push(seen.length);
+        }
+        await page().auth.logout();
+        return { username, names, renewals, stored: storage.getItem("keepsake.access_token"), signedIn: page().auth.signedIn };
+        """
+    )
+    assert said["names"] == [said["username"]] * 6
+    assert said["renewals"] == [0, 1, 2, 3]
+    assert (said["stored"], said["signedIn"]) == (None, False)
+
+
+async def test_an_access_token_is_in_memory_alone_where_nobody_asked_for_more(script: Script) -> None:
+    said = await script(
+        """
+        const kept = {};
+        const storage = { ...memory(), setItem: (name, value) => { kept[name] = value; } };
+        await newcomer(createKeepsake({ baseUrl: given.url, storage }));
+        return Object.keys(kept);
+        """
+    )
+    assert said == ["keepsake.refresh_token"]
+
+
+async def test_a_renewal_among_too_many_waits_as_long_as_it_is_told(script: Script) -> None:
+    said = await script(
+        """
+        const full = [429, { "Retry-After": "1" }, JSON.stringify({ code: "rate_limited", detail: "Too many requests." })];
+        const tokens = { access_token: "new", refresh_token: "next", expires_in: 900 };
+        const server = await serve(full, [200, {}, JSON.stringify(tokens)], [200, {}, '{"username": "sam"}']);
+        const shop = createKeepsake({ baseUrl: server.url, storage: memory({ "keepsake.refresh_token": "old" }) });
+        return { me: await shop.auth.me(), asked: server.asked.map(({ path }) => path), signedIn: shop.auth.signedIn };
+        """
+    )
+    assert said["me"] == {"username": "sam"}
+    assert said["asked"] == ["/api/auth/refresh", "/api/auth/refresh", "/api/auth/me"]
+    assert said["signedIn"]
+
+
 async def test_a_token_that_is_refused_is_renewed_once_and_the_calls_go_through(script: Script) -> None:
     said = await script(
         """

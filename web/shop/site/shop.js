@@ -13,7 +13,7 @@ if (location.origin !== origin) location.replace(origin + location.pathname + lo
 watchRequests($("requests"), config.keepsakeUrl);
 
 // The session's storage outlives the way to the payment and back, in this tab alone.
-export const keepsake = createKeepsake({ baseUrl: config.keepsakeUrl, storage: sessionStorage });
+export const keepsake = createKeepsake({ baseUrl: config.keepsakeUrl, storage: sessionStorage, storeAccessToken: true });
 
 /** What happens by itself, for eyes and screen readers alike. */
 export function say(text) {
