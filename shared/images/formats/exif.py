@@ -8,7 +8,7 @@ from collections.abc import Iterator
 EXIF_PREFIX = b"Exif\0\0"
 _TAG_ORIENTATION = 0x0112
 _TYPE_SHORT = 3
-_INTEGERS = {_TYPE_SHORT: "H", 4: "I", 8: "h", 9: "i"}  # cameras write a SHORT, some programs a LONG
+_INTEGERS = {_TYPE_SHORT: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}  # cameras write a SHORT, some programs a LONG
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _MAX_ENTRIES = 1000
 
@@ -16,7 +16,8 @@ _MAX_ENTRIES = 1000
 def read_orientation(view: memoryview, start: int, end: int) -> int:
     """Return the orientation (1-8) from the EXIF block at `start:end`, prefixed or not; 1 where it says nothing.
 
-    As in Pillow, the last entry counts, of several values the first, and none behind one whose value is not there.
+    As in Pillow, the first entry that has a value counts, of several values the first, and none behind one whose value is
+    not there.
     """
     end = min(end, len(view))
     if view[start : min(start + 6, end)] == EXIF_PREFIX:
@@ -32,8 +33,10 @@ def read_orientation(view: memoryview, start: int, end: int) -> int:
         return 1
     orientation = 1
     for tag, kind, where in _values(view, start, end, directory, order):
-        if tag == _TAG_ORIENTATION and kind in _INTEGERS:
-            (orientation,) = struct.unpack_from(order + _INTEGERS[kind], view, where)
+        if tag == _TAG_ORIENTATION:
+            if kind in _INTEGERS:
+                (orientation,) = struct.unpack_from(order + _INTEGERS[kind], view, where)
+            break
     return orientation if 1 <= orientation <= 8 else 1
 
 
@@ -55,6 +58,15 @@ def _values(view: memoryview, start: int, end: int, directory: int, order: str) 
                 return
         if size:
             yield tag, kind, where
+
+
+def read_raw_profile(text: bytes) -> int:
+    """Return the orientation from an EXIF block that ImageMagick wrote as text: name and length, then hex digits."""
+    try:
+        block = bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except ValueError:
+        return 1
+    return read_orientation(memoryview(block), 0, len(block))
 
 
 def orientation_block(orientation: int) -> bytes:

@@ -63,23 +63,24 @@ def _has(view: memoryview, at: int, prefix: bytes) -> bool:
 def read_header(view: memoryview, max_frames: int | None = None) -> Header:  # noqa: ARG001 - one signature for all
     """Read up to the first scan; a JPEG is one frame, whatever else a camera has appended to the file."""
     size: tuple[int, int] | None = None
-    orientation: int | None = None
+    exif = bytearray()
     for marker, start, end in _segments(view):
         if marker in _SOF:
             if size or end - start < 9:
                 raise damaged()
             size = (view[start + 7] << 8 | view[start + 8], view[start + 5] << 8 | view[start + 6])
-        elif marker == _APP1 and orientation is None and _has(view, start + 4, EXIF_PREFIX):
-            orientation = read_orientation(view, start + 4, end)
+        elif marker == _APP1 and _has(view, start + 4, EXIF_PREFIX):
+            exif += view[start + (10 if exif else 4) : end]  # as in Pillow, another segment continues the first
     if size is None:
         raise damaged()
-    return Header(*size, orientation=orientation or 1)
+    return Header(*size, orientation=read_orientation(memoryview(exif), 0, len(exif)))
 
 
 def cut(view: memoryview, kept: Kept, orientation: int) -> None:
     """Keep the file without its metadata and without what follows the end of the image.
 
-    Raises `CannotCutError` for metadata between two scans, and where the image has no end mark.
+    Of metadata behind the last scan, all up to the end mark goes. Raises `CannotCutError` for metadata between two
+    scans, and where the image has no end mark.
     """
     kept.write(b"\xff\xd8")
     block = EXIF_PREFIX + orientation_block(orientation)
@@ -105,8 +106,12 @@ def cut(view: memoryview, kept: Kept, orientation: int) -> None:
     scans = _Scans(view, first)
     if scans.end is None or scans.has_metadata:
         raise CannotCutError
-    kept.is_plain = kept.is_plain and scans.first_stray is None
-    kept.keep(first, scans.end)
+    kept.is_plain = kept.is_plain and scans.first_stray is None and scans.last_metadata is None
+    if scans.last_metadata is None:
+        kept.keep(first, scans.end)
+    else:
+        kept.keep(first, scans.last_metadata)
+        kept.write(EOI)
 
 
 def open_ends(view: memoryview) -> list[int]:
@@ -135,7 +140,8 @@ def open_ends(view: memoryview) -> list[int]:
 class _Scans:
     """The image data, from the first SOS segment at `start` on.
 
-    `end` is behind the first end mark, None without one. Tables and metadata count as such only where they fill all the
+    `end` is behind the first end mark, None without one. `last_metadata` is where the first metadata behind the last scan
+    begins, None where there is none. Tables and metadata count as such only where they fill all the
     room up to the next marker; any other marker is a stray, as damaged data has them.
     """
 
@@ -143,6 +149,7 @@ class _Scans:
         self.end: int | None = None
         self.has_metadata = self.is_cut_in_table = False
         self.first_stray: int | None = None
+        self.last_metadata: int | None = None
         self.whole_before_stray = 0
         self._first: set[int] = set()
         self._last: set[int] = set()
@@ -158,11 +165,15 @@ class _Scans:
                 self.end = at
                 return
             behind = at + int.from_bytes(view[at : at + 2], "big")
+            if marker in _TABLES | _METADATA and self._is_marker(view, behind):
+                if marker in _METADATA and self.last_metadata is None:
+                    self.last_metadata = at - 2
+                at = behind
+                continue
+            self.has_metadata = self.has_metadata or self.last_metadata is not None  # more of the image follows
+            self.last_metadata = None
             if marker == _SOS:
                 self._scan(view, at + 2)
-            elif marker in _TABLES | _METADATA and self._is_marker(view, behind):
-                self.has_metadata = self.has_metadata or marker in _METADATA
-                at = behind
             elif self.first_stray is None:
                 self.first_stray, self.whole_before_stray = at - 2, self.whole
                 self.is_cut_in_table = marker in _TABLES and behind > len(view)

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from shared.images.formats.exif import orientation_block, read_orientation
+from shared.images.formats.exif import orientation_block, read_orientation, read_raw_profile
 from shared.images.formats.header import MAX_PARTS, Header, Kept, damaged
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -20,6 +20,8 @@ _COLOURS = frozenset(b"tRNS gAMA cHRM sBIT sRGB iCCP cICP mDCV cLLI".split())
 _NEEDED = _CRITICAL | _ANIMATION | _COLOURS
 _TYPE = re.compile(rb"[A-Za-z]{4}")
 _PALETTE = 3
+_RAW_PROFILE = b"Raw profile type exif\0"
+_MAX_TEXT = 2**20  # Pillow's limit
 
 
 def _chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:
@@ -54,7 +56,8 @@ def _is_whole(view: memoryview, start: int, end: int) -> bool:
 def read_header(view: memoryview, max_frames: int | None = None) -> Header:
     """Read all chunk headers, at most until more than `max_frames` frames are seen.
 
-    Frames count where an acTL comes before the pixels, as in decoders.
+    Frames count where an acTL comes before the pixels, as in decoders. The last eXIf counts; without one, as in Pillow,
+    the last EXIF block in a text does.
     """
     if len(view) < 26 or bytes(view[8:16]) != b"\0\0\0\x0dIHDR":
         raise damaged()
@@ -63,17 +66,41 @@ def read_header(view: memoryview, max_frames: int | None = None) -> Header:
         raise damaged()
     frames = _Frames()
     has_palette = view[25] != _PALETTE
-    orientation: int | None = None
+    exif = profile = None
     for kind, start, end in _chunks(view):
         has_palette = has_palette or kind == b"PLTE"
         if kind == b"IDAT" and not has_palette:
             raise damaged()
-        if kind == b"eXIf" and orientation is None and _is_whole(view, start, end):
-            orientation = read_orientation(view, start + 8, end - 4)
-        frames.see(kind, view[start + 8 : start + 12])
+        if kind == b"eXIf" and _is_whole(view, start, end):
+            exif = start + 8, end - 4
+        elif kind in {b"tEXt", b"zTXt"} and view[start + 8 : start + 8 + len(_RAW_PROFILE)] == _RAW_PROFILE:
+            profile = (kind, start, end) if _is_whole(view, start, end) else profile
+        if kind == b"IDAT" or (kind in {b"acTL", b"fcTL"} and _counts(view, kind, start, end)):
+            frames.see(kind, view[start + 8 : start + 12])
         if max_frames is not None and frames.number > max_frames:
             break
-    return Header(width, height, frames.number, orientation or 1)
+    orientation = read_orientation(view, *exif) if exif else _orientation_in_text(view, *profile) if profile else 1
+    return Header(width, height, frames.number, orientation)
+
+
+def _orientation_in_text(view: memoryview, kind: bytes, start: int, end: int) -> int:
+    text = bytes(view[start + 8 + len(_RAW_PROFILE) : end - 4])
+    if kind == b"zTXt":
+        inflating = zlib.decompressobj()
+        try:
+            text = inflating.decompress(text[1:], _MAX_TEXT)
+        except zlib.error:
+            return 1
+        if inflating.unconsumed_tail:
+            return 1
+    return read_raw_profile(text) if len(text) <= _MAX_TEXT else 1
+
+
+def _counts(view: memoryview, kind: bytes, start: int, end: int) -> bool:
+    """Tell whether a chunk has any effect: a broken one has none, nor has an acTL that is too short or announces no frame."""
+    return _is_whole(view, start, end) and (
+        kind != b"acTL" or (end - start >= 20 and any(view[start + 8 : start + 12]))
+    )
 
 
 class _Frames:
@@ -86,7 +113,7 @@ class _Frames:
     def see(self, kind: bytes, content: memoryview) -> None:
         if kind == b"fcTL":
             self._controls += 1
-        elif kind == b"acTL" and not self._has_pixels and len(content) == 4:
+        elif kind == b"acTL" and not self._has_pixels:
             self._announced = max(self._announced, int.from_bytes(content, "big"))
         elif kind == b"IDAT" and not self._has_pixels:
             self._has_pixels = True
@@ -102,10 +129,10 @@ def cut(view: memoryview, kept: Kept, orientation: int, *, strip: bool = True) -
     """Keep the file without its metadata and without what follows the end of the image.
 
     A missing end mark is set, an ancillary chunk with a wrong checksum is dropped, as decoders do. Raises where another
-    one is broken. Without `strip` the metadata stays.
+    one is broken, or a frame of an animation. Without `strip` the metadata stays.
     """
     kept.write(_SIGNATURE)
-    last, is_interrupted = b"", False
+    last, is_interrupted, is_animated, has_pixels = b"", False, False, False
     for kind, start, end in _chunks(view):
         if kind == b"IEND":
             break
@@ -113,12 +140,13 @@ def cut(view: memoryview, kept: Kept, orientation: int, *, strip: bool = True) -
             kept.is_plain = False
             _close(view, kept, start, min(len(view), end - 4))
             break
-        if not _is_whole(view, start, end):
-            if kind in _CRITICAL | _ANIMATION | {b"tRNS"} or _turns(view, kind, start, end):
-                raise damaged()  # decoders make different things of it
+        is_left_out = _is_left_out(view, kind, start, end, is_animated=is_animated)
+        if is_left_out and (
+            strip or last not in _PIXELS or end > len(view)
+        ):  # what interrupts the pixels, decoders see
+            is_interrupted = is_interrupted or last in _PIXELS
             continue
-        if not kind[0] & 0x20 and kind not in _CRITICAL:
-            raise damaged()
+        is_animated = is_animated or (kind == b"acTL" and not has_pixels)
         if strip and kind not in _NEEDED:
             is_interrupted = is_interrupted or last in _PIXELS
             continue
@@ -128,12 +156,19 @@ def cut(view: memoryview, kept: Kept, orientation: int, *, strip: bool = True) -
         if kind == b"IHDR" and orientation != 1 and strip:
             data = b"eXIf" + orientation_block(orientation)
             kept.write(struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data)))
-        last, is_interrupted = kind, False
+        last, is_interrupted, has_pixels = kind, False, has_pixels or kind == b"IDAT"
     kept.write(_IEND)
 
 
-def _turns(view: memoryview, kind: bytes, start: int, end: int) -> bool:
-    return kind == b"eXIf" and read_orientation(view, start + 8, end - 4) != 1
+def _is_left_out(view: memoryview, kind: bytes, start: int, end: int, *, is_animated: bool) -> bool:
+    """Tell whether decoders leave a chunk out. Raises for one without which they make different things of the file."""
+    if not _is_whole(view, start, end):
+        if kind in _CRITICAL or (is_animated and kind in _ANIMATION):
+            raise damaged()
+        return True
+    if not kind[0] & 0x20 and kind not in _CRITICAL:
+        raise damaged()
+    return kind == b"acTL" and not _counts(view, kind, start, end)
 
 
 def _close(view: memoryview, kept: Kept, start: int, end: int) -> None:

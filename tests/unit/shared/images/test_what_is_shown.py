@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import tempfile
 import warnings
 from pathlib import Path
@@ -26,7 +27,16 @@ from shared.images import decode_worker
 from shared.images.sniff import ImageFormat, sniff
 from shared.images.validation import ImageLimits
 from tests.support import pictures
-from tests.support.odd_pictures import MAKERS_TRAILER, ODD, jpeg_with_a_stray, palette_image_without_palette
+from tests.support.odd_pictures import (
+    MAKERS_TRAILER,
+    ODD,
+    bad_checksum,
+    jpeg_with_a_stray,
+    jpeg_with_exif,
+    orientations,
+    palette_image_without_palette,
+    png_with,
+)
 
 LIMITS = ImageLimits(max_pixels=1_000_000)
 PLUGINS = {
@@ -143,7 +153,11 @@ def prepared(data):
 
 
 def shown(data):
-    """Return what Pillow shows: frames with their size, duration and pixels, loops, orientation; None for nothing."""
+    """Return what Pillow shows: frames with their size, duration and pixels, loops, orientation; None for nothing.
+
+    Without the ancillary PNG chunks whose checksum is wrong, which libpng and browsers leave out, and Pillow does not take.
+    """
+    data = without_bad_chunks(data)
     for lenient in (False, True):
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
         try:
@@ -153,6 +167,23 @@ def shown(data):
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
     return None
+
+
+def without_bad_chunks(data):
+    kept, at = data[:8], 8
+    if sniff(data) is not ImageFormat.PNG:
+        return data
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        chunk = data[at : at + 12 + length]
+        is_whole = len(chunk) == 12 + length and pictures.png_chunk(kind, chunk[8:-4]) == chunk
+        if not kind.isalpha() or (not is_whole and not kind[0] & 0x20):
+            break
+        kept += chunk if is_whole else b""
+        at += 12 + length
+        if kind == b"IEND":
+            break
+    return kept + data[at:]
 
 
 def ends_in_a_trailer(data):
@@ -175,6 +206,8 @@ def _shown(data):
             flat = picture if picture.mode in {"I;16", "CMYK"} else picture.convert("RGBA")
             frames.append((flat.copy(), picture.info.get("duration")))
         orientation = 1
+        for name in ("xmp", "XML:com.adobe.xmp"):  # browsers do not read it there
+            picture.info.pop(name, None)
         with contextlib.suppress(SyntaxError):
             orientation = picture.getexif().get(0x0112, 1)
         return frames, picture.info.get("loop"), orientation if orientation in range(1, 9) else 1
@@ -246,6 +279,44 @@ def test_a_jpeg_cut_anywhere_in_its_scans_is_refused(progressive):
     data = pictures.saved(GRAIN, "JPEG", progressive=progressive)
     for end in range(data.index(b"\xff\xda") + 14, len(data) - 4, 37):
         assert prepared(data[:end])[0] is None, end
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_an_orientation_in_xmp_alone_is_none_as_in_browsers(image_format):
+    text = pictures.png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+    data = png_with(text) if image_format == "PNG" else pictures.saved(SOFT, image_format, xmp=XMP)
+    stored, _ = prepared(data)
+    assert b"tiff:" not in stored
+    assert shown(stored)[-1] == 1
+    require_the_same(data, stored)
+
+
+def test_of_two_orientations_in_one_exif_block_the_first_counts_as_in_pillow():
+    for values, expected in (((6, 8), 6), ((8, 1), 8), ((9, 6), 1)):
+        assert shown(prepared(jpeg_with_exif(orientations(*values)))[0])[-1] == expected
+
+
+def test_pixels_that_a_broken_chunk_interrupts_are_refused_as_those_that_a_whole_one_does():
+    for chunk in (pictures.png_chunk(b"tEXt", b"a\0b"), bad_checksum(pictures.png_chunk(b"tEXt", b"a\0b"))):
+        data = pictures.saved(GRAIN, "PNG")
+        at = data.index(b"IDAT") - 4
+        length = int.from_bytes(data[at : at + 4], "big")
+        pixels = data[at + 8 : at + 8 + length]
+        parts = [pictures.png_chunk(b"IDAT", part) for part in (pixels[:999], pixels[999:])]
+        end = data[at + 12 + length :]
+        assert prepared(data[:at] + b"".join(parts) + end)[0] is not None
+        assert prepared(data[:at] + parts[0] + chunk + parts[1] + end)[0] is None
+
+
+@pytest.mark.parametrize("kind", [b"fcTL", b"fdAT"])
+def test_an_animation_with_a_broken_frame_is_refused(kind):
+    data = pictures.apng(3)
+    at = data.rindex(kind) - 4
+    end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+    assert prepared(data[:at] + bad_checksum(data[at:end]) + data[end:])[0] is None
 
 
 def test_a_palette_image_without_palette_is_refused():
