@@ -170,14 +170,15 @@ def shown(data):
 
 
 def without_bad_chunks(data):
-    kept, at = data[:8], 8
+    """Leave them out of a PNG; what breaks off at its end stays, since its pixels count."""
     if sniff(data) is not ImageFormat.PNG:
         return data
+    kept, at = data[:8], 8
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         chunk = data[at : at + 12 + length]
-        is_whole = len(chunk) == 12 + length and pictures.png_chunk(kind, chunk[8:-4]) == chunk
-        if not kind.isalpha() or (not is_whole and not kind[0] & 0x20):
+        is_whole = pictures.png_chunk(kind, chunk[8:-4]) == chunk
+        if len(chunk) < 12 + length or not kind.isalpha() or (not is_whole and not kind[0] & 0x20):
             break
         kept += chunk if is_whole else b""
         at += 12 + length
