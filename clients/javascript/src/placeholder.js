@@ -63,3 +63,10 @@ export function placeholderDataURL(base64) {
   }
   return `data:image/bmp;base64,${btoa(String.fromCharCode(...new Uint8Array(file.buffer)))}`;
 }
+
+/** Shows the `placeholder` of an image's or a photo's answer, if it has one, behind an `<img>` until that has loaded. */
+export function showPlaceholder(image, base64) {
+  if (!base64) return;
+  image.style.background = `center / cover no-repeat url(${placeholderDataURL(base64)})`;
+  image.addEventListener("load", () => { image.style.background = ""; }, { once: true }); // it may be transparent
+}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Route
 
 from tests.browser.conftest import PATIENCE_MS
 from tests.support import pictures
@@ -24,6 +25,7 @@ DEVICES = {
     },
     "desktop": {"viewport": {"width": 1440, "height": 900}},
 }
+BLURRED = re.compile(r'^url\("data:image/bmp;base64,')
 REMEMBER_WHAT_IS_SHOWN = """
 const { createObjectURL } = URL;
 URL.createObjectURL = (blob) => { window.shown = blob; return createObjectURL.call(URL, blob); };
@@ -125,3 +127,18 @@ def photo_file(folder: Path, seed: int = 0, picture: Image.Image | None = None) 
     path = folder / f"photo-{seed}.jpg"
     path.write_bytes(pictures.saved(picture or pictures.photo(seed=seed), "JPEG", quality=90))
     return path
+
+
+@contextmanager
+def held(page: Page, address: str | re.Pattern[str]) -> Iterator[list[Route]]:
+    """Let what is asked for at such addresses wait until the block ends; gives what waits."""
+    waiting: list[Route] = []
+
+    def wait(route: Route) -> None:
+        waiting.append(route)
+
+    page.route(address, wait)
+    yield waiting
+    for route in waiting:
+        route.continue_()
+    page.unroute(address)

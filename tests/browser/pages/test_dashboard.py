@@ -17,7 +17,7 @@ import requests
 from PIL import ImageFilter
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.pages.conftest import DEVICES, Visitor, button, photo_file, status_of
+from tests.browser.pages.conftest import BLURRED, DEVICES, Visitor, button, held, photo_file, status_of
 from tests.browser.pages.test_looks import LOOK, WIDTHS, axe
 from tests.support import pictures
 from tests.support.postgres import fresh_database
@@ -233,6 +233,28 @@ def test_an_image_is_taken_down_and_a_user_disabled(
     yes(page, "Disable")
     expect(page.get_by_text("disabled", exact=True)).to_be_visible()
     assert customer.http.get(f"{customer.gateway}/api/auth/me", timeout=10).status_code == 401
+
+
+def test_a_placeholder_is_there_until_the_picture_is(
+    visit: Callable[..., Visitor], customer: Customer, tmp_path: Path
+) -> None:
+    order_id = customer.order(customer.name, photo_file(tmp_path))
+    sent = {"username": customer.name, "image_type": "gallery", "caption": f"Of {customer.name}"}
+    files = {"image": ("photo.jpg", photo_file(tmp_path).read_bytes(), "image/jpeg")}
+    customer.ask("POST", "/api/upload_user_image/", files=files, data=sent)
+    page = sign_in(visit())
+    expect(page.get_by_role("heading", name="Today")).to_be_visible()
+    for path, picture in (
+        (f"/admin/images?username={customer.name}", page.get_by_role("img", name=sent["caption"])),
+        ("/admin/orders", page.get_by_role("link", name=customer.name).locator("img")),
+        (f"/admin/orders/{order_id}", page.get_by_role("img", name="Photo photo-0.jpg")),
+    ):
+        with held(page, re.compile(r"/media/|signature=")) as waiting:
+            page.goto(customer.gateway + path, wait_until="domcontentloaded")
+            expect(picture).to_have_css("background-image", BLURRED)
+            page.wait_for_timeout(500)
+            assert waiting, path
+        expect(picture).to_have_css("background-image", "none")
 
 
 def test_a_payment_that_needs_review_is_decided(visit: Callable[..., Visitor], customer: Customer) -> None:

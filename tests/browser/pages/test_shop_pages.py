@@ -12,7 +12,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from tests.browser.pages.conftest import Visit, Visitor, button, photo_file, status_of
+from tests.browser.pages.conftest import BLURRED, Visit, Visitor, button, held, photo_file, status_of
 from tests.support import pictures
 from tests.support.stack import Stack
 
@@ -235,3 +235,66 @@ def test_the_panel_shows_each_request_and_no_secret(visit: Visit) -> None:
     expect(login).to_contain_text("access_token")
     assert PASSWORD not in login.inner_text()
     assert not re.search(r"eyJ", login.inner_text())
+
+
+def test_a_placeholder_is_there_until_the_picture_is(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.open("/profile")
+    sign_in(page, f"sam-{uuid.uuid4().hex[:8]}")
+    upload(page, photo_file(tmp_path), "On the beach")
+    with held(page, "**/media/**") as waiting:
+        page.reload(wait_until="domcontentloaded")
+        picture = page.get_by_role("img", name="On the beach")
+        expect(picture).to_have_css("background-image", BLURRED)
+        assert waiting
+    expect(picture).to_have_css("background-image", "none")
+
+    page.goto(f"{visitor.shop}/event")
+    button(page, "Create organisation").click()
+    page.get_by_label("Choose photo").set_input_files(photo_file(tmp_path))
+    button(page, "Upload").click()
+    with held(page, "**/media/events/**"):
+        button(page, "Publish").click()
+        published = page.get_by_role("listitem").filter(has_text="Published").locator("img")
+        expect(published).to_have_css("background-image", BLURRED)
+    expect(published).to_have_css("background-image", "none")
+
+    page.goto(f"{visitor.shop}/pet-art")
+    page.get_by_label("Choose photo").set_input_files(photo_file(tmp_path))
+    with held(page, "**/media/pet-images/**"):
+        button(page, "Store").click()
+        stored = page.get_by_role("listitem").filter(has_text="Original").locator("img")
+        for index in range(2):
+            expect(stored.nth(index)).to_have_css("background-image", BLURRED)
+    expect(stored.first).to_have_css("background-image", "none")
+
+    page.goto(f"{visitor.shop}/planter")
+    with held(page, re.compile("size=thumb")):
+        order_of(page, photo_file(tmp_path))
+        photo = page.get_by_role("img", name="photo-0.jpg")
+        expect(photo).to_have_attribute("src", re.compile("^data:image/bmp"))
+        expect(page.get_by_text("Good photo")).to_be_visible()
+    expect(photo).to_have_attribute("src", re.compile("^blob:"))
+
+
+def test_a_photo_of_twelve_megabytes_is_sent_smaller_by_each_page(visit: Visit, tmp_path: Path) -> None:
+    large = photo_file(tmp_path, picture=pictures.noise(4800, 3200))
+    assert large.stat().st_size > 12 * 2**20
+    visitor = visit()
+    page = visitor.open("/profile")
+    sign_in(page, f"sam-{uuid.uuid4().hex[:8]}")
+    upload(page, large, "On the beach")
+    for path, buttons, said in (
+        ("/", ["Upload"], "is uploaded"),
+        ("/pet-art", ["Store"], "Stored"),
+        ("/event", ["Upload", "Publish"], "Published"),
+        ("/planter", ["Place order"], "Status: pending"),
+    ):
+        page.goto(visitor.shop + path)
+        if path == "/event":
+            button(page, "Create organisation").click()
+        choice = page.get_by_label("Choose photo")
+        expect(choice).to_have_attribute("accept", "image/jpeg,image/png,image/webp")
+        choice.set_input_files(large)
+        for name in buttons:
+            button(page, name).click()
+        expect(status_of(page)).to_contain_text(said)

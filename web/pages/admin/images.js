@@ -1,5 +1,6 @@
 // Images: everything that is kept, newest first, to look through and to take down.
 
+import { showPlaceholder } from "/client/placeholder.js";
 import { ask, attempt, badge, button, choice, field, filters, growing, h, say, when } from "./ui.js";
 
 const KINDS = [["", "every"], ["stored", "stored"], ["user", "of users"], ["event", "of events"]];
@@ -13,8 +14,10 @@ export async function images({ admin, element, signal, params, go }) {
       return { items: answer.images, next: answer.next_cursor };
     },
     show: (image) => {
+      const picture = h("img", { src: image.url.includes("?") ? image.url : `${image.url}?w=320`, alt: image.caption || `Image ${image.key}`, loading: "lazy" });
+      showPlaceholder(picture, image.placeholder);
       const item = h("li", { class: "card" },
-        h("a", { href: image.url, target: "_blank", rel: "noreferrer" }, h("img", { src: image.url.includes("?") ? image.url : `${image.url}?w=320`, alt: image.caption || `Image ${image.key}`, loading: "lazy" })),
+        h("a", { href: image.url, target: "_blank", rel: "noreferrer" }, picture),
         h("p", { class: "small" }, badge(image.kind), " ", image.username ?? "", h("br"), h("span", { class: "quiet" }, when(image.uploaded_at), ` · ${image.width} × ${image.height}`)),
         button("Take down", (event) => takeDown(event.target, image, item), { class: "small danger" }));
       return item;

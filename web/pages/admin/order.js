@@ -1,5 +1,6 @@
 // One order: its photos large, what is said about them, its way so far, and the moves that are left.
 
+import { showPlaceholder } from "/client/placeholder.js";
 import { attempt, badge, ask, button, choice, field, h, money, say, state, when } from "./ui.js";
 
 const MOVES = {
@@ -40,8 +41,9 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
   }
 
   function photo(file) {
-    const { filename, original_filename, width, height, links, quality, request, replaces } = file;
+    const { filename, original_filename, width, height, links, quality, request, replaces, placeholder } = file;
     const image = h("img", { src: links.photo, alt: `Photo ${original_filename}`, loading: "lazy" });
+    showPlaceholder(image, placeholder);
     image.addEventListener("error", () => { image.src = "/pages/icon.svg"; }, { once: true });
     return h("li", { class: "card" },
       h("button", { class: "look", type: "button", "aria-label": `Look closely at ${original_filename}`, onclick: () => zoom(shown.files) }, image),

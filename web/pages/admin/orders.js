@@ -1,5 +1,6 @@
 // Orders: found by status, pet, customer, open requests and warnings; one line each, however many there are.
 
+import { placeholderDataURL, showPlaceholder } from "/client/placeholder.js";
 import { attempt, badge, button, choice, field, filters, growing, h, state, when } from "./ui.js";
 
 export const STATUSES = ["pending", "awaiting_payment", "paid", "in_production", "shipped", "delivered", "cancelled", "refunded"];
@@ -53,9 +54,12 @@ export async function orders({ admin, element, signal, params, go }) {
 function line({ order_id, pet_name, status, upload_timestamp, files }) {
   const warned = files.some((file) => file.quality?.ok === false);
   const asked = files.some((file) => file.request);
-  const first = files[0];
+  const [first] = files;
+  const blurred = first?.placeholder ? placeholderDataURL(first.placeholder) : "/pages/icon.svg";
+  const thumbnail = h("img", { class: "thumb", alt: "", loading: "lazy", src: first?.quality ? first.links.thumbnail : blurred });
+  showPlaceholder(thumbnail, first?.placeholder);
   return h("a", { href: `/admin/orders/${encodeURIComponent(order_id)}` },
-    h("img", { class: "thumb", alt: "", loading: "lazy", src: first?.quality ? first.links.thumbnail : "/pages/icon.svg" }),
+    thumbnail,
     h("span", { class: "stack tight" }, h("strong", {}, pet_name || "No name given"), h("span", { class: "quiet small" }, when(upload_timestamp), ` · ${files.length} photo${files.length === 1 ? "" : "s"}`)),
     h("span", { class: "stack tight" }, state(status), warned && badge("warnings", "warn"), asked && badge("photo asked for", "warn")));
 }

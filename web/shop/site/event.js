@@ -1,7 +1,7 @@
 // Events: an organisation's picture goes from the browser straight to where the images lie, and is published from there.
 
 import { requireCustomer, showCustomer } from "./account.js";
-import { onPhotos, preview } from "./photo.js";
+import { linkTo, onPhotos, preview } from "./photo.js";
 import { $, attempt, keepsake, progressOf, say } from "./shop.js";
 
 let organization = null;
@@ -35,7 +35,7 @@ $("upload").addEventListener("click", (event) =>
   attempt(event.target, async () => {
     // Asks Keepsake to sign the upload, then sends the file to the address that was signed.
     uploaded = await organization.upload(photo, { onProgress: progressOf($("progress")) });
-    show("Uploaded, for the time being", uploaded.publicUrl);
+    show("Uploaded, for the time being: ", Object.assign(document.createElement("a"), { href: uploaded.publicUrl, textContent: uploaded.publicUrl }));
     $("publish").disabled = false;
     say("Uploaded directly. Publish it to keep it for good.");
   }),
@@ -43,15 +43,15 @@ $("upload").addEventListener("click", (event) =>
 
 $("publish").addEventListener("click", (event) =>
   attempt(event.target, async () => {
-    const { url, width, height } = await organization.promote(uploaded);
-    show(`Published, ${width} × ${height}`, url);
+    const published = await organization.promote(uploaded);
+    show(`Published, ${published.width} × ${published.height}: `, linkTo(published.url, published));
     say("Published: it was looked at, and stays at this address.");
   }),
 );
 
-function show(text, url) {
+function show(...content) {
   const item = document.createElement("li");
-  item.append(`${text}: `, Object.assign(document.createElement("a"), { href: url, textContent: url }));
+  item.append(...content);
   $("links").prepend(item);
 }
 

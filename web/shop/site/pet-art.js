@@ -1,6 +1,6 @@
 // Pet art: an effect is made in the browser; the original and what became of it are stored for good, each at its own address.
 
-import { onPhotos } from "./photo.js";
+import { linkTo, onPhotos } from "./photo.js";
 import { $, attempt, keepsake, progressOf, say } from "./shop.js";
 
 const SIDE = 1200; // pixels; as large as an effect is made
@@ -53,17 +53,10 @@ $("store").addEventListener("click", (event) =>
 
     const original = await keepsake.images.store(photo, { purpose: "original", sessionId, onProgress: half(0) });
     const processed = await keepsake.images.store(art, { purpose: `processed_${effect}`, sessionId, effect, onProgress: half(1) });
-    addLinks("Original", original.url, `With ${effect}`, processed.url);
+    const item = document.createElement("li");
+    item.append(linkTo("Original", original), " · ", linkTo(`With ${effect}`, processed));
+    $("links").prepend(item);
+    $("stored").hidden = false;
     say("Stored for good. The addresses stay.");
   }),
 );
-
-function addLinks(...pairs) {
-  const item = document.createElement("li");
-  for (let at = 0; at < pairs.length; at += 2) {
-    if (at) item.append(" · ");
-    item.append(Object.assign(document.createElement("a"), { href: pairs[at + 1], textContent: pairs[at] }));
-  }
-  $("links").prepend(item);
-  $("stored").hidden = false;
-}

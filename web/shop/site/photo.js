@@ -1,6 +1,7 @@
 // Choosing photos: by the file field, by dropping them on it, or a sample for whoever has none at hand.
 
 import { prepareImage } from "./client/index.js";
+import { showPlaceholder } from "./client/placeholder.js";
 import { $, attempt } from "./shop.js";
 
 /**
@@ -23,6 +24,16 @@ export function preview(image, file) {
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(file);
   image.hidden = false;
+}
+
+/** A link to a stored image that shows it small, and blurred until it is there. */
+export function linkTo(text, { url, width, height, placeholder }) {
+  const image = Object.assign(document.createElement("img"), { alt: "", width: 160, height: Math.round((160 * height) / width) });
+  showPlaceholder(image, placeholder);
+  image.src = url;
+  const link = Object.assign(document.createElement("a"), { href: url });
+  link.append(image, text);
+  return link;
 }
 
 /** A photo made small, as a data: address that fits into the session's storage. */

@@ -2,6 +2,7 @@
 
 import { requireCustomer, showCustomer } from "./account.js";
 import { prepareImage } from "./client/index.js";
+import { placeholderDataURL } from "./client/placeholder.js";
 import { onPhotos, preview } from "./photo.js";
 import { $, attempt, keepsake, pay, progressOf, refuse, say } from "./shop.js";
 
@@ -111,6 +112,7 @@ function photoCard(orderId, file) {
   const item = $("order-photo").content.cloneNode(true).firstElementChild;
   const image = item.querySelector("img");
   image.alt = file.original_filename;
+  if (file.placeholder) image.src = placeholderDataURL(file.placeholder); // until the thumbnail is made, and here
   if (file.quality) showThumbnail(image, orderId, file.filename);
   const warnings = file.quality?.warnings.map((warning) => WORDS[warning] ?? warning) ?? [];
   item.querySelector(".checked").textContent = file.quality ? (file.quality.ok ? "Good photo" : "") : "Looking at it…";

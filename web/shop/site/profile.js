@@ -1,6 +1,7 @@
 // Profiles: register, sign in, and one's own pictures, of which at most one is the primary.
 
 import { signedInAs } from "./account.js";
+import { showPlaceholder } from "./client/placeholder.js";
 import { onPhotos, preview } from "./photo.js";
 import { $, attempt, keepsake, progressOf, say } from "./shop.js";
 
@@ -21,9 +22,10 @@ async function list() {
   $("none").hidden = images.length > 0;
 }
 
-function card({ id, url, caption, is_primary }) {
+function card({ id, url, caption, is_primary, placeholder }) {
   const item = $("picture").content.cloneNode(true).firstElementChild;
   const text = caption || "No caption";
+  showPlaceholder(item.querySelector("img"), placeholder);
   Object.assign(item.querySelector("img"), { src: url, alt: caption || "A picture without a caption" });
   Object.assign(item.querySelector(".caption"), { id: `caption-${id}`, textContent: text });
   item.querySelector(".badge").hidden = !is_primary;
