@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from bench import growth, memory, report, thumbnails
+from bench import growth, memory, phones, report, thumbnails
 from bench.comparisons import COMPARISONS, Bench
 from bench.load import WrongAnswer
 from bench.machine import DATA, TOOLS, description, missing_tools, versions
@@ -60,13 +60,18 @@ def _thumbnails(results: dict[str, Any]) -> None:
     results["thumbnail"] = thumbnails.measure()
 
 
+def _phones(results: dict[str, Any]) -> None:
+    results["phones"] = phones.measure()
+
+
 EXTRAS: dict[str, Callable[[dict[str, Any]], None]] = {
     "memory": _memory,
     "stack": _stack,
     "growth": _growth,
     "thumbnails": _thumbnails,
+    "phones": _phones,
 }
-NOT_QUICK = {"growth", "thumbnails", "workers"}
+NOT_QUICK = {"growth", "phones", "thumbnails", "workers"}
 
 
 def _compare(name: str, bench: Bench, results: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
-"""`python -m bench.phones`: what four photos of 50 megapixels at once take of memory, and four of 200 that are refused.
+"""`python -m bench.phones`: what four photos of 50 megapixels at once take of memory, and four of 200, which are refused.
 
-Prints a Markdown table for docs/performance.md: the peak (`VmHWM`) of media-store, of each worker and of the gateway, and
-their sum. The second half bounds each process to 1 GiB of addresses, as its workers are anyway.
+Prints its section of docs/performance.md, which `python -m bench --only phones` writes there.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import json
 import resource
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from PIL import Image
 
@@ -21,7 +21,6 @@ from bench import servers
 from bench.bodies import FORM_TYPE, form
 from bench.load import ask, require
 from bench.machine import BOTH_CORES, DATA, description, forget_peak, memory_kib, session
-from bench.servers import Server
 
 AT_ONCE = 4
 BOUND_BYTES = 2**30
@@ -58,51 +57,66 @@ def upload_together(port: int, photo: bytes, expected: int) -> str:
     return str(said.get("detail", ""))
 
 
-def peaks_mib(server: Server) -> list[float]:
-    """Return the peak of a server and of each of its children, the server first."""
-    leader = server.leaders[0]
-    pids = [leader, *(pid for pid in session(leader) if pid != leader)]
-    return [memory_kib(pid, "VmHWM") / 1024 for pid in pids]
+def _peak_mib(pid: int) -> float:
+    return memory_kib(pid, "VmHWM") / 1024
 
 
-def measure(photo: bytes, expected: int, *, bounded: bool) -> tuple[list[float], float, str]:
-    """Return the peaks of media-store with its workers and of the gateway in MiB, and what was said."""
+def peaks(photo: bytes, expected: int, *, bounded: bool) -> dict[str, Any]:
+    """Return the peaks of media-store, of its workers and of the gateway in MiB, and what was said."""
     with servers.keepsake(DATA / uuid.uuid4().hex, "auth-verify", "media-store", "gateway", cores=BOTH_CORES) as ours:
-        media, gateway = ours["media-store"], ours["gateway"]
-        for server in (media, gateway):
-            for pid in session(server.leaders[0]):
-                if bounded:
-                    resource.prlimit(pid, resource.RLIMIT_AS, (BOUND_BYTES, BOUND_BYTES))
-                forget_peak(pid)
-        said = upload_together(gateway.port, photo, expected)
-        return peaks_mib(media), peaks_mib(gateway)[0], said
+        media, gateway = (ours[name].leaders[0] for name in ("media-store", "gateway"))
+        for pid in (*session(media), *session(gateway)):
+            if bounded:
+                resource.prlimit(pid, resource.RLIMIT_AS, (BOUND_BYTES, BOUND_BYTES))
+            forget_peak(pid)
+        said = upload_together(ours["gateway"].port, photo, expected)
+        return {
+            "service": _peak_mib(media),
+            "workers": [_peak_mib(pid) for pid in session(media) if pid != media],
+            "gateway": _peak_mib(gateway),
+            "said": said,
+        }
 
 
-def _row(name: str, bound: str, peaks: Sequence[float], gateway: float) -> str:
-    workers = " + ".join(f"{peak:.0f}" for peak in peaks[1:]) or "none"
-    return f"| {name} | {bound} | {peaks[0]:.0f} | {workers} | {gateway:.0f} | **{sum(peaks) + gateway:.0f}** |"
-
-
-def main() -> int:
-    """Measure, and print the table."""
+def measure() -> list[dict[str, Any]]:
+    """Return, for each kind of photo without and with the bound, the peaks in MiB and what a refusal said."""
     cases = (
         ("50.3 megapixels", photo(LARGE, progressive=False), 200),
         ("50.3 megapixels, progressive", photo(LARGE, progressive=True), 200),
         ("199.8 megapixels, refused", photo(TOO_LARGE, progressive=False), 413),
     )
+    return [
+        {"what": what, "mib": len(data) / 2**20, "bounded": bounded, **peaks(data, expected, bounded=bounded)}
+        for what, data, expected in cases
+        for bounded in (False, True)
+    ]
+
+
+def section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of docs/performance.md that show it."""
     lines = [
-        description(),
+        "### Memory for phones' largest photos: four at once into `POST /store-image`, through the gateway",
         "",
-        f"| {AT_ONCE} at once of | bound | media-store, MiB | its workers | gateway | all |",
+        f"`python -m bench.phones`, on {description()}; peaks (`VmHWM`) in MiB. With the bound each process has 1 GiB of",
+        "addresses (`RLIMIT_AS`, not a control group for all of them): what the workers have anyway.",
+        "",
+        "| photos | bound | media-store | its workers | gateway | all |",
         "|---|---|---|---|---|---|",
     ]
-    sentences = set()
-    for name, data, expected in cases:
-        for bounded in (False, True):
-            peaks, gateway, said = measure(data, expected, bounded=bounded)
-            lines.append(_row(f"{name} ({len(data) / 2**20:.1f} MiB)", "1 GiB" if bounded else "none", peaks, gateway))
-            sentences.add(said)
-    sys.stdout.write("\n".join([*lines, "", *sorted(sentences - {""})]) + "\n")
+    for row in rows:
+        workers = " + ".join(f"{peak:.0f}" for peak in row["workers"]) or "none"
+        total = row["service"] + sum(row["workers"]) + row["gateway"]
+        lines.append(
+            f"| {row['what']} ({row['mib']:.1f} MiB) | {'1 GiB' if row['bounded'] else 'none'} | {row['service']:.0f} "
+            f"| {workers} | {row['gateway']:.0f} | **{total:.0f}** |"
+        )
+    said = sorted({f"“{row['said']}”" for row in rows if row["said"]})
+    return [*lines, "", f"The refusal is a 413: {' '.join(said)}"]
+
+
+def main() -> int:
+    """Measure, and print the section."""
+    sys.stdout.write("\n".join([*section(measure()), ""]))
     return 0
 
 

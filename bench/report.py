@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import goals
+from bench import goals, phones
 from bench.goals import GOALS, NAMES, TITLES, Goal
 from bench.machine import ROOT
 
@@ -170,6 +170,8 @@ def page(results: Mapping[str, Any]) -> str:
     ]
     if growing := results.get("growing"):
         lines += ["", "### Cost over size", "", *_growing(growing)]
+    if rows := results.get("phones"):
+        lines += ["", *phones.section(rows)]
     for title, picture in results.get("plots", {}).items():
         lines += ["", f"### {title}", "", f"![{title}](performance/{picture})"]
     failures = results.get("failures", {})
