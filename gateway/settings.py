@@ -13,13 +13,15 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.settings import (
     LOOPBACK_HOSTS,
+    Domain,
     Networks,
     OnOff,
     Port,
     RedisSettings,
     ServerSettings,
     TokenSettings,
-    Words,
+    Url,
+    Urls,
     per_service,
 )
 
@@ -40,13 +42,8 @@ def _rate(value: Any) -> Any:
 
 
 def _check_addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
-    for url in urls:
-        try:
-            parts = urlsplit(url)
-            fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            fits = False
-        if not fits or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+    for parts in map(urlsplit, urls):
+        if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
             raise ValueError("must be http://host:port, several separated by commas")
     return urls
 
@@ -58,7 +55,7 @@ def _origin_of(url: str) -> str:
 
 
 Rate = Annotated[RateLimitItem | None, BeforeValidator(_rate), Field(validate_default=True)]
-Addresses = Annotated[Words, AfterValidator(_check_addresses)]
+Addresses = Annotated[Urls, AfterValidator(_check_addresses)]
 
 
 class PageSettings(ServerSettings):
@@ -67,10 +64,10 @@ class PageSettings(ServerSettings):
     pages: OnOff | None = None
     demo_shop: OnOff = "on"
     stripe_sandbox_port: Port = 8009
-    stripe_api_base: str = ""
+    stripe_api_base: Url = ""
     stripe_secret_key: Annotated[bool, BeforeValidator(bool)] = False  # only whether there is one
-    cdn_url: str = ""
-    r2_public_domain: str = ""
+    cdn_url: Domain = ""
+    r2_public_domain: Domain = ""
 
     @model_validator(mode="after")
     def _follow_environment(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from shared.settings import Port, ServerSettings, Words, missing
+from shared.settings import Port, ServerSettings, Urls, Words, missing
 
 
 class SandboxSettings(ServerSettings):
@@ -15,7 +15,7 @@ class SandboxSettings(ServerSettings):
 
     port: Port = Field(8009, validation_alias="STRIPE_SANDBOX_PORT")
     checkout_port: Port = 8003
-    checkout_url: Words = ()
+    checkout_url: Urls = ()
     stripe_webhook_secret: Words = Field((), repr=False)
 
     @field_validator("environment")

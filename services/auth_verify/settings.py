@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import DatabaseSettings, DatabaseUrl, Port, RedisSettings, TokenSettings, Words, per_service
+from shared.settings import DatabaseSettings, DatabaseUrl, Port, RedisSettings, TokenSettings, Urls, per_service
 
 
 class Settings(TokenSettings, RedisSettings, DatabaseSettings):
@@ -20,9 +20,9 @@ class Settings(TokenSettings, RedisSettings, DatabaseSettings):
     media_store_port: Port = 8002
     checkout_port: Port = 8003
     planter_orders_port: Port = 8007
-    media_store_url: Words = ()
-    checkout_url: Words = ()
-    planter_orders_url: Words = ()
+    media_store_url: Urls = ()
+    checkout_url: Urls = ()
+    planter_orders_url: Urls = ()
 
     @property
     def people_urls(self) -> Mapping[str, Sequence[str]]:

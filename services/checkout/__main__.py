@@ -9,7 +9,6 @@ import sys
 from collections.abc import Coroutine
 from typing import TypeVar
 
-from services.checkout.adapters.toml import CatalogueInvalid, read_catalogue
 from services.checkout.app import NAME, build_app, reconcile, resolve
 from services.checkout.model.payments import Action
 from services.checkout.settings import CheckoutSettings
@@ -19,15 +18,6 @@ from shared.log import configure_logging
 from shared.settings import load_settings
 
 ResultT = TypeVar("ResultT")
-
-
-def _serve(settings: CheckoutSettings) -> None:
-    try:
-        read_catalogue(settings.catalogue_file)
-    except CatalogueInvalid as error:
-        sys.stderr.write(f"keepsake: CATALOGUE_FILE: {error}.\n")
-        raise SystemExit(2) from None
-    run(NAME, settings, lambda: build_app(settings))
 
 
 def _run(work: Coroutine[None, None, ResultT]) -> ResultT:
@@ -70,7 +60,7 @@ def main() -> None:
     elif given.command == "resolve":
         _resolve(settings, given)
     else:
-        _serve(settings)
+        run(NAME, settings, lambda: build_app(settings))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
+from services.checkout.adapters.toml import CatalogueInvalid, read_catalogue
 from shared.settings import (
     LOOPBACK_HOSTS,
+    DatabaseUrl,
     ImageSettings,
     Port,
     RedisSettings,
     StorageSettings,
     TokenSettings,
+    Url,
+    Urls,
     Words,
     missing,
     per_service,
@@ -29,21 +33,16 @@ class CheckoutSettings(TokenSettings, ImageSettings, RedisSettings, StorageSetti
 
     port: Port = Field(8003, validation_alias="CHECKOUT_PORT")
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "CHECKOUT", 1)
-    database_url: str = Field(
-        "",
-        validation_alias=AliasChoices("CHECKOUT_DATABASE_URL", "DATABASE_URL"),
-        pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$",
-        repr=False,
-    )
+    database_url: DatabaseUrl = per_service("DATABASE_URL", "CHECKOUT", "")
     temp_image_port: Port = 8001
     planter_orders_port: Port = 8007
     stripe_sandbox_port: Port = 8009
-    temp_image_url: Words = ()
-    planter_orders_url: Words = ()
+    temp_image_url: Urls = ()
+    planter_orders_url: Urls = ()
     stripe_secret_key: str = Field("", repr=False)
     stripe_publishable_key: str = ""
     stripe_webhook_secret: Words = Field((), repr=False)
-    stripe_api_base: str = ""
+    stripe_api_base: Url = ""
     catalogue_file: Path | None = None
     checkout_session_ttl_s: Annotated[int, Field(ge=1860, le=86400)] = 2100
 
@@ -65,11 +64,15 @@ class CheckoutSettings(TokenSettings, ImageSettings, RedisSettings, StorageSetti
         return self
 
     def problems(self) -> Iterator[str]:
-        """Check that payments have all they need."""
+        """Check that payments have all they need, and the catalogue."""
         yield from super().problems()
         for name in ("stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secret"):
             if not getattr(self, name):
                 yield missing(name.upper())
+        try:
+            read_catalogue(self.catalogue_file)
+        except CatalogueInvalid as error:
+            yield f"CATALOGUE_FILE: {error}"
         if self.environment == "production":
             if self.stripe_secret_key == "sk_test_sandbox":
                 yield "STRIPE_SECRET_KEY must be Stripe's own in production: the sandbox moves no money"

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field
 
 from services.media_store.model import parse_account
-from shared.settings import ImageSettings, Port, RedisSettings, StorageSettings, TokenSettings, per_service
+from shared.settings import (
+    DatabaseUrl,
+    ImageSettings,
+    Port,
+    RedisSettings,
+    StorageSettings,
+    TokenSettings,
+    Url,
+    per_service,
+)
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -17,12 +27,7 @@ class MediaStoreSettings(TokenSettings, ImageSettings, RedisSettings, StorageSet
 
     port: Port = Field(8002, validation_alias="MEDIA_STORE_PORT")
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "MEDIA_STORE", 1)
-    database_url: str = Field(
-        "",
-        validation_alias=AliasChoices("MEDIA_STORE_DATABASE_URL", "DATABASE_URL"),
-        pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$",
-        repr=False,
-    )
+    database_url: DatabaseUrl = per_service("DATABASE_URL", "MEDIA_STORE", "")
     max_upload_size: Count = 10 * 2**20
     store_image_require_auth: bool = False
     media_public_read: bool = True
@@ -31,15 +36,18 @@ class MediaStoreSettings(TokenSettings, ImageSettings, RedisSettings, StorageSet
     temp_object_ttl_s: Count | None = None
     store_image_to: Literal["", "cloudinary"] = ""
     cloudinary_url: str = Field("", repr=False)
-    cloudinary_api_base: str = Field("https://api.cloudinary.com", pattern=r"^https?://[^/].*$")
+    cloudinary_api_base: Url = "https://api.cloudinary.com"
 
-    @model_validator(mode="after")
-    def _check_cloudinary(self) -> Self:
+    def problems(self) -> Iterator[str]:
+        """Check the account at Cloudinary."""
+        yield from super().problems()
         if self.store_image_to and not self.cloudinary_url:
-            raise ValueError("CLOUDINARY_URL is missing: STORE_IMAGE_TO=cloudinary needs it")
-        if self.cloudinary_url:
-            parse_account(self.cloudinary_url)
-        return self
+            yield "CLOUDINARY_URL is missing: STORE_IMAGE_TO=cloudinary needs it"
+        try:
+            if self.cloudinary_url:
+                parse_account(self.cloudinary_url)
+        except ValueError as error:
+            yield str(error)
 
     @property
     def needs_data_dir(self) -> bool:

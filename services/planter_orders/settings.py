@@ -8,7 +8,18 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from services.planter_orders.model.signing import InvalidSecret, signing_key
-from shared.settings import ImageSettings, Port, RedisSettings, StorageSettings, TokenSettings, Words, per_service
+from shared.settings import (
+    DatabaseUrl,
+    ImageSettings,
+    Port,
+    RedisSettings,
+    StorageSettings,
+    TokenSettings,
+    Url,
+    Urls,
+    Words,
+    per_service,
+)
 
 MIB = 2**20
 
@@ -18,14 +29,12 @@ class PlanterOrdersSettings(TokenSettings, ImageSettings, RedisSettings, Storage
 
     port: Port = Field(8007, validation_alias="PLANTER_ORDERS_PORT")
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "PLANTER_ORDERS", 1)
-    database_url: Annotated[str, Field(pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)] = (
-        per_service("DATABASE_URL", "PLANTER_ORDERS", "")
-    )
+    database_url: DatabaseUrl = per_service("DATABASE_URL", "PLANTER_ORDERS", "")
     checkout_port: Port = 8003
-    checkout_url: Words = ()
+    checkout_url: Urls = ()
     max_upload_size: Annotated[int, Field(ge=1)] = 10 * MIB
     max_files_per_order: Annotated[int, Field(ge=1, le=16)] = 4  # a form has at most 20 parts
-    order_webhook_url: str = Field("", pattern=r"^(|https?://.+)$", repr=False)
+    order_webhook_url: Url = Field("", repr=False)
     order_webhook_secret: Words = Field((), repr=False)
 
     @model_validator(mode="after")

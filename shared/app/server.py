@@ -20,7 +20,7 @@ from shared.http.connection import MAX_HEAD_BYTES, Connection
 from shared.http.connection_limit import CONNECTION_LIMITER, raise_descriptor_limit
 from shared.http.read_body import BODY, RequestContent
 from shared.log import configure_logging, get_logger
-from shared.settings import ServerSettings
+from shared.settings import ServerSettings, refuse_start
 
 DRAIN_S = 15.0
 BACKLOG = 1024
@@ -43,6 +43,8 @@ def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
     try:
         return bind(host, port, shared=shared)
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            refuse_start([f"HOST: {error.filename} is no address of this machine: {error.strerror}."])
         sys.stderr.write(f"keepsake: port {port} on {error.filename} cannot be used: {error.strerror}.\n")
         raise SystemExit(1) from None
 

@@ -1,10 +1,10 @@
 """Settings: the parts that processes compose theirs of, and how they are read at a start."""
 
+from shared.settings.addresses import DatabaseUrl, Domain, Url, Urls, Words
 from shared.settings.parts import (
     LOOPBACK_HOSTS,
     Bucket,
     DatabaseSettings,
-    DatabaseUrl,
     ImageSettings,
     Network,
     Networks,
@@ -15,7 +15,6 @@ from shared.settings.parts import (
     SettingsPart,
     StorageSettings,
     TokenSettings,
-    Words,
     missing,
     per_service,
 )
@@ -26,6 +25,7 @@ __all__ = [
     "Bucket",
     "DatabaseSettings",
     "DatabaseUrl",
+    "Domain",
     "ImageSettings",
     "Network",
     "Networks",
@@ -36,6 +36,8 @@ __all__ = [
     "SettingsPart",
     "StorageSettings",
     "TokenSettings",
+    "Url",
+    "Urls",
     "Words",
     "explain",
     "load_settings",

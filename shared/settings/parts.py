@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -15,30 +14,17 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, mode
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.settings.addresses import DatabaseUrl, Domain, Origins, RedisUrl, Url, Urls, is_origin, split_words
+
 SHORTEST_PRODUCTION_SECRET = 32
 DEFAULT_SECRET_WORDS = ("change-me", "changeme", "your-secret-key", "secret", "development")
-
-ORIGIN = re.compile(r"https?://[^/?#@\s]+")  # RFC 6454: a scheme and a host, no path
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _split(value: Any) -> Any:
-    """Turn a comma-separated setting into its non-empty, stripped items."""
-    return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
-
-
-def _origins(value: Any) -> Any:
-    return tuple(item.rstrip("/") for item in _split(value))
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(split_words)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-DatabaseUrl = Annotated[str, Field(pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)]
+BucketName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")]
 OnOff = Literal["on", "off"]
 JwtAlgorithm = Literal["HS256", "EdDSA", "ES256", "RS256"]
 
@@ -70,8 +56,18 @@ class SettingsPart(BaseSettings):
         if found:
             raise ValidationError.from_exception_data(type(self).__name__, found)
 
+    @classmethod
+    def read(cls, **values: Any) -> Self:
+        """Read without asking how the settings fit together; raises ValidationError for what is none of its kind."""
+        settings = cls.__new__(cls)
+        BaseSettings.__init__(settings, **values)
+        return settings
+
     def problems(self) -> Iterator[str]:
-        """Say in a sentence each, without a full stop, what does not fit together; each part adds its own."""
+        """Say what does not fit together, each part what it knows of.
+
+        A sentence each, without a full stop, that begins with the setting's name.
+        """
         yield from ()
 
     @property
@@ -87,11 +83,11 @@ class ServerSettings(SettingsPart):
     """
 
     environment: Literal["development", "production"] = "development"
-    host: str = "localhost"
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:%-]+$")] = "localhost"
     port: Port = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    public_url: str = "http://localhost:8080"
-    frontend_url: str = "http://localhost:3000"
+    public_url: Url = "http://localhost:8080"
+    frontend_url: Url = "http://localhost:3000"
     cors_origins: Origins = ()
     trusted_proxies: Networks = ()
     data_dir: Path = Path("var")
@@ -111,21 +107,14 @@ class ServerSettings(SettingsPart):
         return self
 
     def problems(self) -> Iterator[str]:
-        """Check addresses and origins."""
+        """Check the origins, and what production asks for."""
         yield from super().problems()
-        fit = [
-            name for name in ("public_url", "frontend_url") if getattr(self, name).startswith(("http://", "https://"))
-        ]
-        for name in {"public_url", "frontend_url"}.difference(fit):
-            yield f"{name.upper()} must begin with http:// or https://"
-        if "frontend_url" in fit and any(
-            origin != "*" and not ORIGIN.fullmatch(origin) for origin in self.cors_origins
-        ):
+        if any(origin != "*" and not is_origin(origin) for origin in self.cors_origins):
             yield "CORS_ORIGINS must be origins such as https://shop.example, separated by commas, or *"
         if self.environment == "production":
             if "*" in self.cors_origins:
                 yield "CORS_ORIGINS must not be * in production"
-            if "public_url" in fit and not self.public_url.startswith("https://"):
+            if not self.public_url.startswith("https://"):
                 yield "PUBLIC_URL must begin with https:// in production"
 
 
@@ -151,8 +140,9 @@ class TokenSettings(ServerSettings):
     jwt_issuer: str = "keepsake"
     jwt_audience: str = "keepsake"
     internal_secret: str = Field("", repr=False)
-    auth_verify_port: Port = 8000
-    auth_service_url: Words = ()  # empty: on this machine, at auth-verify's port
+    # By its alias, as auth-verify has its own port: of two names of one variable pydantic-settings takes but one.
+    auth_verify_port: Port = Field(8000, validation_alias="AUTH_VERIFY_PORT")
+    auth_service_url: Urls = ()  # empty: on this machine, at auth-verify's port
 
     @model_validator(mode="after")
     def _follow_port(self) -> Self:
@@ -196,7 +186,7 @@ def _has_heic_decoder() -> bool:
 class RedisSettings(SettingsPart):
     """The Redis to use, if any: `redis://`, `rediss://` or `unix://`."""
 
-    redis_url: str = Field("", pattern=r"^(|rediss?://.+|unix://.+)$", repr=False)
+    redis_url: RedisUrl = ""
 
 
 class DatabaseSettings(SettingsPart):
@@ -231,18 +221,18 @@ class StorageSettings(SettingsPart):
 
     data_dir: Path = Path("var")
     storage_backend: Literal["local", "s3", "r2"] = "local"
-    s3_bucket: str = ""
-    s3_endpoint_url: str = Field("", pattern=r"^(|https?://.+)$")
-    aws_region: str = "us-east-1"
+    s3_bucket: BucketName = ""
+    s3_endpoint_url: Url = ""
+    aws_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
     aws_access_key_id: str = Field("", repr=False)
     aws_secret_access_key: str = Field("", repr=False)
     aws_session_token: str = Field("", repr=False)
-    cdn_url: str = ""
-    r2_account_id: str = ""
+    cdn_url: Domain = ""
+    r2_account_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]*$")] = ""
     r2_access_key_id: str = Field("", repr=False)
     r2_secret_access_key: str = Field("", repr=False)
-    r2_bucket_name: str = ""
-    r2_public_domain: str = ""
+    r2_bucket_name: BucketName = ""
+    r2_public_domain: Domain = ""
 
     def problems(self) -> Iterator[str]:
         """Check that the backend has all it needs."""

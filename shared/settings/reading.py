@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import AliasChoices, ValidationError
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from shared.settings.parts import ServerSettings, SettingsPart
 
@@ -23,10 +25,17 @@ def _name_of(model: type[SettingsPart], location: tuple[int | str, ...]) -> str:
     named = str(location[0])  # the field's name, or the first of its aliases
     aliases = [found.validation_alias for found in model.model_fields.values()]
     for alias in aliases:
-        if isinstance(alias, AliasChoices) and named in alias.choices:  # nothing says which of them was set
-            return " or ".join(str(choice) for choice in reversed(alias.choices))
+        if isinstance(alias, AliasChoices) and named in alias.choices:
+            names = [str(choice) for choice in alias.choices]
+            given = EnvSettingsSource(model).env_vars.keys() | DotEnvSettingsSource(model).env_vars.keys()
+            return next((name for name in names if name.lower() in given), " or ".join(reversed(names)))
     known = model.model_fields.get(named)
     return str((known and known.validation_alias) or named).upper()
+
+
+def _name_in(line: str) -> str:
+    """Return the setting that a line begins with."""
+    return re.split(r"[^A-Z0-9_]", line, maxsplit=1)[0]
 
 
 def explain(model: type[SettingsPart], error: ValidationError) -> list[str]:
@@ -39,31 +48,29 @@ def explain(model: type[SettingsPart], error: ValidationError) -> list[str]:
     return list(lines.values())
 
 
-def _fields_of(model: type[SettingsPart], error: ValidationError) -> set[str]:
-    """Return the fields that the error is about."""
+def _defaults_for(model: type[SettingsPart], error: ValidationError) -> dict[str, Any]:
+    """Return the defaults of the fields that the error is about, by the names that it has for them."""
     named = {str(found["loc"][0]) for found in error.errors() if found["loc"]}
     return {
-        name
-        for name, known in model.model_fields.items()
-        if named.intersection((name, *getattr(known.validation_alias, "choices", (known.validation_alias,))))
+        name: field.default
+        for key, field in model.model_fields.items()
+        for name in named.intersection((key, *getattr(field.validation_alias, "choices", (field.validation_alias,))))
     }
 
 
 def read_settings(model: type[SettingsT]) -> tuple[SettingsT | None, list[str]]:
     """Read `model` from the environment; return it, or all that is wrong, in a sentence each."""
+    lines: list[str] = []
     try:
-        settings = model()
+        settings = model.read()
     except ValidationError as error:
         lines = explain(model, error)
-        fields = _fields_of(model, error)
-        try:  # what else is wrong shows only where each field can be read
-            if fields:
-                model(**{name: model.model_fields[name].default for name in fields})
-        except ValidationError as others:
-            lines += [line for line in explain(model, others) if line not in lines]
-        return None, lines
+        # What else is wrong shows only where each field can be read.
+        settings = model.read(**_defaults_for(model, error))
+    told = {_name_in(line) for line in lines}
     folders = settings.folders if isinstance(settings, ServerSettings) else {}
-    lines = [problem for name, folder in folders.items() if (problem := _unwritable(name, folder))]
+    lines += [f"{problem}." for problem in settings.problems() if _name_in(problem) not in told]
+    lines += [problem for name, folder in folders.items() if (problem := _unwritable(name, folder))]
     return (None, lines) if lines else (settings, [])
 
 

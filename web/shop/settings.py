@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, model_validator
 
-from shared.settings import LOOPBACK_HOSTS, OnOff, Port, ServerSettings, StorageSettings
+from shared.settings import LOOPBACK_HOSTS, OnOff, Port, ServerSettings, StorageSettings, Url
 
 STRIPE_POLICY = {  # what Stripe asks for: https://docs.stripe.com/security/guide#content-security-policy
     "connect-src": "https://api.stripe.com",
@@ -27,7 +27,7 @@ class ShopSettings(ServerSettings, StorageSettings):
 
     port: Port = 3000
     demo_shop: OnOff = "on"
-    stripe_api_base: str = ""
+    stripe_api_base: Url = ""
     stripe_secret_key: Annotated[bool, BeforeValidator(bool)] = False  # only whether there is one
 
     @model_validator(mode="after")

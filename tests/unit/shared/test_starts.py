@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from shared.app.server import open_sockets
+from shared.settings import ServerSettings, read_settings
+from stack.checks import PROCESSES as SETTINGS
+from stack.checks import read_processes
+from web.shop.settings import ShopSettings
 
 ROOT = Path(__file__).parents[3]
 GOOD = {
@@ -19,7 +23,42 @@ GOOD = {
     "STRIPE_WEBHOOK_SECRET": "whsec_dGVzdHM=",
 }
 PROCESSES = ("auth_verify", "temp_image", "media_store", "checkout", "planter_orders")
+FREE_TEXT = {
+    "JWT_SECRET_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "INTERNAL_SECRET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+}  # fmt: skip
+ANY_WORD = {"HOST", "S3_BUCKET", "AWS_REGION", "R2_ACCOUNT_ID", "R2_BUCKET_NAME", "ORDER_WEBHOOK_SECRET"}
+FOLDERS = {"DATA_DIR", "TEMP_DIR"}
 LOAD_ALL = "from stack.checks import load_processes; load_processes()"
+
+
+def names_read_by(model: type[ServerSettings]) -> set[str]:
+    """Return the environment's names for all that a process reads."""
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        found.update(map(str, getattr(alias, "choices", [alias or name.upper()])))
+    return found
+
+
+def checked_settings() -> list[tuple[type[ServerSettings], str]]:
+    return [
+        (model, name)
+        for model in (*SETTINGS.values(), ShopSettings)
+        for name in sorted(names_read_by(model) - FREE_TEXT - FOLDERS)
+    ]
+
+
+@pytest.fixture
+def settings_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Have nothing set but what must be."""
+    monkeypatch.chdir(tmp_path)
+    for name in set().union(*map(names_read_by, (*SETTINGS.values(), ShopSettings))):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
 
 
 def start(*arguments: str, folder: Path, **settings: str) -> tuple[int, list[str]]:
@@ -52,6 +91,73 @@ def test_a_process_names_every_wrong_setting_in_a_line_each(tmp_path: Path) -> N
     assert len(lines) == len(named)
 
 
+@pytest.mark.parametrize(("model", "name"), checked_settings())
+def test_nonsense_stops_the_start_with_one_sentence_that_names_the_setting(
+    settings_in_order: pytest.MonkeyPatch, model: type[ServerSettings], name: str
+) -> None:
+    for value in ("no such thing!", "junk")[: 1 if name in ANY_WORD else 2]:
+        settings_in_order.setenv(name, value)
+        settings, lines = read_settings(model)
+        assert settings is None
+        assert len(lines) == 1
+        assert lines[0].startswith(name)
+        assert value not in lines[0]
+
+
+@pytest.mark.parametrize("model", [*SETTINGS.values(), ShopSettings])
+def test_a_start_without_nonsense_says_nothing(
+    settings_in_order: pytest.MonkeyPatch, model: type[ServerSettings]
+) -> None:
+    assert read_settings(model)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("CDN_URL", "R2_PUBLIC_DOMAIN") for value in (
+            "cdn.example", "cdn.example:8443/images", "https://cdn", "http://127.0.0.1:9000/bucket", "https://[::1]:9",
+        )),
+        ("PUBLIC_URL", "https://shop.example/images/"),
+        ("CORS_ORIGINS", "https://a.example, http://[::1]:3000/,http://localhost:3000"),
+        ("MEDIA_STORE_URL", "http://media_store:8002,http://10.0.0.1:8002/"),
+        ("S3_ENDPOINT_URL", "http://s3.localhost:8333"),
+        ("ORDER_WEBHOOK_URL", "https://user:word@hooks.example/keepsake?shop=1"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("REDIS_URL", "rediss://:p%40ss@redis.example:6380/2"),
+    ],
+)  # fmt: skip
+def test_an_honest_address_is_taken(settings_in_order: pytest.MonkeyPatch, name: str, value: str) -> None:
+    settings_in_order.setenv("ORDER_WEBHOOK_SECRET", "whsec_dGVzdHMgb2YgdGhlIHN0YXJ0IG9mIGEgc2VydmljZQ==")
+    settings_in_order.setenv(name, value)
+    assert read_processes()[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PUBLIC_URL", "http://"),
+        ("FRONTEND_URL", "http://localhost:shop"),
+        ("CDN_URL", "https://cdn.example:99999"),
+        ("CDN_URL", "cdn.example:x"),
+        ("CORS_ORIGINS", "https://shop.example:99999"),
+        ("AUTH_SERVICE_URL", "http://[::1"),
+        ("S3_ENDPOINT_URL", "https://s3 .example"),
+        ("REDIS_URL", "redis://localhost:port"),
+    ],
+)
+def test_an_address_that_is_none_is_told_once(settings_in_order: pytest.MonkeyPatch, name: str, value: str) -> None:
+    settings_in_order.setenv(name, value)
+    (line,) = read_processes()[1]
+    assert line.startswith(name)
+
+
+def test_a_setting_of_all_processes_is_told_once_by_the_name_that_was_set(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=mysql://x\n")
+    status, lines = start("-c", LOAD_ALL, folder=tmp_path, WORKERS="x", CHECKOUT_WORKERS="99")
+    assert status == 2
+    assert sorted(line.split(":")[1].strip() for line in lines) == ["CHECKOUT_WORKERS", "DATABASE_URL", "WORKERS"]
+
+
 def test_the_stack_names_what_is_wrong_of_any_process_once(tmp_path: Path) -> None:
     status, lines = start(
         "-c", LOAD_ALL, folder=tmp_path, JWT_SECRET_KEY="", RATE_LIMIT_LOGIN="often", CHECKOUT_SESSION_TTL_S="5",
@@ -78,6 +184,24 @@ def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, ar
         status, lines = start(*arguments, folder=tmp_path, DATA_DIR=str(data_dir))
         assert (status, len(lines)) == (2, 1), lines
         assert lines[0].startswith(f"keepsake: DATA_DIR: the folder {data_dir} cannot be written")
+
+
+def test_a_data_folder_that_cannot_be_written_is_told_with_all_else(tmp_path: Path) -> None:
+    status, lines = start(
+        "-m", "services.media_store", folder=tmp_path, DATA_DIR="/proc/nope", MAX_IMAGE_FRAMES="x", STORAGE_BACKEND="s3",
+        STORE_IMAGE_TO="cloudinary",
+    )  # fmt: skip
+    assert status == 2
+    named = ("DATA_DIR", "MAX_IMAGE_FRAMES", "S3_BUCKET", "CLOUDINARY_URL")
+    assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(named)
+
+
+def test_a_host_that_is_not_of_this_machine_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for host in ("192.0.2.1", "no-such-host.invalid"):
+        with pytest.raises(SystemExit) as ended:
+            open_sockets(host, 0, shared=False)
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.startswith(f"keepsake: HOST: {host} is no address of this machine")
 
 
 def test_a_folder_of_temporary_images_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
