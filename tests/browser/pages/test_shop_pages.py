@@ -73,6 +73,26 @@ def test_a_profile_keeps_its_pictures_and_one_primary(visitor: Visitor, tmp_path
     expect(button(page, "Register")).to_be_visible()
 
 
+def test_a_signed_in_customer_may_open_more_pages_than_there_are_refreshes_in_a_minute(visit: Visit) -> None:
+    visitor = visit()
+    page = visitor.open("/profile")
+    sign_in(page, f"sam-{uuid.uuid4().hex[:8]}")
+    refreshes: list[str] = []
+    page.on("request", lambda request: refreshes.append(request.url) if "auth/refresh" in request.url else None)
+    for _ in range(12):
+        page.reload()
+        expect(button(page, "Sign out")).to_be_visible()
+    assert refreshes == []
+
+
+def test_whoever_registers_without_a_name_is_asked_for_it_and_the_email_may_be_left_empty(visit: Visit) -> None:
+    page = visit().open("/profile")
+    button(page, "Register").click()
+    expect(page.get_by_role("alert")).to_have_text("Please choose a username.")
+    expect(page.get_by_label("Username")).to_be_focused()
+    sign_in(page, f"sam {uuid.uuid4().hex[:8]}")
+
+
 def test_a_wrong_password_and_a_taken_name_are_said(visit: Visit) -> None:
     visitor = visit()
     for status in ("401", "409", "422"):
@@ -102,13 +122,16 @@ def test_a_planter_of_four_photos_is_ordered_and_paid_with_the_mouse_alone(visit
         button(page, "Use a sample photo").click()
         expect(page.get_by_role("button", name="Leave out")).to_have_count(number + 1)
     button(page, "Place order").click()
-    expect(status_of(page)).to_have_text("Status: pending")
+    expect(status_of(page)).to_have_text("Status: Order placed")
+    expect(page.get_by_role("heading", name="Your planter")).to_be_focused()
+    expect(page.get_by_text("Order placed", exact=True)).to_be_in_viewport()
+    expect(button(page, "Pay")).to_be_in_viewport()
     expect(page.get_by_text("Good photo")).to_have_count(4)
     button(page, "Pay").click()
     page.wait_for_url("**/pay/*")
     button(page, "Pay").click()
     page.wait_for_url("**/planter?order_id=*")
-    expect(status_of(page)).to_have_text("Status: paid")
+    expect(status_of(page)).to_have_text("Status: Paid")
     expect(page.get_by_text("Good photo")).to_have_count(4)
 
 
@@ -163,11 +186,11 @@ def test_the_status_changes_as_it_is_looked_at(visit: Visit, tmp_path: Path, adm
     button(page, "Pay").click()
     page.wait_for_url("**/pay/*")
     button(page, "Pay").click()
-    expect(status_of(page)).to_have_text("Status: paid")
+    expect(status_of(page)).to_have_text("Status: Paid")
     for status, step in (("in_production", "In production"), ("shipped", "Shipped"), ("delivered", "Delivered")):
         address = f"{visitor.gateway}/api/admin/orders/{order_id}"
         assert requests.patch(address, json={"status": status}, headers=admin, timeout=10).status_code == 200
-        expect(status_of(page)).to_have_text(f"Status: {status}")
+        expect(status_of(page)).to_have_text(f"Status: {step}")
         expect(page.locator("[aria-current=step]")).to_contain_text(step)
 
 
@@ -201,12 +224,23 @@ def test_a_planter_has_room_for_four_photos(visit: Visit, tmp_path: Path) -> Non
 def test_an_order_is_nobody_elses(visit: Visit, tmp_path: Path) -> None:
     page = visit().open("/planter")
     order_of(page, photo_file(tmp_path))
-    expect(status_of(page)).to_have_text("Status: pending")
+    expect(status_of(page)).to_have_text("Status: Order placed")
     stranger = visit()
-    stranger.expect("401")
+    stranger.expect("404")
     other = stranger.context.new_page()
     other.goto(page.url)
-    expect(other.get_by_role("alert")).not_to_be_empty()
+    expect(other.get_by_text("Only the customer who placed this order can see it.")).to_be_visible()
+    expect(other.get_by_text("Your planter")).to_be_hidden()
+    expect(other.get_by_role("alert")).to_be_empty()
+    other.get_by_role("link", name="sign in").click()
+    other.get_by_label("Username").fill(f"sam-{uuid.uuid4().hex[:8]}")
+    other.get_by_label("Password").fill(PASSWORD)
+    button(other, "Register").click()
+    expect(status_of(other)).to_contain_text("Registered")
+    button(other, "Sign in").click()
+    other.wait_for_url(page.url)
+    expect(other.get_by_role("alert")).to_have_text("Order not found")
+    expect(other.get_by_text("Your planter")).to_be_hidden()
     expect(other.get_by_role("img")).to_have_count(0)
 
 

@@ -2,7 +2,7 @@
 
 import { keepsake } from "./shop.js";
 
-const random = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export const random = (bytes) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 let known = null; // the user name, once it was asked for
 keepsake.auth.onChange(() => { known = null; });

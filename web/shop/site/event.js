@@ -2,7 +2,7 @@
 
 import { requireCustomer, showCustomer } from "./account.js";
 import { linkTo, onPhotos, preview } from "./photo.js";
-import { $, attempt, keepsake, progressOf, say } from "./shop.js";
+import { $, attempt, keepsake, say, withProgress } from "./shop.js";
 
 let organization = null;
 let photo = null;
@@ -34,7 +34,7 @@ onPhotos({ maxBytes: 10 * 2 ** 20 }, ([file]) => {
 $("upload").addEventListener("click", (event) =>
   attempt(event.target, async () => {
     // Asks Keepsake to sign the upload, then sends the file to the address that was signed.
-    uploaded = await organization.upload(photo, { onProgress: progressOf($("progress")) });
+    uploaded = await withProgress($("progress"), (onProgress) => organization.upload(photo, { onProgress }));
     show("Uploaded, for the time being: ", Object.assign(document.createElement("a"), { href: uploaded.publicUrl, textContent: uploaded.publicUrl }));
     $("publish").disabled = false;
     say("Uploaded directly. Publish it to keep it for good.");

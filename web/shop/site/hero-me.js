@@ -18,7 +18,7 @@ const money = (minor, currency) => new Intl.NumberFormat("en", { style: "currenc
 
 async function look() {
   const { status, payment_status, amount_total, currency, metadata } = await keepsake.checkout.status(sessionId);
-  show({ Payment: payment_status, Amount: money(amount_total, currency) });
+  show({ Payment: payment_status.replaceAll("_", " "), Amount: money(amount_total, currency) });
   if (status === "open") {
     refuse("This payment was not finished. Nothing was charged.");
     $("onwards").textContent = "Back to the shop";
@@ -39,9 +39,15 @@ async function look() {
 async function showPhoto(imageId) {
   sessionStorage.removeItem("purchase"); // it is bought
   $("again").hidden = false;
-  showIt(await keepsake.tempImages.retrieve(imageId));
+  try {
+    showIt(await keepsake.tempImages.retrieve(imageId));
+    say("Paid, and here is your photo: the very bytes that you uploaded. They are handed out once.");
+  } catch (error) {
+    if (error.code !== "image_not_found") throw error;
+    await showCopy();
+    say("Your photo was already handed out; here is your copy.");
+  }
   $("again").hidden = true;
-  say("Paid, and here is your photo: the very bytes that you uploaded. They are handed out once.");
 }
 
 function showIt(photo) {
@@ -49,10 +55,12 @@ function showIt(photo) {
   $("figure").hidden = false;
 }
 
-// For 24 hours checkout gives whoever has paid a copy, as often as it is asked for.
-$("again").addEventListener("click", (event) =>
-  attempt(event.target, async () => showIt(await keepsake.checkout.image(sessionId))),
-);
+/** For 24 hours checkout gives whoever has paid a copy, as often as it is asked for. */
+async function showCopy() {
+  showIt(await keepsake.checkout.image(sessionId));
+}
+
+$("again").addEventListener("click", (event) => attempt(event.target, showCopy));
 
 if (sessionId) attempt($("again"), look);
 else refuse("This page is where a payment leads back to; there was none.");

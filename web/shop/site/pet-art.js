@@ -1,7 +1,7 @@
 // Pet art: an effect is made in the browser; the original and what became of it are stored for good, each at its own address.
 
 import { linkTo, onPhotos } from "./photo.js";
-import { $, attempt, keepsake, progressOf, say } from "./shop.js";
+import { $, attempt, keepsake, say, withProgress } from "./shop.js";
 
 const SIDE = 1200; // pixels; as large as an effect is made
 
@@ -17,21 +17,24 @@ const EFFECTS = {
 let photo = null;
 
 onPhotos({ maxBytes: 10 * 2 ** 20 }, async ([file]) => {
+  $("store").disabled = true;
+  await draw(file);
   photo = file;
-  await draw();
   $("store").disabled = false;
   $("pictures").hidden = false;
   say("");
 });
 
-$("effect").addEventListener("change", () => photo && draw());
+$("effect").addEventListener("change", () => photo && draw(photo));
 
 function eachPixel({ data }, change) {
   for (let at = 0; at < data.length; at += 4) data.set(change(data[at], data[at + 1], data[at + 2]), at);
 }
 
-async function draw() {
-  const bitmap = await createImageBitmap(photo);
+async function draw(file) {
+  const bitmap = await createImageBitmap(file).catch(() => {
+    throw new Error(`This browser cannot show ${file.name} as an image. Please choose another photo.`);
+  });
   const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
   for (const id of ["original", "processed"]) {
     Object.assign($(id), { width: bitmap.width * scale, height: bitmap.height * scale });
@@ -48,11 +51,13 @@ $("store").addEventListener("click", (event) =>
     const effect = $("effect").value;
     const sessionId = crypto.randomUUID();
     const art = await new Promise((resolve) => $("processed").toBlob(resolve, "image/jpeg", 0.92));
-    const move = progressOf($("progress"));
-    const half = (from) => ({ loaded, total }) => move({ loaded: from + loaded / total, total: 2 });
-
-    const original = await keepsake.images.store(photo, { purpose: "original", sessionId, onProgress: half(0) });
-    const processed = await keepsake.images.store(art, { purpose: `processed_${effect}`, sessionId, effect, onProgress: half(1) });
+    const [original, processed] = await withProgress($("progress"), async (move) => {
+      const half = (from) => ({ loaded, total }) => move({ loaded: from + loaded / total, total: 2 });
+      return [
+        await keepsake.images.store(photo, { purpose: "original", sessionId, onProgress: half(0) }),
+        await keepsake.images.store(art, { purpose: `processed_${effect}`, sessionId, effect, onProgress: half(1) }),
+      ];
+    });
     const item = document.createElement("li");
     item.append(linkTo("Original", original), " · ", linkTo(`With ${effect}`, processed));
     $("links").prepend(item);

@@ -19,11 +19,16 @@ export function onPhotos({ maxBytes }, chosen) {
   $("sample").addEventListener("click", (event) => attempt(event.target, async () => prepare([await drawSample()])));
 }
 
-/** Show `file` in `image` (by its address in memory). */
+/** Show `file` in `image` (by its address in memory), or its name where the browser cannot show it. */
 export function preview(image, file) {
+  image.parentElement.querySelector(".file-name")?.remove();
+  image.onload = () => { image.hidden = false; };
+  image.onerror = () => {
+    image.hidden = true;
+    image.after(Object.assign(document.createElement("span"), { className: "file-name", textContent: file.name ?? "Your photo" }));
+  };
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(file);
-  image.hidden = false;
 }
 
 /** A link to a stored image that shows it small, and blurred until it is there. */

@@ -1,10 +1,10 @@
 // Planters: an order with up to four photos, what is said about each photo, its status as it changes, and the payment.
 
-import { requireCustomer, showCustomer } from "./account.js";
+import { requireCustomer, showCustomer, signedInAs } from "./account.js";
 import { prepareImage } from "./client/index.js";
 import { placeholderDataURL } from "./client/placeholder.js";
 import { onPhotos, preview } from "./photo.js";
-import { $, attempt, keepsake, pay, progressOf, refuse, say } from "./shop.js";
+import { $, attempt, keepsake, pay, refuse, say, withProgress } from "./shop.js";
 
 const MAX_BYTES = 10 * 2 ** 20;
 const MOST = 4;
@@ -54,9 +54,12 @@ $("order").addEventListener("submit", (event) => {
   attempt($("place"), async () => {
     await requireCustomer();
     const fields = { petName: $("pet-name").value, petType: $("pet-type").value, notes: $("notes").value };
-    const { order_id } = await keepsake.orders.create(photos, { ...fields, onProgress: progressOf($("progress")) });
+    const create = (onProgress) => keepsake.orders.create(photos, { ...fields, onProgress });
+    const { order_id } = await withProgress($("progress"), create);
     history.pushState(null, "", `?order_id=${encodeURIComponent(order_id)}`); // a reload shows this order again
     await open(order_id);
+    $("placed").scrollIntoView(); // its steps and its price: on a phone the form's end was far below
+    $("title").focus({ preventScroll: true });
   });
 });
 
@@ -64,14 +67,21 @@ $("order").addEventListener("submit", (event) => {
 
 let following = new AbortController();
 
-/** Show an order, and follow it from now on. */
+/** Show an order, and follow it from now on; say where to sign in where nobody is. */
 async function open(orderId) {
   following.abort();
   following = new AbortController();
   $("order").hidden = true;
-  $("placed").hidden = false;
+  $("new-order").hidden = false;
+  if (!(await signedInAs())) {
+    const link = Object.assign(document.createElement("a"), { href: `/profile?order_id=${encodeURIComponent(orderId)}`, textContent: "sign in" });
+    $("customer").replaceChildren("Only the customer who placed this order can see it. Please ", link, " to look at it.");
+    $("customer").className = "note warn";
+    return;
+  }
   await showCustomer($("customer"));
   await refresh(orderId);
+  $("placed").hidden = false;
   follow(orderId, following.signal).catch((error) => refuse(error.detail ?? error.message));
 }
 
@@ -94,10 +104,16 @@ async function refresh(orderId) {
   }
 }
 
+/** A status in the words of the steps. */
+function inWords(status) {
+  const step = $("steps").children[WAY.indexOf(status)];
+  return step ? step.firstChild.data : status[0].toUpperCase() + status.slice(1).replaceAll("_", " ");
+}
+
 function showStatus(status, at) {
   if ($("steps").dataset.status === status) return;
   $("steps").dataset.status = status;
-  say(`Status: ${status}`);
+  say(`Status: ${inWords(status)}`);
   const reached = WAY.indexOf(status);
   for (const [index, step] of [...$("steps").children].entries()) {
     step.classList.toggle("done", index <= reached);
@@ -142,7 +158,8 @@ function askForAnother(item, orderId, { filename, request }) {
   input.addEventListener("change", () =>
     attempt(input, async () => {
       const photo = await prepareImage(input.files[0], { maxBytes: MAX_BYTES });
-      await keepsake.orders.replacePhoto(orderId, filename, photo, { onProgress: progressOf(form.querySelector("progress")) });
+      const replace = (onProgress) => keepsake.orders.replacePhoto(orderId, filename, photo, { onProgress });
+      await withProgress(form.querySelector("progress"), replace);
       await refresh(orderId);
       say("Thank you, the new photo is here.");
     }),
@@ -163,7 +180,7 @@ async function showOrders() {
   $("orders").replaceChildren(
     ...orders.map(({ order_id, pet_name, status, upload_timestamp }) => {
       const item = document.createElement("li");
-      const text = `${pet_name || "A planter"}, ${new Date(upload_timestamp).toLocaleString("en")}: ${status}`;
+      const text = `${pet_name || "A planter"}, ${new Date(upload_timestamp).toLocaleString("en")}: ${inWords(status)}`;
       item.append(Object.assign(document.createElement("a"), { href: `?order_id=${encodeURIComponent(order_id)}`, textContent: text }));
       return item;
     }),

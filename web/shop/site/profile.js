@@ -1,9 +1,9 @@
 // Profiles: register, sign in, and one's own pictures, of which at most one is the primary.
 
-import { signedInAs } from "./account.js";
+import { random, signedInAs } from "./account.js";
 import { showPlaceholder } from "./client/placeholder.js";
 import { onPhotos, preview } from "./photo.js";
-import { $, attempt, keepsake, progressOf, say } from "./shop.js";
+import { $, attempt, keepsake, say, withProgress } from "./shop.js";
 
 let username = null;
 let photo = null;
@@ -49,7 +49,11 @@ const credentials = () => ({ username: $("username").value, password: $("passwor
 
 $("register").addEventListener("click", (event) =>
   attempt(event.target, async () => {
-    const email = $("email").value || `${$("username").value}@example.com`;
+    if (!$("username").value) {
+      $("username").focus();
+      throw new Error("Please choose a username.");
+    }
+    const email = $("email").value || `demo-${random(8)}@example.com`;
     const registered = await keepsake.auth.register({ ...credentials(), email });
     say(`Registered as ${registered.username}. Now sign in.`);
   }),
@@ -60,6 +64,11 @@ $("account").addEventListener("submit", (event) => {
   attempt($("sign-in"), async () => {
     await keepsake.auth.login(credentials());
     $("password").value = "";
+    const orderId = new URLSearchParams(location.search).get("order_id");
+    if (orderId) {
+      location.assign(`/planter?order_id=${encodeURIComponent(orderId)}`); // whoever comes from there goes back
+      return;
+    }
     await show();
     say(`Signed in as ${username}.`);
   });
@@ -82,7 +91,8 @@ onPhotos({ maxBytes: 10 * 2 ** 20 }, ([file]) => {
 $("upload").addEventListener("click", (event) =>
   attempt(event.target, async () => {
     const fields = { username, imageType: $("type").value, isPrimary: $("primary").checked, caption: $("caption").value };
-    const { message } = await keepsake.userImages.upload(photo, { ...fields, onProgress: progressOf($("progress")) });
+    const upload = (onProgress) => keepsake.userImages.upload(photo, { ...fields, onProgress });
+    const { message } = await withProgress($("progress"), upload);
     $("caption").value = "";
     await list();
     say(message);

@@ -1,7 +1,7 @@
 // The purchase: a photo is uploaded before the payment, so that it is there after it, wherever the browser has been.
 
 import { onPhotos, preview, thumbnail } from "./photo.js";
-import { $, attempt, keepsake, pay, progressOf, say } from "./shop.js";
+import { $, attempt, keepsake, pay, say, withProgress } from "./shop.js";
 
 const KEPT_AS = "purchase"; // {imageId, expiresAt, thumbnail}: whoever comes back without having paid can go on
 
@@ -17,7 +17,8 @@ onPhotos({ maxBytes: 5 * 2 ** 20 }, ([file]) => {
 
 $("upload").addEventListener("click", (event) =>
   attempt(event.target, async () => {
-    const { imageId, expiresAt } = await keepsake.tempImages.upload(photo, { onProgress: progressOf($("progress")) });
+    const upload = (onProgress) => keepsake.tempImages.upload(photo, { onProgress });
+    const { imageId, expiresAt } = await withProgress($("progress"), upload);
     const small = await thumbnail(photo).catch(() => ""); // some photos no browser can show
     sessionStorage.setItem(KEPT_AS, JSON.stringify({ imageId, expiresAt, thumbnail: small }));
     ready(expiresAt);

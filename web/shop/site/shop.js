@@ -39,11 +39,15 @@ export async function attempt(button, work) {
   }
 }
 
-/** A function for `onProgress` that moves the page's progress bar. */
-export function progressOf(bar) {
+/** Do `upload(onProgress)` while `bar` shows how far it has come. */
+export async function withProgress(bar, upload) {
   bar.value = 0;
   bar.hidden = false;
-  return ({ loaded, total }) => { bar.value = loaded / total; };
+  try {
+    return await upload(({ loaded, total }) => { bar.value = loaded / total; });
+  } finally {
+    bar.hidden = true;
+  }
 }
 
 /** Send the customer to pay: to the sandbox's page, or into Stripe's own form in this page. */
