@@ -35,6 +35,30 @@ def of_ten_bits() -> bytes:
     return sink.getvalue()
 
 
+def with_depth() -> bytes:
+    """Make one with a depth image beside it, as portraits have it: a second item, made the first one's auxiliary."""
+    made = pillow_heif.from_pillow(PHOTO)
+    made.add_from_pillow(PHOTO.resize((160, 120)).convert("L"))
+    sink = io.BytesIO()
+    made.save(sink)
+    data = bytearray(sink.getvalue())
+    kind = box(b"auxC", bytes(4), b"urn:mpeg:hevc:2015:auxid:2\0")
+    refers = box(b"iref", bytes(4), box(b"auxl", struct.pack(">HHH", 2, 1, 1)))
+    added = len(kind) + 1 + len(refers)
+
+    def grow(at: int, by: int) -> None:
+        data[at : at + 4] = struct.pack(">I", struct.unpack_from(">I", data, at)[0] + by)
+
+    ipma = data.index(b"ipma") - 4
+    end = ipma + struct.unpack_from(">I", data, ipma)[0]
+    for name, by in ((b"meta", added), (b"iprp", len(kind) + 1), (b"ipco", len(kind)), (b"ipma", 1)):
+        grow(data.index(name) - 4, by)
+    for item in range(2):  # where its bytes begin stands behind its number
+        grow(data.index(b"iloc") + 12 + item * 18 + 4, added)
+    data[end - 5] += 1  # the last item's properties: one more, the eighth
+    return bytes(data[:ipma] + kind + data[ipma:end] + b"\x08" + refers + data[end:])
+
+
 def box(kind: bytes, *parts: bytes) -> bytes:
     """Make one box."""
     body = b"".join(parts)

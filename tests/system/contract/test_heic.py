@@ -24,6 +24,7 @@ PHOTOS = {
     "turned": (TURNED, UPRIGHT),
     "a grid": (heif_pictures.turned(tile_size=128), UPRIGHT),
     "10 bits": (heif_pictures.of_ten_bits(), (64, 48)),
+    "a depth image": (heif_pictures.with_depth(), (320, 240)),
 }
 REFUSED = {
     "damaged": pictures.truncated(TURNED, 0.7),
