@@ -27,7 +27,7 @@ BOUND_BYTES = 2**30
 MAX_BYTES = 10 * 2**20
 ROOM = (
     "The other services, idle, take some 390 MiB more (above). So a machine of 1 GB has room for the whole stack with four plain",
-    "photos, and with four progressive ones, of which the decoder keeps all coefficients, only with swap (sums, not tried there).",
+    "photos, and with four progressive ones, of which the decoder keeps all coefficients, only with swap (sums, not tried).",
 )
 LARGE, TOO_LARGE = (8192, 6144), (16320, 12240)
 
