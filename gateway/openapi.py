@@ -24,6 +24,7 @@ REMEMBERED_S = 5.0
 MAX_DOCUMENT_BYTES = 4 * 2**20
 SCHEMA_PATH = "#/components/schemas/"
 SHARED_SCHEMA = "Problem"
+WHERE_TOKENS_COME_FROM = "The `access_token` that `POST /api/auth/login` answers."
 
 
 def _shape(path: str) -> str:
@@ -127,6 +128,7 @@ class WholeApi:
         whole = document(info.title or info.name, info.description, info.version, self._public_url)
         for service, rows in self._rows.items():
             _merge(whole, service, self._said.get(service) or _minimal(service, rows), rows)
+        whole["components"]["securitySchemes"]["bearer"]["description"] = WHERE_TOKENS_COME_FROM
         add_examples(whole)
         return whole
 

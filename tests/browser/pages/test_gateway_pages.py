@@ -91,6 +91,9 @@ def test_the_token_box_opens_what_is_locked(docs: Page, visitor: Visitor) -> Non
     token = api.post(f"{visitor.gateway}/api/auth/login", data=user).json()["access_token"]
     docs.get_by_role("button", name="Authorize").first.click()
     box = docs.locator(".auth-container").filter(has_text="bearer")
+    expect(box.get_by_role("textbox", name="auth-bearer-value")).to_be_focused()
+    assert docs.locator(".modal-ux-content").evaluate("box => box.scrollTop") == 0
+    expect(box).to_contain_text("The access_token that POST /api/auth/login answers.")
     box.get_by_role("textbox", name="auth-bearer-value").fill(token)
     box.locator("button.authorize").click()
     box.locator("button.btn-done").click()

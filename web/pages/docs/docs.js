@@ -144,6 +144,16 @@ async function make() {
   };
 }
 
+// Each field of the box for tokens asks for the focus, and the last one gets it: its beginning is where one begins.
+document.addEventListener("click", ({ target }) => {
+  if (!target.closest(".auth-wrapper > .authorize, .authorization__btn")) return;
+  setTimeout(() => {
+    const box = document.querySelector(".modal-ux-content");
+    box?.querySelector("input")?.focus();
+    box?.scrollTo(0, 0);
+  });
+});
+
 const said = document.getElementById("said");
 const refused = document.getElementById("refused");
 const button = document.getElementById("prepare");
