@@ -25,21 +25,19 @@ LONG_SUITES = (
     "tests/browser/",
 )
 
-# They kill, cut and starve processes by the clock, so a busy machine can make one fail that is in order: it gets a second try,
-# is listed as RERUN, and is counted at the end. Whatever is not listed here has one try.
+# They kill, cut and starve processes by the clock, or share real servers with other tests, so a busy machine can make one fail that
+# is in order: each gets a second try, is listed as RERUN, and is counted at the end. Whatever is neither here nor long has one try.
 NEED_LUCK = (
-    "tests/browser/",
-    "tests/system/attacks/test_slow_clients.py",
-    "tests/system/faults/",
-    "tests/system/proxies/",
-    "tests/system/replicas/",
-    "tests/unit/services/checkout/test_killed.py",
-    "tests/unit/services/checkout/test_stripe_trouble.py",
+    "tests/system/",
+    "tests/unit/services/checkout/",
+    "tests/unit/services/media_store/test_cancelled.py",
     "tests/unit/services/media_store/test_faults.py",
     "tests/unit/services/planter_orders/test_processes.py",
     "tests/unit/services/temp_image/test_faults.py",
     "tests/unit/services/temp_image/test_process.py",
-    "tests/unit/shared/objects/test_bucket_faults.py",
+    "tests/unit/shared/images/test_workers.py",
+    "tests/unit/stack/",
+    "tests/unit/stripe_sandbox/",
 )
 
 
@@ -55,7 +53,8 @@ def _is_long(item: pytest.Function) -> bool:
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses among them
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and _is_long(item):
+        is_long = isinstance(item, pytest.Function) and _is_long(item)
+        if is_long:
             item.add_marker("long")
-        if item.nodeid.startswith(NEED_LUCK):
+        if is_long or item.nodeid.startswith(NEED_LUCK):
             item.add_marker(pytest.mark.flaky(reruns=1))
