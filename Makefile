@@ -62,7 +62,7 @@ run-%: install
 # T="tests/unit/gateway -x" runs one path, in one process, so that a debugger and prints work.
 # What is known to need luck on busy cores is listed in tests/conftest.py, tried again by name, and counted at the end as RERUN.
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: install-dev ## what needs no server beside Python; T="tests/unit/gateway -x" for one path
 	$(PYTEST) $(if $(T),$(T),$(PARALLEL) -m "not long" $(COVER)) $(ARGS)

@@ -25,8 +25,8 @@ LONG_SUITES = (
     "tests/browser/",
 )
 
-# They kill, cut and starve processes by the clock, or share real servers with other tests, so a busy machine can make one fail that
-# is in order: each gets a second try, is listed as RERUN, and is counted at the end. Whatever is neither here nor long has one try.
+# They kill, cut and starve processes by the clock, or share real servers with other tests, so a busy machine can make one fail
+# that is in order: each gets a second try, is listed as RERUN, and is counted at the end. What is neither here nor long has one.
 NEED_LUCK = (
     "tests/system/",
     "tests/unit/services/checkout/",
