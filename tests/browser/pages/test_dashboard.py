@@ -186,6 +186,9 @@ def test_the_owners_day(visit: Callable[..., Visitor], customer: Customer, tmp_p
     page.reload()
     button(page, "Mark as shipped").click()
     expect(status_of(page)).to_contain_text("The order is shipped.")
+    steps = page.get_by_role("list", name="Timeline").get_by_role("listitem")
+    for status in ("pending", "paid", "in_production", "shipped"):
+        expect(steps.filter(has_text=re.compile(rf"^{status} "))).to_have_count(1)
     assert customer.ask("GET", f"/api/images/orders/{order_id}")["order"]["status"] == "shipped"
 
     # A refund in part, once.
@@ -273,6 +276,88 @@ def test_a_payment_that_needs_review_is_decided(visit: Callable[..., Visitor], c
     expect(status_of(page)).to_contain_text("Decided")
     page.goto(f"{customer.gateway}/admin/payments?session_id={session}")
     expect(page.get_by_text(f"refund by {OWNER}")).to_contain_text("Paid too little")
+
+
+def test_a_move_is_sent_when_the_page_is_loaded_again_before_its_time(
+    visit: Callable[..., Visitor], customer: Customer, tmp_path: Path
+) -> None:
+    order_id = customer.order("Rex", photo_file(tmp_path))
+    page = sign_in(visit(), path=f"/admin/orders/{order_id}")
+    button(page, "Mark as in_production").click()
+    page.reload()
+    expect(button(page, "Mark as shipped")).to_be_visible()
+    button(page, "Mark as shipped").click()
+    button(page, "Undo").click()
+    page.reload()
+    expect(button(page, "Mark as shipped")).to_be_visible()
+    assert customer.ask("GET", f"/api/images/orders/{order_id}")["order"]["status"] == "in_production"
+
+
+def test_a_move_is_sent_before_signing_out(visit: Callable[..., Visitor], customer: Customer, tmp_path: Path) -> None:
+    order_id = customer.order("Rex", photo_file(tmp_path))
+    page = sign_in(visit(), path=f"/admin/orders/{order_id}")
+    button(page, "Mark as in_production").click()
+    button(page, "Sign out").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert customer.ask("GET", f"/api/images/orders/{order_id}")["order"]["status"] == "in_production"
+
+
+def test_whoever_comes_too_often_is_let_in_after_the_wait(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    visitor.expect("429")
+    page = sign_in(visitor)
+    expect(page.get_by_role("heading", name="Today")).to_be_visible()
+    refused = {"status": 429, "headers": {"Retry-After": "6"}, "json": {"detail": "Too many requests."}}
+    page.route("**/api/auth/refresh", lambda route: route.fulfill(**refused), times=1)
+    page.reload()
+    expect(status_of(page)).to_contain_text("goes on by itself")
+    expect(page.get_by_role("heading", name="Today")).to_be_visible()
+    expect(status_of(page)).to_have_count(0)
+
+    refused["headers"] = {"Retry-After": "600"}
+    page.route("**/api/auth/refresh", lambda route: route.fulfill(**refused), times=1)
+    page.reload()
+    button(page, "Try again").click()
+    expect(page.get_by_role("heading", name="Today")).to_be_visible()
+
+
+def test_what_is_not_there_says_so_and_leads_on(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    visitor.expect("404")
+    page = sign_in(visitor, path="/admin/nonsense")
+    expect(page.get_by_role("heading", name="There is no such view")).to_be_visible()
+    page.goto(f"{visitor.gateway}/admin/orders/{uuid4()}")
+    expect(page.get_by_role("heading", name="There is no such order")).to_be_visible()
+    page.get_by_role("link", name="Back to Orders").click()
+    expect(page.get_by_role("heading", name="Orders", exact=True)).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog").get_by_text("next and previous order")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("button")).to_have_text(["Close"])
+
+
+def test_four_photos_are_seen_side_by_side(visit: Callable[..., Visitor], customer: Customer, tmp_path: Path) -> None:
+    order_id = customer.order("Rex", *(photo_file(tmp_path, seed) for seed in range(4)))
+    page = sign_in(visit(viewport={"width": 1280, "height": 800}), path=f"/admin/orders/{order_id}")
+    button(page, "Look closely").click()
+    expect(page.get_by_role("dialog").get_by_role("img").nth(3)).to_be_in_viewport(ratio=1)
+
+
+def test_the_payment_of_an_old_order_is_found(
+    visit: Callable[..., Visitor], customer: Customer, tmp_path: Path
+) -> None:
+    order_id = customer.order("Rex", photo_file(tmp_path))
+    customer.ask("POST", "/api/checkout/embedded-session", json={})
+    page = visit().context.new_page()
+    # Pages of one payment each: the order's is not on the first.
+    page.route(
+        "**/api/admin/payments?**", lambda route: route.continue_(url=route.request.url.replace("limit=100", "limit=1"))
+    )
+    page.goto(f"{customer.gateway}/admin/orders/{order_id}")
+    page.get_by_label("Username").fill(OWNER)
+    page.get_by_label("Password").fill(PASSWORD)
+    button(page, "Sign in").click()
+    page.get_by_role("link", name="Refund, or more about it").click()
+    expect(button(page.get_by_role("row"), "Refund")).to_be_visible()
 
 
 def test_an_ordinary_user_sees_none_of_it(visit: Callable[..., Visitor], customer: Customer) -> None:

@@ -24,6 +24,7 @@ const KEYS = [["j / k", "next and previous order"], ["Enter", "open the order th
 
 let leaving = new AbortController();
 let view = {};
+let waiting; // the timer of the next start
 
 // --- views ------------------------------------------------------------------------------------------------------------
 
@@ -37,12 +38,21 @@ function go(address, { replace = false } = {}) {
   return show();
 }
 
+/** The title of a view, and what opens it. */
+function viewOf(name, id, ...more) {
+  if (name === "orders" && id && !more.length) return ["Order", order];
+  return id === undefined && Object.hasOwn(VIEWS, name) ? VIEWS[name] : ["Not found", nothing];
+}
+
+const nothing = ({ element }) =>
+  void element.append(h("h1", {}, "There is no such view"), h("p", {}, h("a", { href: "/admin" }, "Go to Today")));
+
 async function show() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const [name = "", id] = location.pathname.replace(/^\/admin\/?/, "").replace(/\/$/, "").split("/");
-  const [title, open] = id && name === "orders" ? ["Order", order] : VIEWS[name] ?? VIEWS[""];
+  const [name, id, ...more] = location.pathname.replace(/^\/admin\/?/, "").replace(/\/$/, "").split("/");
+  const [title, open] = viewOf(name, id, ...more);
   document.title = `${title} – Keepsake dashboard`;
   for (const link of $("views").querySelectorAll("a")) {
     const current = link.pathname === (name ? `/admin/${name}` : "/admin");
@@ -75,7 +85,7 @@ function onConnection(how) {
   $("connection").textContent = how === "open" ? "" : "The connection is lost. What you see may be old; it is tried again by itself.";
 }
 window.addEventListener("offline", () => onConnection("lost"));
-window.addEventListener("online", () => { onConnection("open"); if (keepsake.auth.signedIn) show(); });
+window.addEventListener("online", () => { onConnection("open"); if (keepsake.auth.signedIn && !$("views").hidden) show(); });
 
 // --- who is signed in -------------------------------------------------------------------------------------------------
 
@@ -109,7 +119,10 @@ $("sign-in").addEventListener("submit", (event) => {
     await enter();
   });
 });
-$("sign-out").addEventListener("click", (event) => attempt(event.target, () => keepsake.auth.logout()));
+$("sign-out").addEventListener("click", (event) => attempt(event.target, async () => {
+  await view.settle?.();
+  await keepsake.auth.logout();
+}));
 keepsake.auth.onChange((signedIn) => { if (!signedIn) leave(); });
 
 // --- the keyboard -----------------------------------------------------------------------------------------------------
@@ -122,10 +135,32 @@ document.addEventListener("keydown", (event) => {
   const places = { gt: "/admin", go: "/admin/orders", gp: "/admin/payments", gi: "/admin/images" };
   if (!keepsake.auth.signedIn) return;
   if (places[key]) go(places[key]);
-  else if (key === "?") ask("Keys", { fields: [h("dl", { class: "facts" }, KEYS.map(([keys, text]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, text)]))], yes: "Understood", danger: false });
+  else if (key === "?") ask("Keys", { fields: [h("dl", { class: "facts" }, KEYS.map(([keys, text]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, text)]))], yes: "Close", no: "", danger: false });
   else if (view.keys?.[key]) view.keys[key]();
   else return;
   event.preventDefault();
 });
 
-attempt(null, enter);
+// --- the start --------------------------------------------------------------------------------------------------------
+
+const reload = () => location.reload();
+
+/** Go on where this tab was left; whoever reloads too often waits for it, and is told so. */
+async function start() {
+  clearTimeout(waiting);
+  say("");
+  // The client itself waits where a refresh is refused for a while (429), and tries again.
+  const patience = setTimeout(() => say("The server has not answered yet; after many reloads in a minute it lets a page wait. This page goes on by itself.", reload, "Try again"), 2000);
+  try {
+    await enter();
+    clearTimeout(patience);
+    say("");
+  } catch ({ detail, retryAfter }) {
+    clearTimeout(patience);
+    const seconds = Math.max(retryAfter ?? 30, 1);
+    say(`${detail ?? "Something went wrong on this page."} The page tries again by itself in ${seconds} s.`, reload, "Try again");
+    waiting = setTimeout(start, seconds * 1000);
+  }
+}
+
+start();

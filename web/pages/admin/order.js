@@ -1,6 +1,7 @@
 // One order: its photos large, what is said about them, its way so far, and the moves that are left.
 
 import { showPlaceholder } from "/client/placeholder.js";
+import { findPayment } from "./payments.js";
 import { attempt, badge, ask, button, choice, field, h, money, say, state, when } from "./ui.js";
 
 const MOVES = {
@@ -9,6 +10,8 @@ const MOVES = {
 };
 const OPEN = ["pending", "awaiting_payment", "paid", "in_production"]; // a better photo may be asked for until it is shipped
 const REASONS = [["small", "It is too small"], ["blurred", "It is blurred"], ["duplicate", "It is the same as another one"], ["cropped", "Something is cut off"], ["other", "Another reason"]];
+const SAID = { near_duplicate: "nearly the same as another" };
+const HOUR_MS = 3_600_000;
 const GRACE_MS = 4000; // a move that can be taken back is sent when this has passed
 
 export async function order({ keepsake, admin, element, signal, id, onConnection }) {
@@ -18,9 +21,10 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
   const facts = h("dl", { class: "facts" });
   const timeline = h("ol", { class: "timeline", "aria-label": "Timeline" });
   const payment = h("div", { class: "card", hidden: true });
-  element.append(head, moves, photos, h("div", { class: "stack beside" }, h("section", { class: "card" }, h("h2", {}, "Order"), facts), h("section", { class: "card" }, h("h2", {}, "Timeline"), timeline), payment));
+  const cards = h("div", { class: "stack beside" }, h("section", { class: "card" }, h("h2", {}, "Order"), facts), h("section", { class: "card" }, h("h2", {}, "Timeline"), timeline), payment);
   let shown;
   let moving = null; // the status that is shown already and not sent yet
+  let settle; // sends it at once
 
   async function refresh() {
     const answer = await keepsake.orders.get(id, { signal });
@@ -48,7 +52,7 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
     return h("li", { class: "card" },
       h("button", { class: "look", type: "button", "aria-label": `Look closely at ${original_filename}`, onclick: () => zoom(shown.files) }, image),
       h("p", {}, original_filename, h("br"), h("span", { class: "quiet small" }, `${width} × ${height}`, replaces ? " · in the place of an earlier one" : "")),
-      h("p", { class: "row" }, quality === null ? badge("being looked at") : quality.ok ? badge("good photo", "good") : quality.warnings.map((warning) => badge(warning, "warn"))),
+      h("p", { class: "row" }, quality === null ? badge("being looked at") : quality.ok ? badge("good photo", "good") : quality.warnings.map((warning) => badge(SAID[warning] ?? warning, "warn"))),
       request
         ? h("p", { class: "note warn row apart" }, h("span", {}, `Asked for a better one: ${request.reason}${request.note ? `, “${request.note}”` : ""}`), button("Take back", (event) => withdraw(event.target, filename), { class: "small" }))
         : OPEN.includes(shown.status) && button("Ask for another photo", (event) => requestPhoto(event.target, file)));
@@ -72,11 +76,25 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
     };
     showAs(target);
     let decided = false;
+    let token;
+    keepsake.auth.token().then((given) => (token = given), () => {});
+    // What a page that is closed asks for by itself may outlive it; there is no time to wait for an answer.
+    const sendLast = () => {
+      decided = true;
+      clearTimeout(timer);
+      moving = null;
+      say("");
+      fetch(`/api/admin/orders/${encodeURIComponent(id)}`, {
+        method: "PATCH", keepalive: true, body: JSON.stringify({ status: target }),
+        headers: { "Content-Type": "application/json", Authorization: `Bearer ${token}` },
+      }).catch(() => {});
+    };
     const send = async () => {
       clearTimeout(timer);
       if (decided) return;
       decided = true;
       const done = await attempt(null, () => admin.orders.move(id, target));
+      removeEventListener("pagehide", sendLast);
       moving = null;
       if (signal.aborted) return;
       if (done) say(`The order is ${target}.`);
@@ -84,10 +102,13 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
       await refresh();
     };
     const timer = setTimeout(send, GRACE_MS);
+    settle = send;
+    addEventListener("pagehide", sendLast, { once: true }); // until the answer is there: the same move again is only refused
     signal.addEventListener("abort", send, { once: true }); // whoever goes on to the next order has decided
     say(`The order becomes ${target}.`, async () => {
       decided = true;
       clearTimeout(timer);
+      removeEventListener("pagehide", sendLast);
       showAs(before);
     });
   }
@@ -116,22 +137,44 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
   // --- money ---------------------------------------------------------------------------------------------------------
 
   async function showPayment() {
-    const { payments } = await admin.payments.list({ limit: 100, signal });
-    const own = payments.find(({ order_id, payment_status }) => order_id === id && payment_status === "paid");
-    payment.hidden = !own;
+    const since = Date.parse(shown.upload_timestamp) - HOUR_MS; // clocks differ
+    const own = await findPayment(admin, ({ order_id, payment_status }) => order_id === id && payment_status === "paid", { since, signal });
+    payment.hidden = own === undefined;
+    if (own === null) {
+      const refund = button("Refund", () => refundByOrder(refund), { class: "danger" });
+      payment.replaceChildren(h("h2", {}, "Payment"), h("p", {}, "It is older than the payments that were looked through."), h("p", {}, refund));
+    }
     if (own) payment.replaceChildren(h("h2", {}, "Payment"), h("p", {}, `${money(own.amount_total, own.currency)} paid`, own.amount_refunded ? `, ${money(own.amount_refunded, own.currency)} given back` : ""), h("a", { class: "button", href: `/admin/payments?session_id=${encodeURIComponent(own.session_id)}` }, "Refund, or more about it"));
   }
 
-  await refresh();
+  async function refundByOrder(control) {
+    if (!(await ask("Refund this order?", { text: "All that is left of what was paid is given back. This cannot be undone.", yes: "Refund" }))) return;
+    await attempt(control, async () => {
+      const { amount, currency } = await admin.payments.refund({ orderId: id });
+      say(`${money(amount, currency)} is given back.`);
+    });
+  }
+
+  try {
+    await refresh();
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    element.append(h("h1", {}, "There is no such order"), h("p", {}, h("a", { href: "/admin/orders" }, "Back to Orders")));
+    return {};
+  }
+  element.append(head, moves, photos, cards);
+
+  let newer;
   const onEvent = (event) => {
     timeline.append(h("li", {}, event.type === "photo" ? `photo ${event.what}` : event.status, " · ", h("span", { class: "quiet small" }, when(event.at), event.note ? ` · ${event.note}` : "")));
-    refresh().catch(() => {});
+    clearTimeout(newer); // many events at once are one look
+    newer = setTimeout(() => signal.aborted || refresh().catch(() => {}), 100);
   };
   (async () => {
-    for await (const event of keepsake.orders.events(id, { signal, onConnection })) onEvent(event);
+    for await (const event of keepsake.orders.events(id, { lastEventId: "0", signal, onConnection })) onEvent(event);
   })().catch(() => signal.aborted || onConnection("lost"));
   showPayment().catch(() => {});
-  return { keys: { m: () => moves.querySelector("button")?.focus(), z: () => zoom(shown.files) } };
+  return { keys: { m: () => moves.querySelector("button")?.focus(), z: () => zoom(shown.files) }, settle: () => settle?.() };
 }
 
 /** All photos side by side, as large as the screen; a click shows each pixel. */

@@ -4,14 +4,29 @@ import { ask, attempt, badge, button, choice, field, filters, growing, h, money,
 
 const STATES = ["creating", "open", "processing", "expired", "failed", "abandoned", "needs_review", "paid", "refunded"];
 
+const NAMES = { "hero-me-board": "Hero Me Feelings board", "pet-planter": "Custom Pet Planter" }; // of the built-in catalogue
+const MOST_PAGES = 200; // of 100 payments each
+
+/** The newest payment for which `fits` is true, none older than `since`; undefined where there is none, null where not all were looked through. */
+export async function findPayment(admin, fits, { since = 0, signal }) {
+  let cursor;
+  for (let pages = 0; pages < MOST_PAGES; pages++) {
+    const { payments, next_cursor } = await admin.payments.list({ limit: 100, cursor, signal });
+    const found = payments.find(fits);
+    if (found || !next_cursor || new Date(payments.at(-1).created_at) < since) return found;
+    cursor = next_cursor;
+  }
+  return null;
+}
+
 export async function payments({ admin, element, signal, params, go }) {
   const { body, row } = table("Payments, newest first", ["When", "Amount", "What", "State", "To do"]);
   const only = params.get("session_id");
   const { first, element: grown } = growing(body, {
     load: async (cursor) => {
-      const answer = await admin.payments.list({ state: params.get("state") ?? undefined, limit: only ? 100 : 50, cursor, signal });
-      const items = only ? answer.payments.filter(({ session_id }) => session_id === only) : answer.payments;
-      return { items, next: only && items.length ? null : answer.next_cursor };
+      if (only) return { items: [await findPayment(admin, ({ session_id }) => session_id === only, { signal })].filter(Boolean), next: null };
+      const answer = await admin.payments.list({ state: params.get("state") ?? undefined, limit: 50, cursor, signal });
+      return { items: answer.payments, next: answer.next_cursor };
     },
     show: entry,
     empty: "No payment fits.",
@@ -29,8 +44,8 @@ export async function payments({ admin, element, signal, params, go }) {
     return row(
       when(paid_at ?? created_at),
       h("span", {}, money(amount_total, currency), amount_refunded ? h("span", { class: "quiet small" }, ` · ${money(amount_refunded, currency)} given back`) : ""),
-      order_id ? h("a", { href: `/admin/orders/${encodeURIComponent(order_id)}` }, "an order") : `${quantity} × ${sku}`,
-      h("span", { class: "stack tight" }, state(payment.state), review_reason && h("span", { class: "small" }, review_reason), resolutions.map(({ action, by, at, note }) => h("span", { class: "quiet small" }, `${action} by ${by}, `, when(at), note ? `: ${note}` : ""))),
+      order_id ? h("a", { href: `/admin/orders/${encodeURIComponent(order_id)}` }, "an order") : `${quantity} × ${NAMES[sku] ?? sku}`,
+      h("span", { class: "stack tight" }, state(payment.state, payment.state === "paid" ? "good" : undefined), review_reason && h("span", { class: "small" }, review_reason), resolutions.map(({ action, by, at, note }) => h("span", { class: "quiet small" }, `${action} by ${by}, `, when(at), note ? `: ${note}` : ""))),
       h("div", { class: "stack tight" }, todo, h("code", { class: "quiet small" }, session_id)),
     );
   }

@@ -21,7 +21,7 @@ export async function today({ admin, element, signal, onConnection }) {
       figure(orders.in_production ?? 0, "in production", "/admin/orders?status=in_production"),
       figure(orders.shipped ?? 0, "shipped", "/admin/orders?status=shipped"),
       figure((orders.pending ?? 0) + (orders.awaiting_payment ?? 0), "not paid yet", "/admin/orders?status=pending"),
-      figure(`${payments.length}${next_cursor ? "+" : ""}`, "payments to look at", "/admin/payments?state=needs_review"),
+      figure(`${payments.length}${next_cursor ? "+" : ""}`, "payments that need a decision", "/admin/payments?state=needs_review"),
       figure(photo_requests, "better photos asked for", "/admin/orders?photo_requests=open"),
       figure(deliveries.failed, "webhooks that failed", "/admin/webhooks?state=failed"),
       figure(deliveries.pending, "webhooks on their way", "/admin/webhooks?state=pending"),

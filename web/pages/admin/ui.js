@@ -10,7 +10,7 @@ export function h(name, attributes = {}, ...children) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -20,7 +20,7 @@ export const button = (text, onclick, attributes = {}) => h("button", { type: "b
 const KINDS = {
   paid: "warn", in_production: "warn", shipped: "good", delivered: "good", needs_review: "bad", failed: "bad", pending: "",
 };
-export const state = (name) => badge(name, KINDS[name] ?? "");
+export const state = (name, kind = KINDS[name] ?? "") => badge(name, kind);
 
 const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 export const when = (text) => (text ? h("time", { datetime: text }, MOMENT.format(new Date(text))) : "–");
@@ -33,12 +33,12 @@ export function money(minor, currency) {
 
 // --- what is said -----------------------------------------------------------------------------------------------------
 
-/** Say what happened; with `undo`, a button takes it back. */
-export function say(text, undo) {
+/** Say what happened; with `act`, a button takes it back, or does what else it is called. */
+export function say(text, act, name = "Undo") {
   $("status").replaceChildren(...(text ? [h("span", {}, text)] : []));
-  if (undo) {
-    const undoing = button("Undo", () => attempt(undoing, async () => { say(""); await undo(); }), { class: "small" });
-    $("status").append(undoing);
+  if (act) {
+    const acting = button(name, () => attempt(acting, async () => { say(""); await act(); }), { class: "small" });
+    $("status").append(acting);
   }
 }
 
@@ -62,8 +62,8 @@ export async function attempt(control, work) {
   }
 }
 
-/** Ask before what cannot be undone. Resolves to the form's fields, or null where the answer is no. */
-export function ask(title, { text = "", fields = [], yes, danger = true } = {}) {
+/** Ask before what cannot be undone. Resolves to the form's fields, or null where the answer is no; `no: ""` leaves that button out. */
+export function ask(title, { text = "", fields = [], yes, no = "Keep as it is", danger = true } = {}) {
   const dialog = $("question");
   return new Promise((resolve) => {
     const form = h(
@@ -74,7 +74,7 @@ export function ask(title, { text = "", fields = [], yes, danger = true } = {}) 
       ...fields,
       h("div", { class: "row" },
         h("button", { value: "yes", class: danger ? "danger" : "primary" }, yes),
-        h("button", { value: "no", formnovalidate: true }, "Keep as it is")),
+        no && h("button", { value: "no", formnovalidate: true }, no)),
     );
     dialog.replaceChildren(form);
     dialog.onclose = () => resolve(dialog.returnValue === "yes" ? Object.fromEntries(new FormData(form)) : null);
@@ -142,6 +142,6 @@ export function filters(params, controls, go) {
   });
   for (const select of form.querySelectorAll("select")) select.addEventListener("change", () => form.requestSubmit());
   // On a phone the list comes first; what is filtered already is shown open.
-  const open = params.size > 0 || controls.length < 3 || matchMedia("(min-width: 48rem)").matches;
+  const open = params.size > 0 || matchMedia("(min-width: 48rem)").matches;
   return h("details", { class: "filter-box", open }, h("summary", {}, "Filter"), form);
 }

@@ -23,7 +23,7 @@ export async function users({ admin, element, signal, params, go }) {
       h("strong", {}, username), email, when(created_at),
       h("span", { class: "row" }, isAdmin && badge("admin", "good"), disabled ? badge("disabled", "bad") : badge("active")),
       h("div", { class: "row" },
-        button(isAdmin ? "Take the role admin" : "Make admin", (event) => change(event.target, user, { roles: isAdmin ? [] : ["admin"] }), { class: "small" }),
+        button(isAdmin ? "Remove admin" : "Make admin", (event) => change(event.target, user, { roles: isAdmin ? [] : ["admin"] }), { class: "small" }),
         button(disabled ? "Enable" : "Disable", (event) => change(event.target, user, { disabled: !disabled }), { class: `small ${disabled ? "" : "danger"}` })),
     );
     return (user.element = element);
