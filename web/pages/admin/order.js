@@ -62,7 +62,7 @@ export async function order({ keepsake, admin, element, signal, id, onConnection
 
   async function move(control, target) {
     if (["refunded", "cancelled"].includes(target)) {
-      const text = target === "refunded" ? "This marks the order; the money goes back under Payment below." : "The customer will see it at once.";
+      const text = target === "refunded" ? "This marks the order and moves no money: refund the payment first, under Payment below." : "The customer will see it at once.";
       if (!(await ask(`Mark this order as ${target}?`, { text, yes: `Mark as ${target}` }))) return;
       if (await attempt(control, () => admin.orders.move(id, target, { signal }))) say(`The order is ${target}.`);
       return refresh();
