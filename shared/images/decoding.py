@@ -15,7 +15,7 @@ from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageOps, JpegImagePlugi
 from PIL.ImageFile import ImageFile
 
 from shared.errors import KeepsakeError
-from shared.images.colour import profile_of, profile_of_code_points
+from shared.images.colour import eight_bit, profile_of, profile_of_code_points
 from shared.images.formats import heif, jpeg, png
 from shared.images.formats.exif import EXIF_PREFIX, orientation_block
 from shared.images.formats.header import CannotCutError, damaged
@@ -147,7 +147,7 @@ def _converted(data: bytes, facts: ImageFacts) -> Settled:
             picture = Image.new("RGB", clear.size, "white")
             picture.paste(clear, mask=clear.getchannel("A"))
         sink = io.BytesIO()
-        flat = picture if picture.mode in {"L", "RGB"} else picture.convert("RGB")
+        flat = eight_bit(picture)
         flat.info.clear()
         flat.save(sink, "JPEG", quality=90, icc_profile=profile)
     except Exception as error:  # as in `opened`

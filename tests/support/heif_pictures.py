@@ -35,6 +35,14 @@ def of_ten_bits() -> bytes:
     return sink.getvalue()
 
 
+def of_ten_bits_grey() -> bytes:
+    """Make one in grey, 10 bits a pixel: from black on the left to white on the right, 64 by 48."""
+    deep = b"".join(struct.pack("<H", x * 65535 // 63) for _ in range(48) for x in range(64))
+    sink = io.BytesIO()
+    pillow_heif.from_bytes("I;16", (64, 48), deep).save(sink)
+    return sink.getvalue()
+
+
 def with_depth() -> bytes:
     """Make one with a depth image beside it, as portraits have it: a second item, made the first one's auxiliary."""
     made = pillow_heif.from_pillow(PHOTO)

@@ -74,6 +74,18 @@ def test_the_colour_profile_stays_and_nothing_else(tmp_path, data):
     assert set(picture.info) <= {"icc_profile", "jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
+def test_deep_grey_stays_as_bright_as_it_was(tmp_path):
+    made, picture = converted(heif_pictures.of_ten_bits_grey(), tmp_path)
+    (tmp_path / "source").write_bytes(heif_pictures.of_ten_bits_grey())
+    decode_worker.thumbnail(tmp_path / "source", tmp_path / "target")
+    with Image.open(tmp_path / "target") as thumbnail:
+        for shown in (picture, thumbnail):
+            levels = [shown.convert("L").getpixel((x, 24)) for x in (4, 32, 59)]
+            assert all(abs(level - x * 255 // 63) < 12 for level, x in zip(levels, (4, 32, 59), strict=True))
+    white = decode_worker.prepare(heif_pictures.heic(Image.new("L", (64, 48), 255)), None, None, LIMITS)
+    assert made.placeholder != white.placeholder
+
+
 def test_a_thumbnail_and_the_quality_come_from_the_photo(tmp_path):
     (tmp_path / "source").write_bytes(heif_pictures.turned())
     (tmp_path / "thumb").touch()
