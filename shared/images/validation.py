@@ -101,6 +101,10 @@ def require_within(facts: ImageFacts, limits: ImageLimits) -> None:
             "image_too_large",
         )
     if facts.pixels > limits.max_pixels:
+        if facts.frames == 1:
+            raise TooLarge(
+                f"The image's parts have more than {megapixels}. Please send a smaller one.", "image_too_large"
+            )
         raise TooLarge(
             f"The animation has more than {megapixels} over all frames. Please send a smaller one.",
             "image_too_large",

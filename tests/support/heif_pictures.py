@@ -95,3 +95,35 @@ def boxes(
         box(b"iprp", properties, box(b"ipma", bytes(4) + struct.pack(">I", items) + of_items)),
     )
     return box(b"ftyp", brand + bytes(4) + b"mif1" + (b"avif" if item == b"av01" else b"heic")) + meta + more
+
+
+def avif_grid(frame: bytes, tiles: int, claimed: tuple[int, int], canvas: tuple[int, int]) -> bytes:
+    """Make an AVIF of one column of tiles, all of them the item of `frame`, an AVIF; each claims a size of its own."""
+    at = frame.index(b"mdat") + 4
+    inside = frame[at : at - 8 + struct.unpack_from(">I", frame, at - 8)[0]]
+    grid = struct.pack(">BBBBHH", 0, 0, tiles - 1, 0, *canvas)
+    data = grid + inside
+    numbers = range(2, tiles + 2)
+    entries = [box(b"infe", b"\2\0\0\0" + struct.pack(">HH", 1, 0) + b"grid\0")]
+    entries += [box(b"infe", b"\2\0\0\0" + struct.pack(">HH", number, 0) + b"av01\0") for number in numbers]
+    places = struct.pack(">HHHHII", 1, 1, 0, 1, 0, len(grid))
+    places += b"".join(struct.pack(">HHHHII", number, 1, 0, 1, len(grid), len(inside)) for number in numbers)
+    av1c = frame.index(b"av1C") - 4
+    properties = box(b"ispe", bytes(4) + struct.pack(">II", *canvas))
+    properties += box(b"ispe", bytes(4) + struct.pack(">II", *claimed)) + frame[av1c : av1c + 12]
+    properties += box(b"pixi", bytes(4) + b"\3\x08\x08\x08")
+    of_items = struct.pack(">HBBB", 1, 2, 1, 4) + b"".join(
+        struct.pack(">HBBBB", number, 3, 2, 0x83, 4) for number in numbers
+    )
+    meta = box(
+        b"meta",
+        bytes(4),
+        box(b"hdlr", bytes(8) + b"pict" + bytes(13)),
+        box(b"pitm", bytes(4) + struct.pack(">H", 1)),
+        box(b"iloc", b"\1\0\0\0\x44\0" + struct.pack(">H", tiles + 1) + places),
+        box(b"iinf", bytes(4) + struct.pack(">H", tiles + 1) + b"".join(entries)),
+        box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{tiles}H", 1, tiles, *numbers))),
+        box(b"iprp", box(b"ipco", properties), box(b"ipma", bytes(4) + struct.pack(">I", tiles + 1) + of_items)),
+        box(b"idat", data),
+    )
+    return box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf") + meta

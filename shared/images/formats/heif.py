@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from shared.errors import TooLarge, UnsupportedMedia
+from shared.images.formats import av1
 from shared.images.formats.header import Header, damaged
 
 # A grid of 512-pixel tiles of 64 megapixels has 250; a phone's photo has some twenty more for depth, gain map and the like.
@@ -18,23 +20,34 @@ _PICTURES = frozenset({b"hvc1", b"av01", b"grid"})
 _ITEMS = _PICTURES | {b"Exif", b"mime", b"uri ", b"tmap"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Location:
+    """Where an item's bytes are: (offset, length) of each part, in the idat box or in the file."""
+
+    in_idat: bool
+    parts: tuple[tuple[int, int], ...]
+
+
 @dataclass(slots=True)
 class _Meta:
     primary: int | None = None
     types: dict[int, bytes] = field(default_factory=dict)
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     of_item: dict[int, list[int]] = field(default_factory=dict)
+    references: list[tuple[bytes, int, tuple[int, ...]]] = field(default_factory=list)
+    locations: dict[int, _Location] = field(default_factory=dict)
+    idat: tuple[int, int] | None = None
 
 
 def read_header(view: memoryview, max_frames: int | None = None) -> Header:  # noqa: ARG001 - one signature for all
-    """Read the size of the primary picture; `canvas_pixels` is that of the largest one in the file.
+    """Read the size of the primary picture; `canvas_pixels` is what a decoder has to hold, by the AV1 frames themselves.
 
     Raises `UnsupportedMedia` (`unsupported_image`) for sequences, overlays, masks and codecs that no phone writes,
     `TooLarge` (`image_too_large`) for too many items, and `NotAllowedValue` (`image_damaged`).
     """
     try:
         meta = _read_meta(view)
-        return _header(meta)
+        return _header(meta, view)
     except (struct.error, IndexError):  # a box that ends before its fields do
         raise damaged() from None
 
@@ -50,7 +63,7 @@ def code_points(view: memoryview) -> tuple[int, int]:
     return 2, 2
 
 
-def _header(meta: _Meta) -> Header:
+def _header(meta: _Meta, view: memoryview) -> Header:
     if meta.primary is None or meta.types.get(meta.primary) not in _PICTURES:
         raise damaged()
     if not _ITEMS.issuperset(meta.types.values()):
@@ -68,7 +81,50 @@ def _header(meta: _Meta) -> Header:
     if any(not all(sizes.get(item, (0, 0))) for item in pictures):
         raise damaged()
     width, height = sizes[meta.primary]
-    return Header(width, height, 1, 6 if turned else 1, max(across * down for across, down in sizes.values()))
+    decoded = set(pictures) - _thumbnails(meta)
+    canvas = max(sizes[item][0] * sizes[item][1] for item in decoded)
+    return Header(width, height, 1, 6 if turned else 1, max(canvas, _frames_pixels(meta, view, sizes, decoded)))
+
+
+def _thumbnails(meta: _Meta) -> set[int]:
+    """Return the items that are nothing but thumbnails: no decoder of the primary picture looks at them."""
+    small = {item for kind, item, _ in meta.references if kind == b"thmb"}
+    alpha = {item for kind, item, _ in meta.references if kind == b"auxl"}
+    tiles = {tile for kind, _, to in meta.references if kind == b"dimg" for tile in to}
+    return small - alpha - tiles - {meta.primary or 0}
+
+
+def _frames_pixels(
+    meta: _Meta, view: memoryview, sizes: Mapping[int, tuple[int, int]], decoded: AbstractSet[int]
+) -> int:
+    """Return the pixels of the primary's AV1 frames, or of all others (alpha, gain map) together, if those are more.
+
+    Raises `image_damaged` where a frame is not as large as its item claims: decoders allocate what the frame says.
+    """
+    frames = [item for item in decoded if meta.types[item] == b"av01"]
+    for item in frames:
+        if av1.frame_size(_data(meta, view, item)) != sizes[item]:
+            raise damaged()
+    shown = {meta.primary} | {
+        tile for kind, item, to in meta.references if kind == b"dimg" and item == meta.primary for tile in to
+    }
+    pixels = [0, 0]
+    for item in frames:
+        pixels[item in shown] += sizes[item][0] * sizes[item][1]
+    return max(pixels)
+
+
+def _data(meta: _Meta, view: memoryview, item: int) -> memoryview:
+    place = meta.locations.get(item)
+    if place is None or not place.parts:
+        raise damaged()
+    first, last = (meta.idat or (0, 0)) if place.in_idat else (0, len(view))
+    if sum(length for _, length in place.parts) > last - first or any(
+        first + offset + length > last for offset, length in place.parts
+    ):
+        raise damaged()
+    pieces = [view[first + offset : first + offset + length] for offset, length in place.parts]
+    return pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
 
 
 def _read_meta(view: memoryview) -> _Meta:
@@ -105,6 +161,25 @@ def _read_box(meta: _Meta, view: memoryview, kind: bytes, start: int, end: int) 
                 ]
             elif inner == b"ipma":
                 meta.of_item.update(_associations(view, first, _whole(last, end)))
+    else:
+        _read_places(meta, view, kind, start, end)
+
+
+def _read_places(meta: _Meta, view: memoryview, kind: bytes, start: int, end: int) -> None:
+    if kind == b"iloc":
+        if meta.locations:
+            raise damaged()
+        meta.locations = _locations(view[:end], start)
+    elif kind == b"idat":
+        if meta.idat:
+            raise damaged()
+        meta.idat = start, end
+    elif kind == b"iref":
+        number = "I" if view[start] else "H"
+        for inner, first, last in _boxes(view, start + 4, end):
+            item, count = struct.unpack_from(f">{number}H", view[: _whole(last, end)], first)
+            to = struct.unpack_from(f">{count}{number}", view[:last], first + struct.calcsize(f">{number}H"))
+            meta.references.append((inner, item, to))
 
 
 def _read_entry(view: memoryview, start: int, end: int) -> tuple[int, bytes]:
@@ -133,6 +208,37 @@ def _associations(view: memoryview, start: int, end: int) -> Mapping[int, list[i
         places = struct.unpack_from(f">{count}{'H' if wide else 'B'}", view, at)
         found[item] = [place & (0x7FFF if wide else 0x7F) for place in places]
         at = behind
+    return found
+
+
+def _locations(view: memoryview, at: int) -> dict[int, _Location]:
+    """Read an iloc box. What is in another file, in another item or of no length is `image_damaged`."""
+    version, sizes = view[at], struct.unpack_from(">H", view, at + 4)[0]
+    offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    at += 6
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        if at > len(view):
+            raise damaged()
+        return int.from_bytes(view[at - size : at], "big")
+
+    if not length_size:
+        raise damaged()
+    wide = 4 if version > 1 else 2
+    found: dict[int, _Location] = {}
+    for _ in range(number(wide)):
+        item = number(wide)
+        method = number(2) & 15 if version else 0
+        if number(2) or method > 1 or item in found:
+            raise damaged()
+        base = number(base_size)
+        parts = []
+        for _ in range(number(2)):
+            number(index_size if version else 0)
+            parts.append((base + number(offset_size), number(length_size)))
+        found[item] = _Location(bool(method), tuple(parts))
     return found
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from shared.errors import KeepsakeError, NotAllowedValue, TooLarge, UnsupportedMedia
 from shared.images import decode_worker
+from shared.images.formats import av1
 from shared.images.header import read_facts
 from shared.images.sniff import ImageFormat, accepted_formats, sniff
 from shared.images.validation import ImageLimits, require_image
@@ -104,8 +106,8 @@ def test_a_truncated_one_is_damaged(tmp_path, data, keep):
 def test_the_boxes_tell_the_size_and_how_it_is_turned():
     facts = facts_of(TURNED)
     assert (facts.format, facts.display_width, facts.display_height) == (ImageFormat.HEIC, 240, 320)
-    facts = facts_of(heif_pictures.boxes(brand=b"avif", item=b"av01", size=(5000, 4000)))
-    assert (facts.format, facts.width, facts.height) == (ImageFormat.AVIF, 5000, 4000)
+    facts = facts_of(AVIF)
+    assert (facts.format, facts.width, facts.height) == (ImageFormat.AVIF, 320, 240)
 
 
 @pytest.mark.parametrize("item", [b"iovl", b"unci", b"iden", b"mski", b"jpeg", b"vvc1", b"abcd"])
@@ -135,6 +137,79 @@ def test_too_many_pixels_or_items_are_refused_before_any_decoder():
         facts_of(heif_pictures.boxes(size=(0, 48)))
 
 
+def claiming(data, size):
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", *size) + data[at + 8 :]
+
+
+def test_an_avif_frame_of_another_size_than_claimed_is_damaged_before_any_decoder():
+    alpha = pictures.saved(pictures.gradient(65, 47, "RGBA"), "AVIF")
+    no_frame = heif_pictures.boxes(brand=b"avif", item=b"av01")
+    lying_tiles = heif_pictures.avif_grid(AVIF, 64, (64, 64), (64, 4096))
+    for data in (
+        claiming(AVIF, (100, 100)),
+        claiming(AVIF, (321, 240)),
+        claiming(alpha, (65, 48)),
+        no_frame,
+        lying_tiles,
+    ):
+        with pytest.raises(NotAllowedValue) as refusal:
+            facts_of(data)
+        assert refusal.value.code == "image_damaged"
+
+
+def test_the_tiles_of_an_avif_count_together(tmp_path):
+    grid = heif_pictures.avif_grid(AVIF, 3, (320, 240), (320, 700))
+    assert converted(grid, tmp_path)[1].size == (320, 700)
+    assert facts_of(grid).pixels == 3 * 320 * 240
+    with pytest.raises(TooLarge) as refusal:
+        facts_of(grid, ImageLimits(max_pixels=3 * 320 * 240 - 1))
+    assert refusal.value.code == "image_too_large"
+    assert "animation" not in refusal.value.sentence
+
+
+@pytest.mark.parametrize("options", [{}, {"speed": 10}, {"subsampling": "4:4:4"}])
+@pytest.mark.parametrize("size", [(1, 1), (65, 47), (1025, 33)])
+def test_the_size_of_an_avif_frame_is_read_from_whatever_encoder(options, size):
+    facts = facts_of(pictures.saved(pictures.gradient(*size), "AVIF", **options))
+    assert (facts.width, facts.height, facts.pixels) == (*size, size[0] * size[1])
+
+
+def test_the_size_is_read_of_a_frame_with_a_full_header_too():
+    film = pictures.saved(pictures.gradient(321, 123), "AVIF", save_all=True, append_images=[pictures.noise(321, 123)])
+    start, length = struct.unpack_from(">II", film, film.index(b"iloc") + 18)
+    frame = memoryview(film)[start : start + length]
+    assert not frame[4] & 8  # reduced
+    assert av1.frame_size(frame) == (321, 123)
+
+
+def test_a_second_frame_or_sequence_header_is_not_believed():
+    at = AVIF.index(b"mdat") + 4
+    item = AVIF[at:]
+    assert av1.frame_size(memoryview(item)) == (320, 240)
+    other = bytearray(item)
+    other[5] ^= 1
+    for data in (item + item, bytes(other[:13]) + item[:13] + item[13:], item[:13], b""):
+        with pytest.raises(NotAllowedValue):
+            av1.frame_size(memoryview(data))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.binary(min_size=1, max_size=8), st.booleans()), min_size=1, max_size=4)
+)
+def test_whatever_an_av1_frame_says_its_size_is_read_or_it_is_damaged(changes):
+    data = bytearray(AVIF[AVIF.index(b"mdat") + 4 :])
+    for at, patch, grows in changes:
+        data[at : at if grows else at + len(patch)] = patch
+    try:
+        width, height = av1.frame_size(memoryview(data))
+    except NotAllowedValue as refusal:
+        assert refusal.code == "image_damaged"  # noqa: PT017
+    else:
+        assert 0 < width <= 65536 and 0 < height <= 65536  # noqa: PT018
+
+
 def test_heic_is_refused_by_name_unless_it_is_asked_for():
     with pytest.raises(UnsupportedMedia) as refusal:
         facts_of(TURNED, ImageLimits())
@@ -143,7 +218,13 @@ def test_heic_is_refused_by_name_unless_it_is_asked_for():
     assert facts_of(AVIF, ImageLimits()).format is ImageFormat.AVIF
 
 
-SAMPLES = [TURNED, AVIF, heif_pictures.boxes(items=3), heif_pictures.heic(pictures.photo(300, 200), tile_size=64)]
+SAMPLES = [
+    TURNED,
+    AVIF,
+    heif_pictures.avif_grid(AVIF, 3, (320, 240), (320, 700)),
+    heif_pictures.boxes(items=3),
+    heif_pictures.heic(pictures.photo(300, 200), tile_size=64),
+]
 NUMBERS = st.sampled_from([b"\0\0\0\0", b"\0\0\0\1", b"\xff\xff\xff\xff", b"\0\0\0\x08", b"\x7f\xff\xff\xff"])
 
 
