@@ -76,19 +76,27 @@ LINK_END: Final = web.RequestKey("LINK_END", int)
 
 
 def check_link(request: web.Request) -> bool:
-    """Tell whether the request comes by a link instead of a token, and that the link is good.
+    """Tell whether the request comes by a good link, which is enough, whoever's token comes with it.
 
-    Raises LinkInvalid, LinkExpired. With a token the link does not count.
+    Raises LinkInvalid, LinkExpired where there is no token that may be good by itself.
     """
-    query = request.query
-    if hdrs.AUTHORIZATION in request.headers or not (EXPIRES in query or SIGNATURE in query):
+    if not (EXPIRES in request.query or SIGNATURE in request.query):
         return False
-    expires, signature = query.getall(EXPIRES, []), query.getall(SIGNATURE, [])
+    try:
+        request[LINK_END] = _required_end(request)
+    except (LinkInvalid, LinkExpired):
+        if hdrs.AUTHORIZATION in request.headers:
+            return False
+        raise
+    return True
+
+
+def _required_end(request: web.Request) -> int:
+    expires, signature = request.query.getall(EXPIRES, []), request.query.getall(SIGNATURE, [])
     if len(expires) != 1 or len(signature) != 1:
         raise LinkInvalid
     # The path as it was sent: two spellings of one path are two paths here.
-    request[LINK_END] = request.app[SIGNED_LINKS].require(request.rel_url.raw_path, expires[0], signature[0])
-    return True
+    return request.app[SIGNED_LINKS].require(request.rel_url.raw_path, expires[0], signature[0])
 
 
 def link_end(request: web.Request) -> int | None:

@@ -176,6 +176,7 @@ async def test_links_open_without_a_token_what_a_page_shows(api: Api, stack: Sta
     for link in (links["photo"], links["thumbnail"], order["events"]):
         assert link.startswith(f"{stack.url('gateway')}/api/images/orders/{order['order_id']}/")
         assert (await opened(api, link, "HEAD")).status == 200
+        assert (await opened(api, link, "HEAD", Authorization="Bearer no-token")).status == 200
         for changed in (link[:-1], link.replace("expires=1", "expires=2"), link.replace(order["order_id"], "0" * 32)):
             refused = await opened(api, changed)
             assert (refused.status, refused.body["code"]) == (403, "link_invalid")

@@ -263,6 +263,8 @@ async def test_the_url_of_a_private_image_opens_it_without_a_token(tmp_path) -> 
         assert (shown.status, shown.headers["Content-Type"]) == (200, "image/jpeg")
         assert shown.headers["Cache-Control"].startswith("private, max-age=")
         assert (await store.call("HEAD", image["url"])).status == 200
+        for headers in (bearer("bob"), {"Authorization": "Bearer no-token"}):
+            assert (await store.call("GET", image["url"], headers=headers)).status == 200
         assert (await store.call("GET", image["url"] + "&w=160")).headers["Cache-Control"].startswith("private")
         listed = (await store.call("GET", "/api/user_images/ann/", headers=bearer())).json["images"]
         assert [item["url"] for item in listed] == [other["url"], image["url"]]

@@ -99,10 +99,18 @@ async def test_a_link_whose_time_is_over_says_so(api: Api, order: Any) -> None:
     assert (answer.status, answer.body["code"]) == (403, "link_expired")
 
 
-async def test_with_a_token_the_link_does_not_count(api: Api, order: Any) -> None:
-    path = "/" + order["files"][0]["links"]["photo"].split("/", 3)[3]
-    assert (await api.call("GET", path + "0")).status == 200
+async def test_a_good_link_is_enough_whatever_token_comes_with_it(api: Api, order: Any) -> None:
+    for link in (order["files"][0]["links"]["photo"], order["photos_zip"]):
+        path = "/" + link.split("/", 3)[3]
+        for caller in (api, api.as_user("ben"), Api(api.http, api.url, "no-token")):
+            assert (await caller.call("GET", path)).status == 200
+
+
+async def test_with_a_bad_link_the_token_counts(api: Api, order: Any) -> None:
+    path = "/" + order["files"][0]["links"]["photo"].split("/", 3)[3] + "0"
+    assert (await api.call("GET", path)).status == 200
     assert (await api.as_user("ben").call("GET", path)).status == 404
+    assert (await Api(api.http, api.url, "no-token").call("GET", path)).status == 401
 
 
 async def test_links_end_with_the_order(api: Api, order: Any) -> None:
