@@ -97,9 +97,13 @@ class TokenVerifier:
     async def verify(self, token: str) -> Principal:
         """Return the caller, or raise `Unauthorized(invalid=True)`; revocation is asked each time."""
         principal = await self._principal(token)
-        if principal.sid is not None and await self._revocations.is_revoked(principal.sid):
+        if await self.has_ended(principal):
             raise Unauthorized("The session of this access token has ended.", invalid=True)
         return principal
+
+    async def has_ended(self, principal: Principal) -> bool:
+        """Tell whether the caller's session has been ended since; False where the list is out of reach."""
+        return principal.sid is not None and await self._revocations.is_revoked(principal.sid)
 
     async def _principal(self, token: str) -> Principal:
         if len(token) > MAX_TOKEN_BYTES or COMPACT.fullmatch(token) is None:

@@ -16,11 +16,12 @@ from services.planter_orders.model.orders import OrderEvent, PhotoEvent
 from shared.app.lifecycle import LIFE
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
-from shared.auth.access_tokens import principal_of
+from shared.auth.access_tokens import VERIFIER, Principal
 from shared.auth.signed_links import link_end
 from shared.clock import rfc3339
 
 COMMENT_S = 15.0
+ASK_IF_REVOKED_S = 2.0
 MAX_EVENT_ID = 2**63 - 1
 HEADERS = {
     hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -44,22 +45,23 @@ def _written(event: OrderEvent | None) -> bytes:
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
-    """Send events until the order is deleted, the token or the link expires, or the service stops."""
+    """Send events until the order is deleted, the link or the token expires, its session ends, or the service stops."""
+    caller = caller_of(request)
     async with request.app[ORDER_EVENTS].reading:
-        order = await request.app[ORDERS].show(caller_of(request), request.match_info["order_id"])
+        order = await request.app[ORDERS].show(caller, request.match_info["order_id"])
     if request.method == hdrs.METH_HEAD:
         return web.Response(headers=HEADERS)
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
-    stopping = request.app[LIFE].stopping
-    sending = asyncio.create_task(_send(request, response, order.id, _until(request)))
-    ending = asyncio.create_task(stopping.wait())
+    sending = asyncio.create_task(_send(request, response, order.id, caller))
+    ending = asyncio.create_task(request.app[LIFE].stopping.wait())
+    revoked = asyncio.create_task(_revoked(request, caller))
     try:
-        await asyncio.wait({sending, ending}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({sending, ending, revoked}, return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             sending.result()
     finally:
-        for task in (sending, ending):
+        for task in (sending, ending, revoked):
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
@@ -67,19 +69,26 @@ async def follow(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _until(request: web.Request) -> float:
-    """Return when the token or the link expires by which the request came."""
-    end = link_end(request)
-    return principal_of(request).expires_at if end is None else end
+async def _has_ended(request: web.Request, caller: Principal | None) -> bool:
+    return caller is not None and await request.app[VERIFIER].has_ended(caller)
 
 
-async def _send(request: web.Request, response: web.StreamResponse, order_id: str, until: float) -> None:
+async def _revoked(request: web.Request, caller: Principal | None) -> None:
+    """Wait until the session has ended by whose token the request came; a link goes on until it expires."""
+    while not await _has_ended(request, caller):  # noqa: ASYNC110 - the list of ended sessions tells nobody
+        await asyncio.sleep(ASK_IF_REVOKED_S)
+
+
+async def _send(request: web.Request, response: web.StreamResponse, order_id: str, caller: Principal | None) -> None:
+    until = (link_end(request) or 0) if caller is None else caller.expires_at
     with suppress(TimeoutError):
         async with (
             asyncio.timeout(until - time.time()),
             aclosing(request.app[ORDER_EVENTS].follow(order_id, _last_event_id(request), COMMENT_S)) as events,
         ):
             async for event in events:
+                if await _has_ended(request, caller):
+                    return
                 await response.write(_written(event))
 
 

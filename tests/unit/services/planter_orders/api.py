@@ -20,10 +20,12 @@ INTERNAL_SECRET = "another secret of the tests, long enough"
 File = tuple[str, bytes, str | None]
 
 
-def token(user: str = "ann", *, roles: Sequence[str] = (), secret: str = JWT_SECRET, life_s: float = 900) -> str:
+def token(
+    user: str = "ann", *, roles: Sequence[str] = (), secret: str = JWT_SECRET, life_s: float = 900, **more: str
+) -> str:
     """Sign an access token of Keepsake's own issuer."""
     now = int(time.time())
-    claims = {"sub": user, "username": user, "roles": list(roles), "iss": "keepsake", "aud": "keepsake"}
+    claims = {"sub": user, "username": user, "roles": list(roles), "iss": "keepsake", "aud": "keepsake", **more}
     return jwt.encode({**claims, "iat": now, "exp": now + life_s}, secret, "HS256")
 
 

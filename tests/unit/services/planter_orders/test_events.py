@@ -12,8 +12,10 @@ import pytest
 
 from services.planter_orders.app import build_app
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS
+from services.planter_orders.handlers.events import COMMENT_S
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.lifecycle import LIFE
+from shared.auth.revocations import open_revocations
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import Api, token
 from tests.unit.services.planter_orders.test_orders import NO_ORDER, moved, ordered
@@ -138,6 +140,33 @@ async def test_the_stream_ends_when_the_token_expires(local: Api) -> None:
     async with listening(brief, order_id) as listener:
         while await listener.next() is not None:
             pass
+
+
+async def test_the_stream_ends_when_the_session_is_ended(api: Api, settings: PlanterOrdersSettings) -> None:
+    order_id = await ordered(api)
+    ended, goes_on = (Api(api.http, api.url, token(sid=sid)) for sid in ("sid-ended", "sid-goes-on"))
+    async with listening(ended, order_id) as listener, listening(goes_on, order_id) as other:
+        assert await listener.next() is not None
+        assert await other.next() is not None
+        async with open_revocations(settings.redis_url, settings.data_dir) as revocations:
+            await revocations.revoke("sid-ended")
+        await moved(api, order_id, "paid")
+        assert await listener.next() is None  # not even what happened since
+        event = await other.next()
+        assert event is not None
+        assert event["status"] == "paid"
+
+
+async def test_the_stream_of_an_ended_session_ends_though_nothing_happens(
+    local: Api, embedded: PlanterOrdersSettings
+) -> None:
+    order_id = (await local.looked_at(await ordered(local)))["order_id"]
+    async with listening(Api(local.http, local.url, token(sid="sid-1")), order_id) as listener:
+        assert await listener.next() is not None
+        async with open_revocations("", embedded.data_dir) as revocations:
+            await revocations.revoke("sid-1")
+        async with asyncio.timeout(COMMENT_S - 1):
+            assert await listener.next() is None
 
 
 async def test_who_hears_nothing_gets_comments(
