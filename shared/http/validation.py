@@ -113,6 +113,7 @@ SENTENCES = {
     "too_long": "may have at most {max_length} characters",
     "string_too_short": "must have at least {min_length} characters",
     "too_short": "must have at least {min_length} characters",
+    "list_type": "must be a list",
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
     "greater_than_equal": "must be at least {ge}",
@@ -128,8 +129,10 @@ SENTENCES = {
 
 
 def _message(item: ErrorDetails) -> str:
-    sentence = SENTENCES.get(item["type"])
-    return sentence.format(**item.get("ctx", {})) if sentence else item["msg"].removeprefix("Value error, ")
+    said = item.get("ctx", {})
+    is_long_list = item["type"] == "too_long" and said.get("field_type") == "List"
+    sentence = "must be a list of at most {max_length}" if is_long_list else SENTENCES.get(item["type"])
+    return sentence.format(**said) if sentence else item["msg"].removeprefix("Value error, ")
 
 
 def refusal(error: ValidationError, *, missing: str = "", unfit: Container[str] = ()) -> KeepsakeError:
