@@ -10,6 +10,7 @@ from services.auth_verify.schemas import ManagedUser, UserChange, UsersAnswer, U
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
+from shared.auth.access_tokens import principal_of
 from shared.http.cursors import parse_cursor
 from shared.http.validation import parse_json, parse_query
 
@@ -29,6 +30,7 @@ def _user(user: User) -> ManagedUser:
 
 async def list_users(request: web.Request) -> web.Response:
     """`GET /api/admin/users`."""
+    await request.app[ACCOUNTS].require_still_admin(principal_of(request).user_id)
     query = parse_query(request, UsersQuery)
     after = parse_cursor(query.cursor) if query.cursor else None
     found, following = await request.app[ACCOUNTS].page(query.query, after=after, limit=query.limit)
@@ -38,11 +40,16 @@ async def list_users(request: web.Request) -> web.Response:
 
 
 async def change_user(request: web.Request) -> web.Response:
-    """`PATCH /api/admin/users/{user_id}`; disabling somebody who is disabled ends the sessions that are left."""
+    """`PATCH /api/admin/users/{user_id}`.
+
+    Disabling somebody, and leaving somebody no role, ends their sessions, whose access tokens would say otherwise; asked
+    again, those that are left.
+    """
+    await request.app[ACCOUNTS].require_still_admin(principal_of(request).user_id)
     body = await parse_json(request, UserChange)
     roles = None if body.roles is None else tuple(body.roles)
     user = await request.app[ACCOUNTS].change(request.match_info["user_id"], roles=roles, disabled=body.disabled)
-    if user.disabled:
+    if user.disabled or roles == ():
         await request.app[SESSIONS].end_all(user.id)
     return json_answer(_user(user), headers=NO_STORE)
 
@@ -62,7 +69,7 @@ ROUTES = (
         method="PATCH",
         path=COLLECTION + "/{user_id}",
         handler=change_user,
-        summary="Change a user's roles, or disable the user, whose sessions end then",
+        summary="Change a user's roles, or disable the user; sessions end where the role is taken or the user disabled",
         access=Access.ADMIN,
         body=UserChange,
         answers={200: Answer("The user", ManagedUser)},

@@ -11,6 +11,7 @@ from services.auth_verify.adapters.argon2 import Argon2Passwords
 from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.model import User, no_such_user, normal_password, parse_id, wrong_credentials
 from services.auth_verify.service.throttle import LoginThrottle
+from shared.auth.access_tokens import ADMIN
 from shared.clock import utc_now
 from shared.errors import Forbidden, NotAllowedValue, Unavailable
 from shared.http.cursors import Position
@@ -68,6 +69,12 @@ class AccountService:
     async def get(self, user_id: str) -> User | None:
         """Return the user with this id, if it is one of ours."""
         return await self._users.get(user_id)
+
+    async def require_still_admin(self, user_id: str) -> None:
+        """Raise Forbidden where one of our users is no acting admin now, whatever a token of the last 15 minutes says."""
+        user = await self._users.get(user_id)
+        if user is not None and (user.disabled or ADMIN not in user.roles):
+            raise Forbidden("This needs the role admin.")
 
     async def page(self, query: str, *, after: Position | None, limit: int) -> tuple[Sequence[User], Position | None]:
         """Return up to `limit` users with `query` in their username or email, newest first, and where more begin."""

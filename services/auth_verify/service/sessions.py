@@ -84,7 +84,11 @@ class SessionService:
         first = RefreshToken(_digest(token), sid, user.id, now + REFRESH_TOKEN_LIFE)
         if not await self._sessions.open(first, now=now):
             raise wrong_credentials()
-        return TokenPair(await self._access_token(user, sid), token)
+        # Read again: a role taken away before the session was there is not in its token, and one taken later ends it.
+        current = await self._users.get(user.id)
+        if current is None:
+            raise wrong_credentials()
+        return TokenPair(await self._access_token(current, sid), token)
 
     async def refresh(self, token: str) -> TokenPair:
         """Go on with a session; raises Unauthorized, and ends the session where the token was used before."""

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from uuid import uuid4
 
 import aiohttp
+import jwt
 import pytest
 import sqlalchemy as sa
 
@@ -12,7 +14,7 @@ from services.auth_verify.app import build_app
 from services.auth_verify.settings import Settings
 from shared.persistence.engine import open_database
 from tests.support.serving import ServeApp
-from tests.unit.services.auth_verify.api import PASSWORD, Api, Reply, SignedIn
+from tests.unit.services.auth_verify.api import JWT_SECRET, PASSWORD, Api, Reply, SignedIn
 
 USERS_PATH = "/api/admin/users"
 
@@ -90,8 +92,36 @@ class TestRoles:
         renewed = (await api.refresh(sam.refresh_token)).body
         assert (await api.get(USERS_PATH, renewed["access_token"])).status == 200
         assert (await change(api, root, sam.id, roles=[])).body["roles"] == []
-        renewed = (await api.refresh(renewed["refresh_token"])).body
+        renewed = (await api.login("sam")).body
         assert (await api.get(USERS_PATH, renewed["access_token"])).status == 403
+
+    async def test_taken_away_end_the_sessions_that_had_them(
+        self, api: Api, root: SignedIn, settings: Settings
+    ) -> None:
+        former = await made_admin(api, settings, "former")
+        assert (await change(api, root, former.id, roles=[])).status == 200
+        assert (await change(api, former, former.id, roles=["admin"])).status == 401
+        assert (await api.get("/api/auth/me", former.token)).status == 401
+        assert (await api.refresh(former.refresh_token)).status == 401
+        assert (await api.login("former")).status == 200
+
+    async def test_count_by_the_table_and_not_by_an_older_token(
+        self, api: Api, root: SignedIn, settings: Settings
+    ) -> None:
+        former = await made_admin(api, settings, "former")
+        for gone in ({"roles": []}, {"roles": ["admin"], "disabled": True}):
+            async with (  # past the service, so that no session ends
+                open_database(settings.database_url, settings.data_dir, "auth-verify") as database,
+                database.begin() as db,
+            ):
+                await db.execute(sa.update(USERS).where(USERS.c.id == former.id).values(gone))
+            assert (await api.get(USERS_PATH, former.token)).status == 403
+            assert (await change(api, former, former.id, roles=["admin"], disabled=False)).status == 403
+        assert (await api.get(USERS_PATH, root.token)).status == 200
+
+    async def test_of_another_issuers_admins_are_as_their_token_says(self, api: Api) -> None:
+        claims = {"sub": "boss", "roles": ["admin"], "iss": "keepsake", "aud": "keepsake", "exp": time.time() + 60}
+        assert (await api.get(USERS_PATH, jwt.encode(claims, JWT_SECRET, "HS256"))).status == 200
 
     async def test_what_is_no_role_or_nobody_is_refused(self, api: Api, root: SignedIn) -> None:
         for body in ({"roles": ["king"]}, {"roles": "admin"}, {"roles": ["admin"] * 2}, {"disabled": "yes"}):
@@ -99,6 +129,17 @@ class TestRoles:
         for user_id in (str(uuid4()), "sam", "%00", "x" * 300):
             reply = await change(api, root, user_id, roles=[])
             assert (reply.status, reply.body["code"]) == (404, "user_not_found"), user_id
+
+    @pytest.mark.parametrize(
+        ("roles", "sentence"),
+        [
+            (["admin", ""], "roles: must be a list of at most 1."),
+            ("admin", "roles: must be a list."),
+            (["king"], "roles.0: must be 'admin'."),
+        ],
+    )
+    async def test_are_refused_in_plain_sentences(self, api: Api, root: SignedIn, roles: object, sentence: str) -> None:
+        assert (await change(api, root, root.id, roles=roles)).body["error"] == sentence
 
     async def test_are_for_admins_to_give(self, api: Api, root: SignedIn) -> None:
         sam = await api.signed_in("sam")
@@ -177,7 +218,7 @@ class TestTheLastAdmin:
         replies = await asyncio.gather(
             change(api, root, second.id, roles=[]), change(api, second, root.id, disabled=True)
         )
-        assert sorted(reply.status for reply in replies) in ([200, 409], [200, 401])
+        assert sorted(reply.status for reply in replies) in ([200, 409], [200, 401], [200, 403])
         tokens = [(await api.login(name, PASSWORD)) for name in ("root", "second")]
         reached = [(await api.get(USERS_PATH, reply.body.get("access_token", ""))).status for reply in tokens]
         assert reached.count(200) == 1
