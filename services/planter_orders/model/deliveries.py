@@ -33,7 +33,10 @@ class WebhooksOff(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class OutgoingWebhook:
-    """A message that waits to be sent; `seq` rises in the order of the changes, `attempts` counts this one too."""
+    """A message that waits to be sent; `seq` rises in the order of the changes.
+
+    `attempts` counts this one too, and those since somebody sent it again.
+    """
 
     seq: int
     message_id: str

@@ -37,7 +37,7 @@ class Outbox:
         async with self._database.begin() as connection:
             numbers = list(await connection.scalars(due))
             claim = OUTBOX.update().where(T.seq.in_(numbers)).values(due_at=until, attempts=T.attempts + 1)
-            columns = (T.seq, T.message_id, T.order_id, T.body, T.tried_since, T.attempts)
+            columns = (T.seq, T.message_id, T.order_id, T.body, T.tried_since, T.attempts - T.attempts_before)
             taken = await connection.execute(claim.returning(*columns)) if numbers else ()
             return [OutgoingWebhook(*row) for row in taken]
 
@@ -66,7 +66,7 @@ class Outbox:
         """Send the message again from now on, whatever became of it. Raises DeliveryNotFound."""
         async with self._database.begin() as connection:
             ours = T.message_id == message_id
-            again = {"due_at": now, "tried_since": now, "attempts": 0}
+            again = {"due_at": now, "tried_since": now, "attempts_before": T.attempts}
             await self._set_state(connection, ours, DeliveryState.PENDING, **again)
             columns = [T[name] for name in Delivery.__dataclass_fields__]
             return _delivery((await connection.execute(sa.select(*columns).where(ours))).one())

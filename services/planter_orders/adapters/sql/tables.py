@@ -132,7 +132,9 @@ OUTBOX = sa.Table(
     sa.Column("due_at", UtcDateTime, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False, default="pending"),
-    sa.Column("tried_since", UtcDateTime),  # who sends it again begins anew
+    # Who sends it again begins anew: the waits count from this time and this number of attempts on.
+    sa.Column("tried_since", UtcDateTime),
+    sa.Column("attempts_before", sa.Integer, nullable=False, default=0),
     sa.Column("tried_at", UtcDateTime),
     sa.Column("last_status", sa.Integer),
     sa.Column("last_error", sa.Text),
