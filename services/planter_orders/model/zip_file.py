@@ -6,10 +6,13 @@ do not seek cannot take for stored files.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from services.planter_orders.model.photos import Photo
 
 VERSION = 20  # of the format that is needed to read this
 MADE_ON_UNIX = 3 << 8
@@ -20,6 +23,13 @@ LOCAL = struct.Struct("<4s5H3L2H")
 CENTRAL = struct.Struct("<4s6H3L5H2L")
 END = struct.Struct("<4s4H2LH")
 MAX_BYTES = 2**32 - 1
+# What Windows takes in no file name, and what turns the writing's direction, so that a name looks like another one.
+NOT_IN_NAMES = re.compile("[:*?<>|\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]")
+
+
+def entry_name(number: int, photo: Photo) -> str:
+    """Name a photo by what its sender called it, or by what it is kept as where that was nothing."""
+    return f"{number}-{NOT_IN_NAMES.sub('_', photo.original_filename.strip()) or photo.filename}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.planter_orders.model.object_keys import photo_key
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.photos import Photo, PhotoFixed, require_replaceable, require_requestable
 from services.planter_orders.model.status import Status
-from services.planter_orders.model.zip_file import ZipEntry, directory, zip_size
-from services.planter_orders.service.photos_zip import photos_zip
+from services.planter_orders.model.zip_file import ZipEntry, directory, entry_name, zip_size
+from services.planter_orders.service.photos_zip import photos_zip, photos_zip_size
+from services.planter_orders.settings import PlanterOrdersSettings
+from shared.errors import DependencyDown
 from shared.objects import BlobStore
+from shared.objects.factory import open_blob_store
+from shared.objects.protocol import ObjectReader
 from tests.support import pictures
 from tests.unit.services.planter_orders.api import Answer, Api, File, form_of
 from tests.unit.services.planter_orders.test_events import listening
@@ -311,6 +316,64 @@ class TestZip:
         head = await opened(api, order["photos_zip"], "HEAD")
         assert (head.status, head.headers["Content-Length"], head.raw) == (200, str(len(answer.raw)), b"")
 
+    @pytest.mark.parametrize("what", ["replaced", "deleted"])
+    async def test_what_goes_during_the_download_is_sent_to_the_end(
+        self, api: Api, order: Any, blobs: BlobStore, what: str
+    ) -> None:
+        kept = kept_as(await api.looked_at(order["order_id"]))
+        archive = photos_zip(blobs, kept)
+        written = [await anext(archive)]
+        if what == "replaced":
+            for photo in kept.photos:
+                assert (await replaced(api, kept.id, photo.filename)).status == 200
+        else:
+            assert (await api.call("DELETE", f"/api/images/orders/{kept.id}")).status == 200
+        async with asyncio.timeout(20):
+            while await blobs.stat(photo_key("ann", kept.id, kept.photos[-1].filename)):  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.05)
+        written += [part async for part in archive]
+        assert sum(map(len, written)) == photos_zip_size(kept)
+        with zipfile.ZipFile(io.BytesIO(b"".join(written))) as whole:
+            assert whole.testzip() is None
+            assert [info.file_size for info in whole.infolist()] == [photo.size for photo in kept.photos]
+
+    async def test_a_bucket_that_does_not_wait_is_asked_again(
+        self, local: Api, embedded: PlanterOrdersSettings
+    ) -> None:
+        order = (await local.upload(BLURRED, SHARP)).body["order_metadata"]
+
+        class Impatient:
+            """A store whose objects opened whole give up after the first bytes."""
+
+            @asynccontextmanager
+            async def open(self, key: str, *, start: int = 0) -> AsyncIterator[ObjectReader]:
+                async with store.open(key, start=start) as reader:
+                    yield reader if start else ObjectReader(reader.facts, self._cut(reader))
+
+            @staticmethod
+            async def _cut(reader: ObjectReader) -> AsyncIterator[bytes]:
+                async for chunk in reader.chunks:
+                    yield chunk[:100]
+                    raise DependencyDown("storage")
+
+        async with open_blob_store(embedded) as store:
+            written = [part async for part in photos_zip(cast("BlobStore", Impatient()), kept_as(order))]
+        with zipfile.ZipFile(io.BytesIO(b"".join(written))) as whole:
+            assert [whole.read(name) for name in whole.namelist()] == [BLURRED[1], SHARP[1]]
+
+    @pytest.mark.parametrize(
+        ("original", "name"),
+        [
+            ("", "1-kept.jpg"),
+            (" ", "1-kept.jpg"),
+            ("Rex: *?<>|.jpg", "1-Rex_ _____.jpg"),
+            ("rex\u202egpj.exe", "1-rex_gpj.exe"),
+            ("\u2066rex\u2069.jpg", "1-_rex_.jpg"),
+        ],
+    )
+    def test_names_are_such_as_every_system_takes(self, original: str, name: str) -> None:
+        assert entry_name(1, Photo("kept.jpg", original, "image/jpeg", 1, 1, 1, "x")) == name
+
     async def test_strangers_get_none(self, api: Api, order: Any) -> None:
         path = f"/api/images/orders/{order['order_id']}/photos.zip"
         assert (await api.as_user("ben").call("GET", path)).status == 404
@@ -346,8 +409,7 @@ class TestZip:
                 finally:
                     self.closed += 1
 
-        photos = [Photo(f["filename"], "x", "x", f["size"], 1, 1, "x") for f in order["files"]]
-        kept = Order(order["order_id"], "ann", None, None, None, datetime.now(UTC), tuple(photos))
+        kept = kept_as(order)
         for parts in range(1, 7):
             store = Counted()
             archive = photos_zip(cast("BlobStore", store), kept)
@@ -355,6 +417,12 @@ class TestZip:
                 await anext(archive, b"")
             await archive.aclose()
             assert store.opened == store.closed > 0
+
+
+def kept_as(order: Any) -> Order:
+    """Return what photos_zip needs of Ann's order."""
+    photos = [Photo(file["filename"], "x", "x", file["size"], 1, 1, "x") for file in order["files"]]
+    return Order(order["order_id"], "ann", None, None, None, datetime.now(UTC), tuple(photos))
 
 
 def open_photos() -> list[str]:
