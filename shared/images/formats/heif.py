@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from shared.errors import TooLarge, UnsupportedMedia
+from shared.errors import NotAllowedValue, TooLarge, UnsupportedMedia
 from shared.images.formats import av1
 from shared.images.formats.header import Header, damaged
 
@@ -16,6 +16,7 @@ MAX_ITEMS = 400
 _MAX_BOXES = 4000
 _SEQUENCES = frozenset({b"hevc", b"hevx", b"hevm", b"hevs", b"msf1", b"avis", b"mif2"})
 _PICTURES = frozenset({b"hvc1", b"av01", b"grid"})
+_HDR = (b"\0\x10", b"\0\x12")  # the transfers PQ and HLG of ITU-T H.273
 # Beside pictures: metadata, and how to map tones to a brighter screen, which decoders of stills leave alone.
 _ITEMS = _PICTURES | {b"Exif", b"mime", b"uri ", b"tmap"}
 
@@ -64,10 +65,11 @@ def code_points(view: memoryview) -> tuple[int, int]:
 
 
 def _header(meta: _Meta, view: memoryview) -> Header:
-    if meta.primary is None or meta.types.get(meta.primary) not in _PICTURES:
-        raise damaged()
     if not _ITEMS.issuperset(meta.types.values()):
         raise _unsupported()
+    if meta.primary is None or meta.types.get(meta.primary) not in _PICTURES:
+        raise damaged()
+    _require_shown_alike(meta)
     sizes: dict[int, tuple[int, int]] = {}
     turned = False
     for item, indices in meta.of_item.items():
@@ -84,6 +86,24 @@ def _header(meta: _Meta, view: memoryview) -> Header:
     decoded = set(pictures) - _thumbnails(meta)
     canvas = max(sizes[item][0] * sizes[item][1] for item in decoded)
     return Header(width, height, 1, 6 if turned else 1, max(canvas, _frames_pixels(meta, view, sizes, decoded)))
+
+
+def _require_shown_alike(meta: _Meta) -> None:
+    """Refuse a primary picture that the decoders here would not show as it is meant: HDR without a profile, a cropped AVIF."""
+    indices = meta.of_item.get(meta.primary or 0, ())
+    properties = [meta.properties[index - 1] for index in indices if 0 < index <= len(meta.properties)]
+    colours = [body for kind, body in properties if kind == b"colr"]
+    has_profile = any(body.startswith((b"prof", b"rICC")) for body in colours)
+    if not has_profile and any(body[:4] == b"nclx" and body[6:8] in _HDR for body in colours):
+        raise UnsupportedMedia(
+            "HDR photos without a colour profile are not supported. Please export this one as JPEG.",
+            "unsupported_image",
+        )
+    if b"av01" in meta.types.values() and any(kind == b"clap" for kind, _ in properties):
+        raise NotAllowedValue(
+            "An AVIF that hides a part of its picture is not supported. Please save it cropped and retry.",
+            "image_damaged",
+        )
 
 
 def _thumbnails(meta: _Meta) -> set[int]:

@@ -119,6 +119,48 @@ def test_overlays_masks_and_other_codecs_are_refused(item):
     assert refusal.value.code == "unsupported_image"
 
 
+@pytest.mark.parametrize("item", [b"iovl", b"unci"])
+def test_a_primary_overlay_or_raw_picture_is_unsupported(item):
+    with pytest.raises(UnsupportedMedia):
+        facts_of(heif_pictures.boxes(item=item))
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_hdr_is_refused_unless_a_profile_names_its_colours(transfer):
+    def of(data):
+        at = data.index(b"nclx") + 6
+        return data[:at] + struct.pack(">H", transfer) + data[at + 2 :]
+
+    with pytest.raises(UnsupportedMedia) as refusal:
+        facts_of(of(pictures.avif()))
+    assert "HDR" in refusal.value.sentence
+    assert facts_of(of(AVIF)).width == 320
+
+
+def test_a_cropped_avif_is_refused():
+    whole = pictures.avif()
+    with pytest.raises(NotAllowedValue) as refusal:
+        facts_of(whole.replace(b"pixi", b"clap"))
+    assert "crop" in refusal.value.sentence
+
+
+def test_a_large_thumbnail_does_not_count():
+    def with_second(kind):
+        refers = heif_pictures.box(b"iref", bytes(4), heif_pictures.box(kind, struct.pack(">HHH", 2, 1, 1)))
+        data = heif_pictures.boxes(items=2)
+        data = data.replace(b"\0\2\1\1", b"\0\2\1\2")  # the second item has the second property
+        large = heif_pictures.box(b"ispe", bytes(4) + struct.pack(">II", 9000, 9000))
+        for name, by in ((b"meta", len(large) + len(refers)), (b"iprp", len(large)), (b"ipco", len(large))):
+            at = data.index(name) - 4
+            data = data[:at] + struct.pack(">I", struct.unpack_from(">I", data, at)[0] + by) + data[at + 4 :]
+        at = data.index(b"ipma") - 4
+        return data[:at] + large + data[at:] + refers
+
+    assert facts_of(with_second(b"thmb")).pixels == 64 * 48
+    with pytest.raises(TooLarge):
+        facts_of(with_second(b"auxl"))
+
+
 def test_sequences_are_refused():
     sequence = pictures.saved(pictures.gradient(), "AVIF", save_all=True, append_images=[pictures.noise()])
     film = heif_pictures.boxes(more=heif_pictures.box(b"moov", bytes(40)))
