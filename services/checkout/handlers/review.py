@@ -7,7 +7,7 @@ from aiohttp import web
 from services.checkout.handlers.app_keys import SERVICE, SETTINGS
 from services.checkout.handlers.sessions import image_of
 from services.checkout.model.payments import Resolution
-from services.checkout.model.sessions import CheckoutSession, State
+from services.checkout.model.sessions import CheckoutSession
 from services.checkout.schemas import PaymentEntry, PaymentsAnswer, PaymentsQuery, ResolutionEntry, ResolveRequest
 from services.checkout.service.review import PaymentsPage
 from shared.app.responses import PRIVATE, json_answer
@@ -25,7 +25,7 @@ def _entries(request: web.Request, page: PaymentsPage) -> list[PaymentEntry]:
     def entry(row: CheckoutSession) -> PaymentEntry:
         return PaymentEntry(
             session_id=row.session_id or "",
-            state=State.NEEDS_REVIEW if row.needs_review else row.state,
+            state=row.shown_state,
             payment_status=row.payment_status,
             amount_total=row.amount_total if row.charged_amount is None else row.charged_amount,
             amount_refunded=row.refunded_amount,

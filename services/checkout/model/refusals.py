@@ -55,6 +55,19 @@ def not_in_review() -> Conflict:
     return Conflict("This payment does not need review.", "not_in_review")
 
 
+def order_refuses(status: str | None) -> Conflict:
+    """Return the refusal to fulfil the payment of an order that is `status`, or not there any more."""
+    what = "not there any more" if status is None else status.replace("_", " ")
+    return Conflict(
+        f"The order is {what} and does not take the payment. It can only be given back.", "order_not_payable"
+    )
+
+
+def image_gone() -> Conflict:
+    """Return the refusal to fulfil a payment whose image nobody has."""
+    return Conflict("The image of this payment is gone. The payment can only be given back.", "image_gone")
+
+
 def refund_too_large() -> NotAllowedValue:
     """Return the refusal of a refund over what is left."""
     return NotAllowedValue.of("amount", "amount: more than is left of the payment.", "refund_too_large")

@@ -19,6 +19,8 @@ HOLD_AFTER_EXPIRY = timedelta(hours=2)
 HOLD_AHEAD = timedelta(hours=24)  # for as long as nobody knows how a payment ends, or where a person must look
 IMAGE_SHOWN_FOR = timedelta(hours=24)
 PAYABLE_ORDERS = frozenset({"pending", "awaiting_payment"})
+ORDER_REFUSED = "Paid, but the order does not take the payment."  # why such a payment needs review
+LOOK_SOON = timedelta(seconds=5)  # who moves a row also acts; the sweeper comes after a crash
 
 
 class State(StrEnum):
@@ -120,6 +122,20 @@ class CheckoutSession:
         return self.state in CHARGED and self.review_reason is not None
 
     @property
+    def shown_state(self) -> State:
+        """The state as the shop's owner sees it: what needs review, and what was given back whole, whatever it was before."""
+        if self.needs_review:
+            return State.NEEDS_REVIEW
+        if self.state is State.PAID and self.charged_amount and self.is_given_back:
+            return State.REFUNDED
+        return self.state
+
+    @property
+    def order_waits(self) -> bool:
+        """Whether the payment needs review, and its order has not taken it."""
+        return self.order_id is not None and (self.state is State.NEEDS_REVIEW or self.review_reason == ORDER_REFUSED)
+
+    @property
     def needs_fulfilment(self) -> bool:
         """Whether the image has still to be promoted, or its hold to be let go."""
         return self.hold_until is not None and self.is_settled and self.state is not State.NEEDS_REVIEW
@@ -183,6 +199,18 @@ def order_update_for(row: CheckoutSession, status: str, note: str) -> OrderUpdat
     return OrderUpdate(f"{row.id}:{row.attempt}:{status}", row.order_id, status, note)
 
 
+def given_back_changes(row: CheckoutSession, now: datetime) -> Changes:
+    """Return how a row leaves review once all of its payment is given back."""
+    changes = Changes(review_reason=None, checks=0)
+    if row.state is State.NEEDS_REVIEW or row.image_state is ImageState.LOST or row.review_reason == ORDER_REFUSED:
+        changes["state"] = State.REFUNDED
+    if row.image_state is ImageState.LOST:
+        changes["image_state"] = ImageState.HELD if row.hold_until is not None else ImageState.RELEASED
+    if row.hold_until is not None:
+        changes["next_check_at"] = now + LOOK_SOON
+    return changes
+
+
 def _outcome(row: CheckoutSession, seen: ProviderSession) -> State:
     if seen.status == "expired":
         return State.EXPIRED
@@ -201,7 +229,7 @@ def judge(row: CheckoutSession, seen: ProviderSession, now: datetime) -> tuple[C
     if RANK[state] <= RANK[row.state]:
         return None
     changes = Changes(state=state, payment_status=seen.payment_status, payment_intent=seen.payment_intent, checks=0)
-    changes["next_check_at"] = now + timedelta(seconds=5)  # who moves it also fulfils; the sweeper comes after a crash
+    changes["next_check_at"] = now + LOOK_SOON
     if state in CHARGED:
         changes |= Changes(paid_at=now, charged_amount=seen.amount_total, charged_currency=seen.currency)
     if state is State.NEEDS_REVIEW:

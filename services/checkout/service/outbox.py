@@ -12,7 +12,7 @@ from services.checkout.adapters.http import HttpOrders
 from services.checkout.adapters.sql.order_updates import QueuedUpdate, SqlOrderUpdates
 from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.adapters.stripe import StripePayments
-from services.checkout.model.sessions import Changes
+from services.checkout.model.sessions import ORDER_REFUSED, Changes
 from services.checkout.service.fulfilment import Fulfilment, backoff
 from shared.errors import DependencyDown, KeepsakeError
 from shared.log import get_logger
@@ -71,4 +71,4 @@ class Outbox:
             await self.fulfilment.settle(row)
         elif queued.update.status == "paid":
             get_logger().error("paid_order_refused", row=row.id)
-            await self.sessions.update(row, Changes(review_reason="Paid, but the order does not take the payment."))
+            await self.sessions.update(row, Changes(review_reason=ORDER_REFUSED))

@@ -49,12 +49,15 @@ class Refunds:
         """
         async with provider_deadline():
             row = await self._charged(session_id, order_id)
-            return await self.give_back(row, amount, reason)
+            return await self.give_back(row, amount, reason, ends_review=True)
 
     async def give_back(
-        self, row: CheckoutSession, amount: int | None, reason: str | None
+        self, row: CheckoutSession, amount: int | None, reason: str | None, *, ends_review: bool = False
     ) -> tuple[CheckoutSession, Refund]:
-        """Do so for a charged row; raise Conflict where the row changed its state meanwhile."""
+        """Do so for a charged row; raise Conflict where somebody decided about the row meanwhile.
+
+        With `ends_review` the payment needs none once all is given back; who decides a review writes its end down itself.
+        """
         async with provider_deadline():
             if (amount or 0) > (row.charged_amount or 0):
                 raise refund_too_large()
@@ -65,7 +68,7 @@ class Refunds:
             refund = await self.refunds.reserve(row, amount, reason, self.now())
             if refund.status == "asking" or refund.refund_id is None:
                 seen = await self._ask(row, refund)
-                row = await self.refunds.sync(row, [seen], self.now())
+                row = await self.refunds.sync(row, [seen], self.now(), ends_review=ends_review)
                 self.on_change()
                 refund = replace(refund, refund_id=seen.id, status=seen.status)
         return row, refund
@@ -112,8 +115,8 @@ class Refunds:
 
     async def _give_up(self, row: CheckoutSession, refund: Refund, error: PaymentProviderRefused) -> None:
         """Find out why Stripe refuses, which may know of refunds and disputes that we do not know of yet, and say so."""
-        await self.refunds.finish(refund.id, "refused")
-        row = await self.refunds.sync(row, await self.payments.refunds_of(row.payment_intent or ""), self.now())
+        seen = await self.payments.refunds_of(row.payment_intent or "")
+        row = await self.refunds.sync(row, seen, self.now(), refused=refund.id)
         if refund.amount > (row.charged_amount or 0) - row.refunded_amount:
             raise refund_too_large() from error
         if error.refusal == "charge_disputed":

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from services.checkout.adapters.http import HttpOrders, HttpTempImages
 from services.checkout.adapters.sql.resolutions import SqlResolutions
 from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.model.payments import Action, Resolution
-from services.checkout.model.refusals import not_in_review, unknown_session
+from services.checkout.model.refusals import image_gone, not_in_review, order_refuses, unknown_session
 from services.checkout.model.sessions import (
+    HOLD_AHEAD,
+    LOOK_SOON,
+    PAYABLE_ORDERS,
     SESSION_ID,
     Changes,
     CheckoutSession,
     ImageState,
     State,
+    given_back_changes,
     order_update_for,
 )
 from services.checkout.service.fulfilment import Fulfilment
+from services.checkout.service.outbox import Outbox
 from services.checkout.service.refunds import Refunds
-from shared.errors import Conflict
+from shared.errors import Conflict, DependencyDown
 from shared.http.cursors import Position
 from shared.log import get_logger
-
-LOOK_SOON = timedelta(seconds=5)  # who decides also acts; the sweeper comes after a crash
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,9 @@ class Review:
     resolutions: SqlResolutions
     refunds: Refunds
     fulfilment: Fulfilment
+    outbox: Outbox
+    orders: HttpOrders
+    images: HttpTempImages
     now: Callable[[], datetime]
     on_change: Callable[[], None]
 
@@ -72,12 +80,16 @@ class Review:
             await self._refund(row, resolution)
         get_logger().info("payment_resolved", row=row.id, action=action)
         self.on_change()
+        if action is Action.FULFIL and row.order_waits and row.order_id is not None:
+            with suppress(DependencyDown):  # the sweeper goes on with it
+                await self.outbox.drain(row.order_id)
         row = await self.fulfilment.settle(await self.fulfilment.require(row.id))
         return PaymentsPage([row], await self.resolutions.of([row.id]), None)
 
     async def _fulfil(self, row: CheckoutSession, resolution: Resolution) -> None:
         if row.state is State.REFUNDED:
             raise Conflict("This payment was given back, and cannot be fulfilled.", "payment_refunded")
+        await self._require_givable(row)
         changes = Changes(state=State.PAID, review_reason=None, checks=0)
         if row.hold_until is not None:
             changes["next_check_at"] = self.now() + LOOK_SOON
@@ -86,13 +98,20 @@ class Review:
         update = order_update_for(row, "paid", "Paid at checkout, and looked at.")
         await self.resolutions.record(row, resolution, changes, update)
 
+    async def _require_givable(self, row: CheckoutSession) -> None:
+        """Raise Conflict where what was bought can not be given: its order does not take the payment, or its image is gone."""
+        if row.order_waits:
+            with suppress(DependencyDown):  # the order says so later, and the payment comes back into review
+                order = await self.orders.find(row.order_id or "")
+                if order is None or order["status"] not in PAYABLE_ORDERS | {"paid"}:
+                    raise order_refuses(None if order is None else order["status"])
+        if row.image_id is not None and row.image_state is not ImageState.PROMOTED:
+            held = row.hold_until and await self.images.hold(row.image_id, row.id, self.now() + HOLD_AHEAD)
+            if held is None:
+                raise image_gone()
+
     async def _refund(self, row: CheckoutSession, resolution: Resolution) -> None:
         """Give back first: a crash after it leaves a payment in review, of which the same decision gives back no more."""
         if row.charged_amount:
             await self.refunds.give_back(row, None, resolution.note or None)
-        changes = Changes(review_reason=None, checks=0)
-        if row.state is State.NEEDS_REVIEW:
-            changes["state"] = State.REFUNDED
-        if row.hold_until is not None:
-            changes["next_check_at"] = self.now() + LOOK_SOON
-        await self.resolutions.record(row, resolution, changes, None)
+        await self.resolutions.record(row, resolution, given_back_changes(row, self.now()), None)

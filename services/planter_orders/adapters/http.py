@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from services.planter_orders.model.status import OrderPaid
+from services.planter_orders.model.status import PaymentUnderWay
 from shared.auth.service_client import ServiceClient
 from shared.errors import DependencyDown
 
@@ -22,11 +22,11 @@ class Payments:
     async def expire_session(self, order_id: str) -> None:
         """End the order's payment session, so that it cannot be paid; without one there is nothing to end.
 
-        Raises OrderPaid, DependencyDown.
+        Raises PaymentUnderWay, DependencyDown.
         """
         answer = await self._client.call("POST", f"/internal/orders/{order_id}/expire-session")
         if answer.status == 409:
-            raise OrderPaid
+            raise PaymentUnderWay
         if answer.status not in {200, 204, 404}:
             raise DependencyDown("checkout")
 

@@ -53,6 +53,16 @@ class OrderPaid(Conflict):
         super().__init__("This order is paid and cannot be deleted. Please ask for a refund first.", "order_paid")
 
 
+class PaymentUnderWay(OrderPaid):
+    """The order is being paid, and stays."""
+
+    def __init__(self) -> None:
+        """Say what to wait for."""
+        Conflict.__init__(
+            self, "A payment of this order is on its way. Please wait until it has arrived or failed.", "order_paid"
+        )
+
+
 def require_move(current: Status, target: Status) -> None:
     """Raise IllegalMove unless `target` may follow `current`; to stay is no move."""
     if target not in MOVES[current]:

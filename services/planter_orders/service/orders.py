@@ -92,7 +92,7 @@ class OrderService:
     async def move(self, order_id: str, target: Status, note: str | None, event_id: str | None = None) -> Order:
         """Change the status; a move that checkout did not ask for ends the order's open payment session first.
 
-        Raises OrderNotFound, IllegalMove, OrderPaid where the order is just being paid, DependencyDown.
+        Raises OrderNotFound, IllegalMove, PaymentUnderWay, DependencyDown.
         """
         order = await self.find(order_id)
         if order.status is Status.AWAITING_PAYMENT and event_id is None:

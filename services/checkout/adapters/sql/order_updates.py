@@ -26,9 +26,14 @@ class QueuedUpdate:
     update: OrderUpdate
 
 
-async def queue_order_update(connection: AsyncConnection, row_id: str, update: OrderUpdate, now: datetime) -> None:
-    """Add the update in the caller's transaction; one that is there already stays as it is."""
+async def queue_order_update(
+    connection: AsyncConnection, row_id: str, update: OrderUpdate, now: datetime, *, again: bool = False
+) -> None:
+    """Add the update in the caller's transaction; one that is there stays as it is, or is sent `again`."""
     if await connection.scalar(sa.select(T.seq).where(T.event_id == update.event_id)) is not None:
+        if again:
+            same = ORDER_UPDATES.update().where(T.event_id == update.event_id)
+            await connection.execute(same.values(next_try_at=now, attempts=0))
         return
     await connection.execute(
         ORDER_UPDATES.insert().values(

@@ -20,7 +20,7 @@ from services.checkout.model.payments import (
     Refund,
 )
 from services.checkout.model.refusals import refund_too_large
-from services.checkout.model.sessions import CheckoutSession, State, order_update_for
+from services.checkout.model.sessions import CheckoutSession, State, given_back_changes, order_update_for
 from shared.errors import Conflict
 from shared.persistence.engine import Database
 
@@ -41,13 +41,14 @@ async def is_asking(connection: AsyncConnection, row_id: str) -> bool:
     return await _newest(connection, T.row_id == row_id, T.status == "asking") is not None
 
 
-async def lock(connection: AsyncConnection, row: CheckoutSession) -> str:
+async def lock(connection: AsyncConnection, row: CheckoutSession) -> tuple[str, str | None]:
     """Let what is decided about one session be decided one after the other (SQLite's transaction does so by itself).
 
-    Returns the session's state as it is now.
+    Returns the session's state and why it needs review, as they are now.
     """
-    query = sa.select(SESSIONS.c.state).where(SESSIONS.c.id == row.id).with_for_update()
-    return str((await connection.execute(query)).scalar_one())
+    query = sa.select(SESSIONS.c.state, SESSIONS.c.review_reason).where(SESSIONS.c.id == row.id).with_for_update()
+    state, reason = (await connection.execute(query)).one()
+    return state, reason
 
 
 async def _newest(connection: AsyncConnection, *where: Any) -> Refund | None:
@@ -66,11 +67,12 @@ class SqlRefunds:
         """Return the refund to ask Stripe for: a new one, or the same that was asked for and never answered.
 
         `amount` None is all that is left; where nothing is, the latest refund. Raises NotAllowedValue for more than is left,
-        Conflict where the session is not in the state of `row` any more: somebody decided to fulfil it.
+        Conflict where the session is not in the state of `row`, or not in review, any more: somebody decided about it.
         """
         counts = (T.row_id == row.id, T.status.not_in(NOT_GIVEN_BACK))
         async with self._database.begin() as connection:
-            if await lock(connection, row) != row.state:
+            state, reason_now = await lock(connection, row)
+            if state != row.state or (row.needs_review and reason_now is None):
                 raise Conflict("The payment changed meanwhile. Please look at it again.", "payment_changed")
             left = (row.charged_amount or 0) - await given_back(connection, row.id)
             if amount is None:
@@ -102,35 +104,53 @@ class SqlRefunds:
             )
             return await _newest(connection, T.id == refund.id) or refund
 
-    async def finish(self, refund_id: str, status: str) -> None:
-        """Take our refund row out of what counts (`refused`)."""
-        async with self._database.begin() as connection:
-            await connection.execute(
-                REFUNDS.update().where(T.id == refund_id, T.refund_id.is_(None)).values(status=status)
-            )
-
     async def answered(self, refund_id: str) -> None:
         """Remember that who asked has the answer."""
         async with self._database.begin() as connection:
             await connection.execute(REFUNDS.update().where(T.id == refund_id).values(answered=True))
 
-    async def sync(self, row: CheckoutSession, seen: Sequence[ProviderRefund], now: datetime) -> CheckoutSession:
-        """Write what Stripe says of all refunds of a session, and queue the order's update once all is given back."""
+    async def sync(
+        self,
+        row: CheckoutSession,
+        seen: Sequence[ProviderRefund],
+        now: datetime,
+        *,
+        ends_review: bool = False,
+        refused: str | None = None,
+    ) -> CheckoutSession:
+        """Write what Stripe says of all refunds of a session, and queue the order's update once all is given back.
+
+        That ends a review where `ends_review`, and where nobody of ours is deciding it. Our refund `refused` counts no more
+        unless Stripe has it: nobody sees it missing in between.
+        """
         async with self._database.begin() as connection:
-            await lock(connection, row)
+            state, reason = await lock(connection, row)
+            row = replace(row, state=State(state), review_reason=reason)
             for refund in seen:
                 await self._write(connection, row, refund, now)
+            if refused is not None:
+                ours = REFUNDS.update().where(T.id == refused, T.refund_id.is_(None))
+                await connection.execute(ours.values(status="refused"))
             total = await given_back(connection, row.id)
             changes: dict[str, Any] = {"refunded_amount": total}
             if row.state is State.REFUNDED and total < (row.charged_amount or 0):
                 changes["review_reason"] = "The refund of this payment failed."
+            is_back = total >= (row.charged_amount or 1) and not await is_asking(connection, row.id)
+            if is_back and row.needs_review and (ends_review or not await self._is_awaited(connection, row.id)):
+                changes |= given_back_changes(row, now)
             await connection.execute(SESSIONS.update().where(SESSIONS.c.id == row.id).values(**changes))
-            # Nobody told the order that it is paid as long as the payment needs review: it can be paid anew.
-            status = "refunded" if row.state is State.PAID else "pending"
+            # An order that was never told that it is paid, or did not take it, can be paid anew.
+            status = "refunded" if row.state is State.PAID and not row.order_waits else "pending"
             update = order_update_for(row, status, "The payment was given back.")
-            if update is not None and total >= (row.charged_amount or 1) and not await is_asking(connection, row.id):
+            if update is not None and is_back:
                 await queue_order_update(connection, row.id, update, now)
-        return replace(row, refunded_amount=total)
+        return replace(row, **changes)
+
+    @staticmethod
+    async def _is_awaited(connection: AsyncConnection, row_id: str) -> bool:
+        """Tell whether somebody asked for a refund and does not know yet that it was made."""
+        counts = (T.row_id == row_id, T.status.not_in(NOT_GIVEN_BACK), T.answered.is_(False))
+        return await _newest(connection, *counts) is not None
 
     @staticmethod
     async def _write(connection: AsyncConnection, row: CheckoutSession, seen: ProviderRefund, now: datetime) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from services.checkout.adapters.sql.order_updates import queue_order_update
 from services.checkout.adapters.sql.refunds import given_back, is_asking, lock
-from services.checkout.adapters.sql.tables import RESOLUTIONS, SESSIONS
+from services.checkout.adapters.sql.tables import REFUNDS, RESOLUTIONS, SESSIONS
 from services.checkout.model.payments import Action, Resolution
 from services.checkout.model.refusals import not_in_review
 from services.checkout.model.sessions import Changes, CheckoutSession, OrderUpdate
@@ -41,17 +41,12 @@ class SqlResolutions:
                     raise Conflict("This payment is being given back, and cannot be fulfilled.", "refund_under_way")
             elif left > 0 or await is_asking(connection, row.id):
                 raise Conflict("The payment is not given back whole yet. Please try again.", "refund_incomplete")
-            change = (
-                SESSIONS.update()
-                .where(
-                    SESSIONS.c.id == row.id,
-                    SESSIONS.c.state == row.state,
-                    SESSIONS.c.review_reason == resolution.reason,
-                )
-                .values(**changes)
-            )
-            if not (await connection.execute(change)).rowcount:
+            where = [SESSIONS.c.id == row.id, SESSIONS.c.state == row.state, SESSIONS.c.review_reason.is_not(None)]
+            if resolution.action is Action.FULFIL:
+                where.append(SESSIONS.c.review_reason == resolution.reason)
+            if not (await connection.execute(SESSIONS.update().where(*where).values(**changes))).rowcount:
                 raise not_in_review()
+            await connection.execute(REFUNDS.update().where(REFUNDS.c.row_id == row.id).values(answered=True))
             await connection.execute(
                 RESOLUTIONS.insert().values(
                     id=uuid4().hex,
@@ -64,7 +59,7 @@ class SqlResolutions:
                 )
             )
             if order_update is not None:
-                await queue_order_update(connection, row.id, order_update, resolution.at)
+                await queue_order_update(connection, row.id, order_update, resolution.at, again=True)
 
     async def of(self, row_ids: Sequence[str]) -> Mapping[str, Sequence[Resolution]]:
         """Return the decisions about each row that has some, oldest first."""

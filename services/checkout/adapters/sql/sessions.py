@@ -94,8 +94,17 @@ class SqlSessions:
         in_review: list[sa.ColumnElement[bool]] = [T.review_reason.is_not(None), T.state.in_(CHARGED)]
         if state is State.NEEDS_REVIEW:
             where += in_review
+        elif state in CHARGED:
+            is_back = sa.and_(T.charged_amount > 0, T.refunded_amount >= T.charged_amount)
+            refunded = sa.or_(T.state == State.REFUNDED, sa.and_(T.state == State.PAID, is_back))
+            given = (
+                refunded
+                if state is State.REFUNDED
+                else sa.and_(T.state == State.PAID, ~sa.func.coalesce(is_back, sa.false()))
+            )
+            where += [given, T.review_reason.is_(None)]
         elif state is not None:
-            where += [T.state == state, *([T.review_reason.is_(None)] if state in CHARGED else [])]
+            where.append(T.state == state)
         if after is not None:
             where.append(sa.tuple_(T.created_at, T.id) < sa.tuple_(sa.literal(after.at, UtcDateTime), after.id))
         query = sa.select(*COLUMNS).where(*where).order_by(T.created_at.desc(), T.id.desc()).limit(limit)

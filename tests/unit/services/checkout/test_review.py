@@ -230,7 +230,12 @@ async def test_a_paid_order_that_cannot_be_moved_needs_review_too(shop: Shop) ->
     await shop.until(is_listed)
     assert (await payments(shop, state="paid"))[1]["payments"] == []
     status, answer = await resolve(shop, session_id, "refund", note="The customer changed her mind.")
-    assert (status, answer["state"], answer["amount_refunded"], answer["review_reason"]) == (200, "paid", 4900, None)
+    assert (status, answer["state"], answer["amount_refunded"], answer["review_reason"]) == (
+        200,
+        "refunded",
+        4900,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
