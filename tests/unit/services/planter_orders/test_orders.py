@@ -176,6 +176,20 @@ class TestAwaitingPayment:
         assert (answer.status, answer.body["code"]) == (409, "order_paid")
         assert await shop.order(order_id)
 
+    @pytest.mark.parametrize("target", ["cancelled", "paid"])
+    async def test_one_that_is_being_paid_is_told_so(
+        self, shop: Api, checkout: tuple[Checkout, str], target: str
+    ) -> None:
+        checkout[0].status = 409
+        order_id = await ordered(shop)
+        await moved(shop, order_id, "awaiting_payment")
+        for method, options in (("PATCH", {"json": {"status": target}}), ("DELETE", {})):
+            path = f"/api/admin/orders/{order_id}" if method == "PATCH" else f"/api/images/orders/{order_id}"
+            answer = await shop.as_user("boss", "admin").call(method, path, **options)
+            assert (answer.status, answer.body["code"]) == (409, "order_paid")
+            assert "on its way" in answer.body["error"]
+        assert (await shop.order(order_id))["status"] == "awaiting_payment"
+
     async def test_while_checkout_is_down_nothing_is_deleted(self, local: Api) -> None:
         order_id = await ordered(local)
         await moved(local, order_id, "awaiting_payment")
