@@ -183,9 +183,11 @@ class TestAwaitingPayment:
         checkout[0].status = 409
         order_id = await ordered(shop)
         await moved(shop, order_id, "awaiting_payment")
-        for method, options in (("PATCH", {"json": {"status": target}}), ("DELETE", {})):
-            path = f"/api/admin/orders/{order_id}" if method == "PATCH" else f"/api/images/orders/{order_id}"
-            answer = await shop.as_user("boss", "admin").call(method, path, **options)
+        boss = shop.as_user("boss", "admin")
+        for answer in (
+            await boss.call("PATCH", f"/api/admin/orders/{order_id}", json={"status": target}),
+            await boss.call("DELETE", f"/api/images/orders/{order_id}"),
+        ):
             assert (answer.status, answer.body["code"]) == (409, "order_paid")
             assert "on its way" in answer.body["error"]
         assert (await shop.order(order_id))["status"] == "awaiting_payment"
