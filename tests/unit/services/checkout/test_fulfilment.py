@@ -50,7 +50,9 @@ async def test_a_phones_photo_is_kept_as_a_jpeg_and_one_that_nobody_can_decode_a
     shop: Shop,
     whole: bool,  # noqa: FBT001 - pytest gives it by name
 ) -> None:
-    sent = pictures.avif() if whole else pictures.truncated(pictures.avif(), 0.9)
+    sent = pictures.avif()
+    if not whole:  # its boxes and headers are in order, and its pixels are not
+        sent = sent[:-110] + b"\xff" * 8 + sent[-102:]
     image_id = await shop.upload(sent)
     session_id = await shop.session({"imageId": image_id})
     await shop.press(session_id, "pay", method="card")
