@@ -16,14 +16,7 @@ pytest_plugins = [
 # `make test` leaves these out: they need a server beside Python, or they take their time.
 SERVERS = frozenset({"redis_server_url", "postgres_server_url", "s3_server"})
 BACKENDS = frozenset({"redis", "postgres", "s3", "r2", "servers"})
-LONG_SUITES = (
-    "tests/system/attacks/",
-    "tests/system/backup/",
-    "tests/system/faults/",
-    "tests/system/proxies/",
-    "tests/system/replicas/",
-    "tests/browser/",
-)
+LONG_SUITES = ("tests/system/", "tests/browser/")
 
 # They kill, cut and starve processes by the clock, or share real servers with other tests, so a busy machine can make one fail
 # that is in order: each gets a second try, is listed as RERUN, and is counted at the end. What is neither here nor long has one.
