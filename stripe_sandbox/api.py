@@ -119,7 +119,7 @@ OPERATIONS = (
     Operation("GET", "/v1/disputes/{id}", DisputeRetrieveParams, _get("dispute")),
     Operation("POST", "/v1/refunds", RefundCreateParams, lambda call: refund(call.ledger, call.params, call.cause)),
     Operation("GET", "/v1/refunds", RefundListParams, _list("refund", "/v1/refunds", "payment_intent")),
-    Operation("GET", "/v1/events", EventListParams, _list("event", "/v1/events", "created")),
+    Operation("GET", "/v1/events", EventListParams, _list("event", "/v1/events", "created", "type")),
 )
 
 

@@ -69,6 +69,7 @@ class Ledger:
             after=after,
             payment_intent=params.get("payment_intent"),
             created_since=created.get("gte", 0),
+            event_type=params.get("type"),
         )
         return list_of(found[:limit], url, has_more=len(found) > limit)
 

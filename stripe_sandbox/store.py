@@ -96,15 +96,24 @@ class Store:
         after: str | None = None,
         payment_intent: str | None = None,
         created_since: int = 0,
+        event_type: str | None = None,
     ) -> list[Object]:
         """Return up to `limit` objects, newest first; `after` is the id of the last one seen, None for the first page."""
         query = (
             "SELECT body FROM objects WHERE kind = :kind"
             " AND (:after IS NULL OR sequence < (SELECT sequence FROM objects WHERE id = :after))"
             " AND (:intent IS NULL OR json_extract(body, '$.payment_intent') = :intent)"
+            " AND (:type IS NULL OR json_extract(body, '$.type') = :type)"
             " AND (:since = 0 OR json_extract(body, '$.created') >= :since) ORDER BY sequence DESC LIMIT :limit"
         )
-        values = {"kind": kind, "after": after, "intent": payment_intent, "since": created_since, "limit": limit}
+        values = {
+            "kind": kind,
+            "after": after,
+            "intent": payment_intent,
+            "type": event_type,
+            "since": created_since,
+            "limit": limit,
+        }
         return [json.loads(body) for (body,) in self._db.execute(query, values)]
 
     def overdue_sessions(self, now_s: float) -> list[Object]:

@@ -19,7 +19,7 @@ BACKENDS = frozenset({"redis", "postgres", "s3", "r2", "servers"})
 LONG_SUITES = ("tests/system/", "tests/browser/")
 
 # They kill, cut and starve processes by the clock, or share real servers with other tests, so a busy machine can make one fail
-# that is in order: each gets a second try, is listed as RERUN, and is counted at the end. What is neither here nor long has one.
+# that is in order: each gets two more tries, is listed as RERUN, and is counted at the end. The others have one try.
 NEED_LUCK = (
     "tests/system/",
     "tests/unit/services/checkout/",
@@ -50,4 +50,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_long:
             item.add_marker("long")
         if is_long or item.nodeid.startswith(NEED_LUCK):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2))

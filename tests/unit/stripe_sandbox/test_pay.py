@@ -205,3 +205,9 @@ async def test_a_refund_that_bounces_is_back_on_the_charge(sandbox: Sandbox) -> 
     assert (await sandbox.receiver.wait_for("refund.failed")).data.object["status"] == "failed"
     again = await sandbox.client.v1.refunds.create_async({"payment_intent": session.payment_intent.id})
     assert again.amount == 200
+
+
+async def test_events_are_listed_by_their_type(sandbox: Sandbox) -> None:
+    await paid_session(sandbox)
+    listed = await sandbox.client.v1.events.list_async({"type": "checkout.session.completed", "limit": 100})
+    assert [event.type for event in listed.data] == ["checkout.session.completed"]
