@@ -39,7 +39,7 @@ def _is_long(item: pytest.Function) -> bool:
     return (
         item.nodeid.startswith(LONG_SUITES)
         or not SERVERS.isdisjoint(item.fixturenames)
-        or any(value in BACKENDS for value in params if isinstance(value, str))
+        or any(not BACKENDS.isdisjoint(value.split("-")) for value in params if isinstance(value, str))
     )
 
 

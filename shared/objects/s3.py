@@ -255,4 +255,10 @@ async def open_s3_store(bucket: Bucket, spool: Path) -> AsyncIterator[S3BlobStor
         ),
     )
     async with client as opened:
+        opened.meta.events.register("before-call.s3.HeadBucket", _not_redirected)
         yield S3BlobStore(opened, session, bucket, spool)
+
+
+def _not_redirected(context: dict[str, dict[str, bool]], **_: object) -> None:
+    """Take a redirected HeadBucket as it is: botocore looks for the bucket's region with another HeadBucket, without end."""
+    context["s3_redirect"]["redirected"] = True
