@@ -7,7 +7,7 @@ KeepsakeError                  500 internal_error
 ├── NotFound                   404 not_found
 ├── MethodNotAllowed           405 method_not_allowed
 ├── Conflict                   409 conflict
-├── TooLarge                   413 too_large             the sentence names the limit
+├── TooLarge                   413 too_large             the detail names the limit
 ├── UnsupportedMedia           415 unsupported_media_type
 ├── ExpectationFailed          417 expectation_failed
 ├── NotAllowedValue            422 invalid_value         readable, but the value is refused
@@ -16,7 +16,7 @@ KeepsakeError                  500 internal_error
     ├── DependencyDown         503 <name>_unavailable    database, redis, storage, …
     └── StorageFull            503 storage_full
 
-Every instance is safe to show: its sentence holds no path, host or exception text. The cause goes to `raise … from`.
+Every instance is safe to show: its detail holds no path, host or exception text. The cause goes to `raise … from`.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class FieldError:
 
 @dataclass(eq=False)
 class KeepsakeError(Exception):
-    """A refusal with the sentence the client reads, its stable code, and extra response headers."""
+    """A refusal with the detail that the client reads (RFC 9457), its stable code, and extra response headers."""
 
     status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal_error"
 
-    sentence: str = "Something went wrong on our side. Please try again."
+    detail: str = "Something went wrong on our side. Please try again."
     code: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     errors: tuple[FieldError, ...] = ()
 
     def __post_init__(self) -> None:
         """Fill in the family's code where the instance names none."""
-        super().__init__(self.sentence)
+        super().__init__(self.detail)
         self.code = self.code or self.default_code
 
 
@@ -55,9 +55,9 @@ class FieldRefusal(KeepsakeError):
     """What is refused for what one or more of its fields say."""
 
     @classmethod
-    def of(cls, name: str, sentence: str, code: str = "") -> Self:
+    def of(cls, name: str, detail: str, code: str = "") -> Self:
         """Refuse the field `name`; `errors` says so too."""
-        return cls(sentence, code, errors=(FieldError(name, sentence),))
+        return cls(detail, code, errors=(FieldError(name, detail),))
 
 
 class BadRequest(FieldRefusal):
@@ -73,10 +73,10 @@ class Unauthorized(KeepsakeError):
     status = 401
     default_code = "unauthorized"
 
-    def __init__(self, sentence: str = "", *, invalid: bool = False, code: str = "") -> None:
+    def __init__(self, detail: str = "", *, invalid: bool = False, code: str = "") -> None:
         """Choose the challenge: a bare `Bearer`, or one with `invalid_token`."""
         super().__init__(
-            sentence or ("The access token is not valid." if invalid else "Sign in first: send a bearer token."),
+            detail or ("The access token is not valid." if invalid else "Sign in first: send a bearer token."),
             code or ("invalid_token" if invalid else self.default_code),
             {"WWW-Authenticate": 'Bearer error="invalid_token"' if invalid else "Bearer"},
         )
@@ -111,7 +111,7 @@ class Conflict(KeepsakeError):
 
 
 class TooLarge(KeepsakeError):
-    """More bytes, pixels or frames than allowed; the sentence names the limit."""
+    """More bytes, pixels or frames than allowed; the detail names the limit."""
 
     status = 413
     default_code = "too_large"
@@ -151,10 +151,10 @@ class Unavailable(KeepsakeError):
     status = 503
     default_code = "service_unavailable"
 
-    def __init__(self, sentence: str = "", *, code: str = "", retry_after_s: int = 1) -> None:
+    def __init__(self, detail: str = "", *, code: str = "", retry_after_s: int = 1) -> None:
         """Set Retry-After, in whole seconds."""
         super().__init__(
-            sentence or "The service is not available right now. Please try again shortly.",
+            detail or "The service is not available right now. Please try again shortly.",
             code or self.default_code,
             {"Retry-After": str(retry_after_s)},
         )
@@ -164,7 +164,7 @@ class DependencyDown(Unavailable):
     """Something this service needs does not answer; `name` is a word such as `database` or `storage`."""
 
     def __init__(self, name: str, *, retry_after_s: int = 2) -> None:
-        """Name the dependency in the sentence and the code, never its address."""
+        """Name the dependency in the detail and the code, never its address."""
         super().__init__(
             f"The {name} is not available right now. Please try again shortly.",
             code=f"{name.replace(' ', '_').replace('-', '_')}_unavailable",

@@ -105,7 +105,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         sys.stdout.write(f"{asyncio.run(work[chosen.command]())}\n")
     except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.sentence}\n")
+        sys.stderr.write(f"keepsake: {error.detail}\n")
         return 1
     except SealBroken as error:
         sys.stderr.write(f"keepsake: {error}\n")

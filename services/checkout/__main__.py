@@ -26,7 +26,7 @@ def _run(work: Coroutine[None, None, ResultT]) -> ResultT:
     try:
         return asyncio.run(work)
     except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.sentence}\n")
+        sys.stderr.write(f"keepsake: {error.detail}\n")
         raise SystemExit(3 if error.status >= 500 else 1) from None
 
 

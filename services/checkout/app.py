@@ -50,8 +50,8 @@ from shared.clock import utc_now
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.validation import image_limits
 from shared.log import get_logger
-from shared.objects import BlobStore
-from shared.objects.factory import open_blob_store
+from shared.objects import ObjectStore
+from shared.objects.factory import open_object_store
 from shared.persistence.engine import Database, migrate, open_database
 
 NAME = "checkout"
@@ -69,7 +69,7 @@ def build_service(
     payments: StripePayments,
     images: HttpTempImages,
     orders: HttpOrders,
-    objects: BlobStore,
+    objects: ObjectStore,
     workers: ImageWorkers,
     resolutions: SqlResolutions,
     keys: IdempotencyKeys,
@@ -152,7 +152,7 @@ class Opened:
 
     service: CheckoutService
     database: Database
-    objects: BlobStore
+    objects: ObjectStore
     keys: IdempotencyKeys
     sessions: SqlSessions
 
@@ -162,7 +162,7 @@ async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] =
     """Open all that the use cases need; at the end, what is under way finishes."""
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
-        open_blob_store(settings) as objects,
+        open_object_store(settings) as objects,
         open_payments(settings) as payments,
         open_http_client() as http,
         open_image_workers(processes=1) as workers,

@@ -50,8 +50,8 @@ from shared.clock import utc_now
 from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import open_image_workers
 from shared.images.validation import image_limits
-from shared.objects import BlobStore
-from shared.objects.factory import open_blob_store
+from shared.objects import ObjectStore
+from shared.objects.factory import open_object_store
 from shared.persistence.engine import migrate, open_database
 from shared.presign import local_bucket
 from shared.settings import Bucket
@@ -68,7 +68,7 @@ class Store:
     """What the app and the commands alike stand on."""
 
     images: Images
-    blobs: BlobStore
+    objects: ObjectStore
     intake: Intake
     renditions: Renditions
     service: ImageService
@@ -94,31 +94,31 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
     """Open the object store, the database and the workers, the tables brought up to date."""
     limits = image_limits(settings)
     async with AsyncExitStack() as stack:
-        blobs = await stack.enter_async_context(open_blob_store(settings))
+        objects = await stack.enter_async_context(open_object_store(settings))
         database = await stack.enter_async_context(open_database(settings.database_url, settings.data_dir, NAME))
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         workers = await stack.enter_async_context(open_image_workers(queue_limit=QUEUE_LIMIT))
         images = SqlImages(database)
-        intake = Intake(blobs, workers, limits, strip=settings.strip_metadata)
+        intake = Intake(objects, workers, limits, strip=settings.strip_metadata)
         stack.push_async_callback(intake.close)
-        cloudinary, cloudinary_intake = await _open_cloudinary(settings, stack, blobs.spool), None
+        cloudinary, cloudinary_intake = await _open_cloudinary(settings, stack, objects.spool), None
         if cloudinary is not None and settings.store_image_to == "cloudinary":
             cloudinary_intake = Intake(cloudinary, workers, limits, strip=settings.strip_metadata)
             stack.push_async_callback(cloudinary_intake.close)
         service = ImageService(
             images,
-            blobs,
+            objects,
             intake,
             clock,
             stored_ttl=_seconds(settings.store_image_ttl_s),
             cloudinary=cloudinary,
             cloudinary_intake=cloudinary_intake,
         )
-        renditions = Renditions(blobs, workers, limits, service.is_shown)
+        renditions = Renditions(objects, workers, limits, service.is_shown)
         stack.push_async_callback(renditions.close)
         upkeep = Upkeep(
             images,
-            blobs,
+            objects,
             service,
             clock,
             stored_ttl=_seconds(settings.store_image_ttl_s),
@@ -127,10 +127,10 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
         )
         await upkeep.name_images()
         keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, clock)
-        yield Store(images, blobs, intake, renditions, service, upkeep, cloudinary, keys)
+        yield Store(images, objects, intake, renditions, service, upkeep, cloudinary, keys)
 
 
-def _signing_buckets(settings: MediaStoreSettings, blobs: BlobStore) -> tuple[SigningBucket, SigningBucket | None]:
+def _signing_buckets(settings: MediaStoreSettings, objects: ObjectStore) -> tuple[SigningBucket, SigningBucket | None]:
     """Return where forms go, and where PUTs go: to the bucket; R2 takes no forms, and the disk neither."""
 
     async def own() -> Bucket:
@@ -138,11 +138,11 @@ def _signing_buckets(settings: MediaStoreSettings, blobs: BlobStore) -> tuple[Si
 
     if settings.storage_backend == "local":
         return own, None
-    from shared.objects.s3 import S3BlobStore  # noqa: PLC0415 - the SDK is imported only where it is used
+    from shared.objects.s3 import S3ObjectStore  # noqa: PLC0415 - the SDK is imported only where it is used
 
-    if not isinstance(blobs, S3BlobStore):
+    if not isinstance(objects, S3ObjectStore):
         raise TypeError
-    return (blobs.signing_bucket if settings.storage_backend == "s3" else own), blobs.signing_bucket
+    return (objects.signing_bucket if settings.storage_backend == "s3" else own), objects.signing_bucket
 
 
 def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_now) -> web.Application:
@@ -161,21 +161,21 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
             auth_verify = ServiceClient(
                 session, settings.auth_service_url, name="auth-verify", caller=NAME, secret=settings.internal_secret
             )
-            form_bucket, put_bucket = _signing_buckets(settings, store.blobs)
-            app[BLOBS], app[INTAKE], app[IMAGES], app[KEYS] = store.blobs, store.intake, store.service, store.keys
-            app[RENDITIONS], app[PROBE] = store.renditions, StorageProbe(store.blobs)
+            form_bucket, put_bucket = _signing_buckets(settings, store.objects)
+            app[BLOBS], app[INTAKE], app[IMAGES], app[KEYS] = store.objects, store.intake, store.service, store.keys
+            app[RENDITIONS], app[PROBE] = store.renditions, StorageProbe(store.objects)
             app[ERASER] = PersonEraser(store.images, store.service)
             app[UPLOADS] = OrganizationUploads(
                 store.images,
                 HttpMembers(auth_verify),
-                store.blobs,
+                store.objects,
                 store.intake,
                 clock,
                 form_bucket=form_bucket,
                 put_bucket=put_bucket,
                 max_bytes=settings.max_upload_size,
             )
-            app[CHECKS].update(database=store.images.check, storage=store.blobs.check)
+            app[CHECKS].update(database=store.images.check, storage=store.objects.check)
             if store.cloudinary is not None and settings.store_image_to == "cloudinary":
                 app[CHECKS]["cloudinary"] = store.cloudinary.check
             forgetting = work_periodically("idempotency_keys", store.keys.forget_old, FORGET_KEYS_S)

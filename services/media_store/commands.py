@@ -61,5 +61,5 @@ def main() -> None:
         else:
             asyncio.run(_reconcile(settings, grace=timedelta(seconds=arguments.grace_s), apply=arguments.apply))
     except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.sentence}\n")
+        sys.stderr.write(f"keepsake: {error.detail}\n")
         raise SystemExit(1) from None

@@ -67,8 +67,8 @@ from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.sniff import ImageFormat
 from shared.images.validation import image_limits
-from shared.objects import BlobStore
-from shared.objects.factory import open_blob_store
+from shared.objects import ObjectStore
+from shared.objects.factory import open_object_store
 from shared.persistence.engine import Database, migrate, open_database
 from shared.persistence.redis import open_redis
 
@@ -105,7 +105,7 @@ def _assemble(
     settings: PlanterOrdersSettings,
     *,
     database: Database,
-    blobs: BlobStore,
+    objects: ObjectStore,
     workers: ImageWorkers,
     http: aiohttp.ClientSession,
     notifications: Notifications,
@@ -122,20 +122,20 @@ def _assemble(
     orders = OrderRepository(database, with_webhooks=with_webhooks)
     photos = PhotoRepository(database, with_webhooks=with_webhooks)
     jobs, orphans = PendingJobs(database), Orphans(database)
-    metadata_files = MetadataFiles(orders=orders, jobs=jobs, blobs=blobs, render=renderer.metadata_file, now=now)
-    cleanup = OrphanCleanup(orphans=orphans, blobs=blobs, now=now)
+    metadata_files = MetadataFiles(orders=orders, jobs=jobs, objects=objects, render=renderer.metadata_file, now=now)
+    cleanup = OrphanCleanup(orphans=orphans, objects=objects, now=now)
     order_events = OrderEvents(orders=orders, notifications=notifications, on_change=wake)
     thumbnails = Thumbnails(
-        jobs=jobs, blobs=blobs, workers=workers, metadata_files=metadata_files, order_events=order_events, now=now
+        jobs=jobs, objects=objects, workers=workers, metadata_files=metadata_files, order_events=order_events, now=now
     )
     keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
     client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
-    app[RENDERER], app[BLOBS], app[KEYS], app[ORDER_EVENTS] = renderer, blobs, keys, order_events
+    app[RENDERER], app[BLOBS], app[KEYS], app[ORDER_EVENTS] = renderer, objects, keys, order_events
     app[ORDERS] = OrderService(
         orders=orders,
         photos=photos,
         payments=Payments(client),
-        blobs=blobs,
+        objects=objects,
         cleanup=cleanup,
         metadata_files=metadata_files,
         order_events=order_events,
@@ -145,7 +145,7 @@ def _assemble(
         orders=orders,
         photos=photos,
         orphans=orphans,
-        blobs=blobs,
+        objects=objects,
         workers=workers,
         limits=image_limits(settings, without={ImageFormat.GIF}),
         cleanup=cleanup,
@@ -155,7 +155,7 @@ def _assemble(
         now=now,
     )
     eraser = PersonEraser(
-        orders=orders, service=app[ORDERS], erasures=Erasures(database), blobs=blobs, cleanup=cleanup, now=now
+        orders=orders, service=app[ORDERS], erasures=Erasures(database), objects=objects, cleanup=cleanup, now=now
     )
     app[ERASER] = eraser
     wakes.append(thumbnails.wake)
@@ -194,17 +194,17 @@ def build_app(
                 open_redis(settings.redis_url) if settings.redis_url else nullcontext()
             )
             app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
-            blobs = await stack.enter_async_context(open_blob_store(settings))
+            objects = await stack.enter_async_context(open_object_store(settings))
             workers = await stack.enter_async_context(
                 open_image_workers(processes=decoders, queue_limit=WAITING_CHECKS)
             )
             http = await stack.enter_async_context(open_http_client())
-            app[CHECKS].update(database=database.check, storage=blobs.check)
+            app[CHECKS].update(database=database.check, storage=objects.check)
             background = _assemble(
                 app,
                 settings,
                 database=database,
-                blobs=blobs,
+                objects=objects,
                 workers=workers,
                 http=http,
                 notifications=_notifications(database, redis),

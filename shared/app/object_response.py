@@ -16,7 +16,7 @@ from aiohttp import ETag, hdrs, web
 
 from shared.errors import DependencyDown
 from shared.http.conditional_requests import is_not_modified, require_match, wanted_range
-from shared.objects import BlobStore, ObjectNotFound
+from shared.objects import ObjectNotFound, ObjectStore
 from shared.uploads.sinks import storage_error
 
 IN_ONE_WRITE_BYTES = 256 * 1024
@@ -43,7 +43,7 @@ class Representation:
     vary: tuple[str, ...] = field(default=())
 
 
-async def send_object(request: web.Request, blobs: BlobStore, what: Representation) -> web.StreamResponse:
+async def send_object(request: web.Request, objects: ObjectStore, what: Representation) -> web.StreamResponse:
     """Answer GET or HEAD with the object, a part of it, or 304. Raises PreconditionFailed, or ObjectNotFound."""
     require_match(request, what.etag, what.last_modified)
     headers = _headers(what)
@@ -57,10 +57,10 @@ async def send_object(request: web.Request, blobs: BlobStore, what: Representati
     response = _dated(web.StreamResponse(status=200 if part is None else 206, headers=headers), what)
     response.content_length = end + 1 - start
     if request.method == hdrs.METH_HEAD:
-        return await _describe(request, blobs, what.key, response)
-    path = blobs.local_path(what.key)
+        return await _describe(request, objects, what.key, response)
+    path = objects.local_path(what.key)
     if path is None:
-        return await _stream(request, blobs, what.key, response, start)
+        return await _stream(request, objects, what.key, response, start)
     return await _send_file(request, path, response, start)
 
 
@@ -83,9 +83,9 @@ def _dated(response: web.StreamResponse, what: Representation) -> web.StreamResp
 
 
 async def _describe(
-    request: web.Request, blobs: BlobStore, key: str, response: web.StreamResponse
+    request: web.Request, objects: ObjectStore, key: str, response: web.StreamResponse
 ) -> web.StreamResponse:
-    if await blobs.stat(key) is None:
+    if await objects.stat(key) is None:
         raise ObjectNotFound
     await response.prepare(request)
     await response.write_eof()
@@ -93,9 +93,9 @@ async def _describe(
 
 
 async def _stream(
-    request: web.Request, blobs: BlobStore, key: str, response: web.StreamResponse, start: int
+    request: web.Request, objects: ObjectStore, key: str, response: web.StreamResponse, start: int
 ) -> web.StreamResponse:
-    async with blobs.open(key, start=start, length=response.content_length) as reader:
+    async with objects.open(key, start=start, length=response.content_length) as reader:
         await response.prepare(request)
         async for chunk in reader.chunks:
             await response.write(chunk)

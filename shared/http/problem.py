@@ -19,8 +19,8 @@ def problem_body(error: KeepsakeError, request_id: str) -> bytes:
         "type": "about:blank",
         "title": HTTPStatus(error.status).phrase,
         "status": error.status,
-        "detail": error.sentence,
-        "error": error.sentence,
+        "detail": error.detail,
+        "error": error.detail,
         "code": error.code,
         "request_id": request_id,
     }

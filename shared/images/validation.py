@@ -54,8 +54,8 @@ def named(refusal: KeepsakeError, name: str) -> KeepsakeError:
     shown = "".join(letter for letter in name if letter.isprintable())
     if shown:
         shown = shown if len(shown) <= _NAME_SHOWN else shown[: _NAME_SHOWN - 1] + "…"
-        refusal.sentence = f"{shown}: {refusal.sentence}"
-        refusal.args = (refusal.sentence,)
+        refusal.detail = f"{shown}: {refusal.detail}"
+        refusal.args = (refusal.detail,)
     return refusal
 
 

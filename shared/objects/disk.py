@@ -46,8 +46,8 @@ def _facts(key: str, status: os.stat_result) -> ObjectFacts:
     )
 
 
-class DiskBlobStore:
-    """A BlobStore in a folder; symbolic links below it are not followed."""
+class DiskObjectStore:
+    """A ObjectStore in a folder; symbolic links below it are not followed."""
 
     def __init__(self, root: Path, spool: Path) -> None:
         """Use `root`, an existing folder, and `spool`, another one on the same file system."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
-from shared.objects.disk import DiskBlobStore
-from shared.objects.protocol import BlobStore
+from shared.objects.disk import DiskObjectStore
+from shared.objects.protocol import ObjectStore
 from shared.settings import StorageSettings
 
 
 @asynccontextmanager
-async def open_blob_store(settings: StorageSettings) -> AsyncIterator[BlobStore]:
+async def open_object_store(settings: StorageSettings) -> AsyncIterator[ObjectStore]:
     """Open the store of `STORAGE_BACKEND`; a bucket that is down does not stop the start.
 
     `DATA_DIR` has `objects/`, the files of the local store, and `spool/`, where uploads wait on every backend.
@@ -22,7 +22,7 @@ async def open_blob_store(settings: StorageSettings) -> AsyncIterator[BlobStore]
     if settings.storage_backend == "local":
         root = data / "objects"
         root.mkdir(exist_ok=True)
-        with closing(DiskBlobStore(root, spool)) as files:
+        with closing(DiskObjectStore(root, spool)) as files:
             yield files
         return
     from shared.objects.s3 import open_s3_store  # noqa: PLC0415 - the SDK takes half a second and 40 MB: only where used

@@ -50,7 +50,7 @@ class ObjectReader:
         return b"".join([chunk async for chunk in self.chunks])
 
 
-class BlobStore(Protocol):
+class ObjectStore(Protocol):
     """Objects by key. All calls may run at the same time, from any number of processes.
 
     - A write is whole or absent: no reader sees a part, and of two puts at one key one wins entirely.

@@ -83,8 +83,8 @@ def _facts(key: str, answer: dict[str, Any], size: int) -> ObjectFacts:
     )
 
 
-class S3BlobStore:
-    """A BlobStore in a bucket."""
+class S3ObjectStore:
+    """A ObjectStore in a bucket."""
 
     def __init__(self, client: Any, session: AioSession, bucket: Bucket, spool: Path) -> None:
         """Use an open client of `session`."""
@@ -232,7 +232,7 @@ async def _chunks(body: Any) -> AsyncGenerator[bytes, None]:
 
 
 @asynccontextmanager
-async def open_s3_store(bucket: Bucket, spool: Path) -> AsyncIterator[S3BlobStore]:
+async def open_s3_store(bucket: Bucket, spool: Path) -> AsyncIterator[S3ObjectStore]:
     """Open a client for the bucket; nothing is asked yet."""
     session = AioSession()
     if bucket.access_key:
@@ -256,7 +256,7 @@ async def open_s3_store(bucket: Bucket, spool: Path) -> AsyncIterator[S3BlobStor
     )
     async with client as opened:
         opened.meta.events.register("before-call.s3.HeadBucket", _not_redirected)
-        yield S3BlobStore(opened, session, bucket, spool)
+        yield S3ObjectStore(opened, session, bucket, spool)
 
 
 def _not_redirected(context: dict[str, dict[str, bool]], **_: object) -> None:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         asyncio.run(_migrate(parser.parse_args(arguments).services))
     except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.sentence}\n")
+        sys.stderr.write(f"keepsake: {error.detail}\n")
         return 1
     return 0
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import aiohttp
 
 from services.media_store.service.storage_probe import StorageProbe
-from shared.objects.factory import open_blob_store
+from shared.objects.factory import open_object_store
 from shared.settings import StorageSettings
 from stack.doctor.findings import Finding, right, wrong
 
@@ -17,7 +17,7 @@ PROBE_KEY = "temp/keepsake-doctor"
 
 async def check_storage(settings: StorageSettings) -> AsyncIterator[Finding]:
     """Write an object of the doctor's own, read it back and delete it."""
-    async with open_blob_store(settings) as objects:
+    async with open_object_store(settings) as objects:
         steps = await StorageProbe(objects).run()
     for step in steps:
         if not step.success:

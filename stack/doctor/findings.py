@@ -64,7 +64,7 @@ async def run_checks(checks: dict[str, Check]) -> list[Finding]:
                 wrong(what, "it did not answer in time.", "see whether it runs, and can be reached from here.")
             )
         except KeepsakeError as error:
-            found.append(wrong(what, error.sentence, "see whether it runs, and can be reached from here."))
+            found.append(wrong(what, error.detail, "see whether it runs, and can be reached from here."))
         except Exception as error:  # noqa: BLE001 - the report must be whole, whatever one check meets
             found.append(wrong(what, f"it could not be checked ({type(error).__name__}).", "look at its settings."))
         return found

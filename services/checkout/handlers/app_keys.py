@@ -8,10 +8,10 @@ from services.checkout.model.catalogue import Catalogue
 from services.checkout.service import CheckoutService
 from services.checkout.settings import CheckoutSettings
 from shared.app.idempotency import IdempotencyKeys
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 SERVICE: Final = web.AppKey("SERVICE", CheckoutService)
 SETTINGS: Final = web.AppKey("SETTINGS", CheckoutSettings)
 CATALOGUE: Final = web.AppKey("CATALOGUE", Catalogue)
 KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
-OBJECTS: Final = web.AppKey("OBJECTS", BlobStore)
+OBJECTS: Final = web.AppKey("OBJECTS", ObjectStore)

@@ -25,7 +25,7 @@ from shared.concurrency.single_flight import SingleFlight
 from shared.errors import KeepsakeError
 from shared.images.sniff import HEAD_BYTES, sniff
 from shared.log import get_logger
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 DEADLINE_S = 8.5
 LEASE_S = 10.0
@@ -60,7 +60,7 @@ class Fulfilment:
     sessions: SqlSessions
     payments: StripePayments
     images: HttpTempImages
-    objects: BlobStore
+    objects: ObjectStore
     conversion: Conversion
     now: Callable[[], datetime]
     on_change: Callable[[], None] = lambda: None

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.sessions import CHARGED, CheckoutSession, ImageState, State
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 CHECKOUTS = "checkouts/"
 STRIPE_SINCE = timedelta(days=7)
@@ -21,7 +21,7 @@ class Reconciliation:
 
     sessions: SqlSessions
     payments: StripePayments
-    objects: BlobStore
+    objects: ObjectStore
     site: str
 
     async def findings(self, now: datetime) -> AsyncIterator[str]:

@@ -14,10 +14,10 @@ from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
 from shared.app.idempotency import IdempotencyKeys
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 SETTINGS: Final = web.AppKey("SETTINGS", MediaStoreSettings)
-BLOBS: Final = web.AppKey("BLOBS", BlobStore)
+BLOBS: Final = web.AppKey("BLOBS", ObjectStore)
 INTAKE: Final = web.AppKey("INTAKE", Intake)
 IMAGES: Final = web.AppKey("IMAGES", ImageService)
 RENDITIONS: Final = web.AppKey("RENDITIONS", Renditions)

@@ -92,7 +92,7 @@ async def receive_upload(request: web.Request) -> web.StreamResponse:
         return await _refuse(request, error, {hdrs.ALLOW: ""} if error.status == 405 else None)
     except KeepsakeError as error:
         status, code = S3_CODES.get(error.status, (error.status, "InternalError"))
-        return await _refuse(request, S3Error(status, code, error.sentence), error.headers)
+        return await _refuse(request, S3Error(status, code, error.detail), error.headers)
 
 
 async def _receive(request: web.Request) -> web.Response:

@@ -70,8 +70,8 @@ async def _show(request: web.Request, image: StoredImage, width: str | None) -> 
 
 
 async def _show_temporary(request: web.Request, key: str, width: str | None) -> web.StreamResponse:
-    blobs = request.app[BLOBS]
-    async with blobs.open(key, length=64) as reader:
+    objects = request.app[BLOBS]
+    async with objects.open(key, length=64) as reader:
         head, facts = await reader.read(), reader.facts
     image_format = sniff(head)
     if image_format not in accepted_formats(heic=request.app[SETTINGS].heic_uploads == "on"):

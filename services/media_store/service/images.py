@@ -31,7 +31,7 @@ from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull
 from shared.http.cursors import Position
 from shared.images.sniff import ImageFormat
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from shared.uploads import UploadedFile
 
 KEYS_TRIED = 100
@@ -54,7 +54,7 @@ class ImageService:
     def __init__(
         self,
         images: Images,
-        blobs: BlobStore,
+        objects: ObjectStore,
         intake: Intake,
         clock: Callable[[], datetime],
         *,
@@ -67,7 +67,7 @@ class ImageService:
         New ones go through `cloudinary_intake` where there is one; `cloudinary` is there for what went that way earlier too.
         """
         self._images = images
-        self._blobs = blobs
+        self._objects = objects
         self._intake = intake
         self._clock = clock
         self._stored_ttl = stored_ttl
@@ -136,7 +136,7 @@ class ImageService:
     async def is_shown(self, key: str) -> bool:
         """Tell whether a key's image is neither deleted nor being deleted; what has no row is there while its bytes are."""
         if key.startswith(TEMP_PREFIX):
-            return await self._blobs.stat(key) is not None
+            return await self._objects.stat(key) is not None
         return await self._images.find(key) is not None
 
     async def owner_of(self, username: str) -> str | None:
@@ -199,7 +199,7 @@ class ImageService:
         if image is not None:
             await self.delete(image)
             return
-        there = await self._blobs.stat(key) is not None
+        there = await self._objects.stat(key) is not None
         if there:
             await self.delete_bytes(key)
         if not await self._images.forget_source(key) and not there:
@@ -227,8 +227,8 @@ class ImageService:
 
     async def delete_bytes(self, key: str) -> None:
         """Delete an object with its renditions."""
-        await self._blobs.delete(key)
-        await self._blobs.delete_prefix(renditions_of(key))
+        await self._objects.delete(key)
+        await self._objects.delete_prefix(renditions_of(key))
 
 
 def describe(kept: KeptImage, kind: Kind, now: datetime) -> StoredImage:

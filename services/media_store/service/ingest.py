@@ -22,7 +22,7 @@ from shared.images.header import ImageFacts, PreparedImage
 from shared.images.sniff import ImageFormat
 from shared.images.validation import ImageLimits, require_image
 from shared.log import get_logger
-from shared.objects import BlobStore, ObjectExists
+from shared.objects import ObjectExists, ObjectStore
 from shared.uploads.sinks import SmallFileSink, new_spool_path, storage_error
 
 UNDO_WAIT_S = 5.0
@@ -50,10 +50,10 @@ class Intake:
     """Checks images and puts them into the object store: all of it in one trip to a worker, where objects are files."""
 
     def __init__(
-        self, blobs: BlobStore | Cloudinary, workers: ImageWorkers, limits: ImageLimits, *, strip: bool
+        self, objects: ObjectStore | Cloudinary, workers: ImageWorkers, limits: ImageLimits, *, strip: bool
     ) -> None:
         """With `strip`, what is stored carries no metadata."""
-        self._blobs = blobs
+        self._objects = objects
         self._workers = workers
         self._limits = limits
         self._strip = strip
@@ -61,7 +61,7 @@ class Intake:
 
     def open_sink(self) -> SmallFileSink:
         """Open where an upload goes on its way in."""
-        return SmallFileSink(self._blobs.spool)
+        return SmallFileSink(self._objects.spool)
 
     async def take(
         self,
@@ -92,7 +92,7 @@ class Intake:
         add: Callable[[KeptImage], Awaitable[ResultT]],
     ) -> ResultT:
         with ExitStack() as made:
-            file = new_spool_path(self._blobs.spool)
+            file = new_spool_path(self._objects.spool)
             made.callback(file.unlink, missing_ok=True)
             prepared = await self._prepared(content, file, declared_type, keys)
             kept = KeptImage(prepared.key or await self._place(file, prepared, keys), prepared)
@@ -109,7 +109,7 @@ class Intake:
     async def _prepared(
         self, content: bytes | Path, file: Path, declared_type: str | None, keys: Keys
     ) -> PreparedImage:
-        placing = self._blobs.placing({known.extension: next(keys(known)) for known in ImageFormat})
+        placing = self._objects.placing({known.extension: next(keys(known)) for known in ImageFormat})
         place = placing.place if placing else None
         try:
             return await self._workers.prepare(
@@ -130,7 +130,7 @@ class Intake:
                 fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
             for key in keys(known):
                 try:
-                    await self._blobs.put_file(
+                    await self._objects.put_file(
                         key, file, content_type=known.content_type, sha256=prepared.sha256, if_absent=True
                     )
                 except ObjectExists:
@@ -157,7 +157,7 @@ class Intake:
 
     async def _delete(self, key: str) -> None:
         try:
-            await self._blobs.delete(key)
+            await self._objects.delete(key)
         except KeepsakeError as error:  # `reconcile` finds it
             get_logger().warning("object_left_without_row", code=error.code)
 

@@ -21,7 +21,7 @@ from services.media_store.ports import Images
 from services.media_store.service.images import ImageService
 from shared.concurrency.periodic import work_periodically
 from shared.errors import DependencyDown
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 EVERY_S = 60.0
 BATCH = 500
@@ -55,7 +55,7 @@ class Upkeep:
     """Sweeps a little at a time, in any number of processes at once: whatever it does may be done twice."""
 
     images: Images
-    blobs: BlobStore
+    objects: ObjectStore
     service: ImageService
     clock: Callable[[], datetime]
     stored_ttl: timedelta | None
@@ -79,7 +79,7 @@ class Upkeep:
         """
         now, swept = self.clock(), Swept()
         await self.name_images()
-        swept.spool_files = await self.blobs.clear_stale()
+        swept.spool_files = await self.objects.clear_stale()
         while True:
             unfinished = await self.images.deleting(before=now - UNFINISHED_AFTER, limit=BATCH)
             expired = await self._expired(now)
@@ -117,7 +117,7 @@ class Upkeep:
         """Look at the next batch of temporary uploads; say how many were deleted, and whether that was the last batch."""
         if self.temp_ttl is None:
             return 0, True
-        page = [facts async for facts in self.blobs.list(TEMP_PREFIX, after=self._temp_seen, limit=BATCH)]
+        page = [facts async for facts in self.objects.list(TEMP_PREFIX, after=self._temp_seen, limit=BATCH)]
         self._temp_seen = page[-1].key if len(page) == BATCH else ""
         old = [facts.key for facts in page if facts.last_modified < now - self.temp_ttl]
         kept = await self.images.promoted_among(old) if old else set()
@@ -144,7 +144,7 @@ class Upkeep:
     async def _compare(self, prefix: str, before: datetime) -> AsyncIterator[Finding]:
         rows = self._rows(prefix)
         row = await anext(rows, None)
-        async for facts in self.blobs.list(prefix):
+        async for facts in self.objects.list(prefix):
             while row is not None and row.key < facts.key:
                 if await self._has_no_object(row, before):
                     yield Finding(ROW, row.key)
@@ -167,7 +167,7 @@ class Upkeep:
             after = page[-1].key
 
     async def _has_no_object(self, row: StoredImage, before: datetime) -> bool:
-        return row.uploaded_at < before and await self.blobs.stat(row.key) is None
+        return row.uploaded_at < before and await self.objects.stat(row.key) is None
 
     async def _compare_cloudinary(self, cloudinary: Cloudinary, before: datetime) -> AsyncIterator[Finding]:
         """Compare by public id, which says nothing of the extension: an object's row is the one whose key begins with it."""
@@ -182,14 +182,14 @@ class Upkeep:
                 yield Finding(ROW, row.key)
 
     async def _orphaned_renditions(self, before: datetime) -> AsyncIterator[Finding]:
-        async for facts in self.blobs.list(RENDITIONS_PREFIX):
+        async for facts in self.objects.list(RENDITIONS_PREFIX):
             original = facts.key.removeprefix(RENDITIONS_PREFIX).rpartition("/")[0]
             if facts.last_modified < before and not await self.service.is_shown(original):
                 yield Finding(RENDITION, facts.key)
 
     async def _remove(self, finding: Finding) -> None:
         if finding.what == RENDITION:
-            await self.blobs.delete(finding.key)
+            await self.objects.delete(finding.key)
         elif finding.what == OBJECT:
             await self.service.delete_bytes(finding.key)
         elif finding.what == AT_CLOUDINARY and self.cloudinary is not None:

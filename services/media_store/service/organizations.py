@@ -28,7 +28,7 @@ from shared.errors import Forbidden, TooLarge
 from shared.http.read_body import size_text
 from shared.images.sniff import ImageFormat
 from shared.images.validation import corrected_filename
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from shared.presign import PresignedUpload, VerifiedPost, presign_post, presign_put
 from shared.settings import Bucket
 
@@ -43,7 +43,7 @@ class OrganizationUploads:
         self,
         images: Images,
         members: Members,
-        blobs: BlobStore,
+        objects: ObjectStore,
         intake: Intake,
         clock: Callable[[], datetime],
         *,
@@ -54,7 +54,7 @@ class OrganizationUploads:
         """Forms go to `form_bucket`; `put_bucket` takes a PUT, where there is one. `max_bytes` bounds what is promoted."""
         self._images = images
         self._members = members
-        self._blobs = blobs
+        self._objects = objects
         self._intake = intake
         self._clock = clock
         self._form_bucket = form_bucket
@@ -87,9 +87,9 @@ class OrganizationUploads:
 
     async def receive(self, form: VerifiedPost, path: Path) -> str:
         """Store the file that came with a verified form, as a bucket would; return its ETag."""
-        await self._blobs.put_file(form.key, path, content_type=form.content_type)
-        await self._blobs.delete_prefix(renditions_of(form.key))
-        facts = await self._blobs.stat(form.key)
+        await self._objects.put_file(form.key, path, content_type=form.content_type)
+        await self._objects.delete_prefix(renditions_of(form.key))
+        facts = await self._objects.stat(form.key)
         return facts.etag if facts else ""
 
     async def promote(self, organization_id: str, key: str) -> StoredImage:
@@ -110,7 +110,7 @@ class OrganizationUploads:
     async def _promote(self, organization_id: str, key: str, filename: str) -> StoredImage:
         sink = self._intake.open_sink()
         try:
-            async with self._blobs.open(key) as reader:
+            async with self._objects.open(key) as reader:
                 if reader.facts.size > self._max_bytes:
                     limit = size_text(self._max_bytes)
                     raise TooLarge(f"The file is too large: at most {limit}.", "file_too_large")

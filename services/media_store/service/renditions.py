@@ -13,7 +13,7 @@ from services.media_store.service.ingest import hold_spool_file, require_header
 from shared.errors import Unavailable
 from shared.images.decode_pool import ImageWorkers
 from shared.images.validation import ImageLimits
-from shared.objects import BlobStore, ObjectFacts
+from shared.objects import ObjectFacts, ObjectStore
 from shared.uploads import SpoolSink
 from shared.uploads.sinks import new_spool_path, storage_error
 
@@ -28,13 +28,13 @@ class Renditions:
 
     def __init__(
         self,
-        blobs: BlobStore,
+        objects: ObjectStore,
         workers: ImageWorkers,
         limits: ImageLimits,
         is_shown: Callable[[str], Awaitable[bool]],
     ) -> None:
         """`is_shown` tells whether the original with a key is still there."""
-        self._blobs = blobs
+        self._objects = objects
         self._workers = workers
         self._limits = limits
         self._is_shown = is_shown
@@ -47,7 +47,7 @@ class Renditions:
         StorageFull or DependencyDown.
         """
         key = rendition_key(original, version, max_width, EXTENSIONS[image_format])
-        found = await self._blobs.stat(key)
+        found = await self._objects.stat(key)
         if found is not None:
             return found
         task = self._making.get(key)
@@ -70,23 +70,23 @@ class Renditions:
             task.exception()  # looked at, also where nobody waits any more
 
     async def _make(self, original: str, key: str, max_width: int, image_format: RenditionFormat) -> ObjectFacts:
-        target = new_spool_path(self._blobs.spool)
+        target = new_spool_path(self._objects.spool)
         try:
             with ExitStack() as made:
                 hold_spool_file(target, made)
                 async with self._as_file(original) as source:
                     await asyncio.to_thread(require_header, source, self._limits)
                     await self._workers.rendition(source, target, max_width=max_width, image_format=image_format)
-                await self._blobs.put_file(key, target, content_type=f"image/{image_format}")
+                await self._objects.put_file(key, target, content_type=f"image/{image_format}")
         except FileNotFoundError as error:  # deleted meanwhile
             raise ImageNotFound from error
         except OSError as error:
             raise storage_error(error) from error
         # A deletion marks the row before it clears the renditions: what it could not see any more is cleared here.
         if not await self._is_shown(original):
-            await self._blobs.delete(key)
+            await self._objects.delete(key)
             raise ImageNotFound
-        facts = await self._blobs.stat(key)
+        facts = await self._objects.stat(key)
         if facts is None:
             raise ImageNotFound
         return facts
@@ -94,13 +94,13 @@ class Renditions:
     @asynccontextmanager
     async def _as_file(self, key: str) -> AsyncIterator[Path]:
         """Give the object as a file that a worker can read: itself, or a copy."""
-        path = self._blobs.local_path(key)
+        path = self._objects.local_path(key)
         if path is not None:
             yield path
             return
-        sink = SpoolSink(self._blobs.spool)
+        sink = SpoolSink(self._objects.spool)
         try:
-            async with self._blobs.open(key) as reader:
+            async with self._objects.open(key) as reader:
                 async for chunk in reader.chunks:
                     await sink.write(chunk)
             yield await sink.finish()

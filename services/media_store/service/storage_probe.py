@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.errors import KeepsakeError
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 PREFIX = "probes/"
 CONTENT_TYPE = "application/octet-stream"
@@ -28,12 +28,12 @@ class Step:
 class StorageProbe:
     """Tries the object store."""
 
-    def __init__(self, blobs: BlobStore) -> None:
-        self._blobs = blobs
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
 
     async def ask(self) -> Step:
         """Ask whether it answers."""
-        return await _timed("ask", self._blobs.check())
+        return await _timed("ask", self._objects.check())
 
     async def run(self) -> list[Step]:
         """Write, read back, compare and delete an object; after a step that fails, only the deletion is tried."""
@@ -42,18 +42,18 @@ class StorageProbe:
 
         async def read() -> None:
             nonlocal found
-            async with self._blobs.open(key) as reader:
+            async with self._objects.open(key) as reader:
                 found = await reader.read()
 
         steps: list[Step] = []
         try:
-            steps.append(await _timed("write", self._blobs.put_bytes(key, data, CONTENT_TYPE)))
+            steps.append(await _timed("write", self._objects.put_bytes(key, data, CONTENT_TYPE)))
             if steps[-1].success:
                 steps.append(await _timed("read", read()))
             if steps[-1].success:
                 steps.append(Step("compare", found == data, 0.0))
         finally:
-            steps.append(await _timed("delete", self._blobs.delete(key)))
+            steps.append(await _timed("delete", self._objects.delete(key)))
         return steps
 
 

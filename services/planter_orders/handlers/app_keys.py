@@ -10,13 +10,13 @@ from services.planter_orders.schemas.rendering import OrderRenderer
 from services.planter_orders.service import Deliveries, OrderEvents, OrderService, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.idempotency import IdempotencyKeys
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 SETTINGS: Final = web.AppKey("SETTINGS", PlanterOrdersSettings)
 ORDERS: Final = web.AppKey("ORDERS", OrderService)
 UPLOADING: Final = web.AppKey("UPLOADING", Uploading)
 DELIVERIES: Final = web.AppKey("DELIVERIES", Deliveries)
 ORDER_EVENTS: Final = web.AppKey("ORDER_EVENTS", OrderEvents)
-BLOBS: Final = web.AppKey("BLOBS", BlobStore)
+BLOBS: Final = web.AppKey("BLOBS", ObjectStore)
 KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
 RENDERER: Final = web.AppKey("RENDERER", OrderRenderer)

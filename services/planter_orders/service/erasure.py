@@ -15,7 +15,7 @@ from services.planter_orders.service.orders import OrderService
 from services.planter_orders.service.orphan_cleanup import LEASE, OrphanCleanup
 from shared.app.erasure import ErasureRequest
 from shared.errors import Conflict
-from shared.objects import BlobStore, ObjectNotFound
+from shared.objects import ObjectNotFound, ObjectStore
 
 BATCH = 4  # an internal call is answered within 2.5 s
 
@@ -27,7 +27,7 @@ class PersonEraser:
     orders: OrderRepository
     service: OrderService
     erasures: Erasures
-    blobs: BlobStore
+    objects: ObjectStore
     cleanup: OrphanCleanup
     now: Callable[[], datetime]
 
@@ -44,7 +44,7 @@ class PersonEraser:
         for order in await self.erasures.done_with_photos(BATCH):
             for photo in order.photos:
                 for key_of in (photo_key, thumbnail_key):
-                    await self.blobs.delete(key_of(order.user_id, order.id, photo.filename))
+                    await self.objects.delete(key_of(order.user_id, order.id, photo.filename))
             await self.erasures.forget_photos(order, self.now())
 
     async def _detach(self, order: Order) -> None:
@@ -53,6 +53,6 @@ class PersonEraser:
             for key_of in (photo_key, thumbnail_key):
                 with suppress(ObjectNotFound):  # a thumbnail that is not made yet
                     source = key_of(order.user_id, order.id, photo.filename)
-                    await self.blobs.copy(source, key_of(NOBODY, order.id, photo.filename))
+                    await self.objects.copy(source, key_of(NOBODY, order.id, photo.filename))
         if await self.erasures.detach(order, self.now(), self.now() + LEASE):
             await self.cleanup.remove(Orphan(order.id, order.user_id))

@@ -14,7 +14,7 @@ from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.http.cursors import Position
 from shared.log import get_logger
-from shared.objects import BlobStore, ObjectNotFound
+from shared.objects import ObjectNotFound, ObjectStore
 
 INTERVAL_S = 2.0
 DUE_AT_ONCE = 50
@@ -45,13 +45,13 @@ class MetadataFiles:
         *,
         orders: OrderRepository,
         jobs: PendingJobs,
-        blobs: BlobStore,
+        objects: ObjectStore,
         render: Render,
         now: Callable[[], datetime],
     ) -> None:
         self._orders = orders
         self._jobs = jobs
-        self._blobs = blobs
+        self._objects = objects
         self._render = render
         self._now = now
         self._wake = asyncio.Event()
@@ -87,10 +87,10 @@ class MetadataFiles:
     async def _put(self, order: Order) -> bool:
         """Write the file; False where the order has changed meanwhile. Of an order deleted meanwhile nothing stays."""
         key = metadata_key(order.user_id, order.id)
-        await self._blobs.put_bytes(key, self._render(order), "application/json")
+        await self._objects.put_bytes(key, self._render(order), "application/json")
         version = await self._jobs.metadata_written(order, self._now())
         if version is None:  # its folder was emptied, perhaps before this file came into it
-            await self._blobs.delete(key)
+            await self._objects.delete(key)
             return True
         return version == order.version
 
@@ -109,7 +109,7 @@ class MetadataFiles:
     async def _is_written(self, order: Order) -> bool:
         expected = self._render(order)
         try:
-            async with self._blobs.open(metadata_key(order.user_id, order.id), length=len(expected) + 1) as found:
+            async with self._objects.open(metadata_key(order.user_id, order.id), length=len(expected) + 1) as found:
                 return await found.read() == expected
         except ObjectNotFound:
             return False

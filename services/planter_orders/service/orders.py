@@ -24,7 +24,7 @@ from shared.auth.access_tokens import Principal
 from shared.errors import Conflict, KeepsakeError
 from shared.http.cursors import Position
 from shared.log import get_logger
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 PAGE = 200
 DELETE_ATTEMPTS = 3
@@ -39,7 +39,7 @@ class OrderService:
         orders: OrderRepository,
         photos: PhotoRepository,
         payments: Payments,
-        blobs: BlobStore,
+        objects: ObjectStore,
         cleanup: OrphanCleanup,
         metadata_files: MetadataFiles,
         order_events: OrderEvents,
@@ -48,7 +48,7 @@ class OrderService:
         self._orders = orders
         self._photos = photos
         self._payments = payments
-        self._blobs = blobs
+        self._objects = objects
         self._cleanup = cleanup
         self._metadata_files = metadata_files
         self._order_events = order_events
@@ -133,7 +133,7 @@ class OrderService:
         for _ in range(DELETE_ATTEMPTS):
             order = await self.show(caller, order_id)
             require_deletable(order.status)
-            await self._blobs.check()
+            await self._objects.check()
             if order.status is Status.AWAITING_PAYMENT:
                 await self._payments.expire_session(order_id)
             if await asyncio.shield(self._delete(order)):

@@ -11,7 +11,7 @@ from services.planter_orders.model.object_keys import folders_of, photo_key, thu
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.log import get_logger
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 
 INTERVAL_S = 5.0
 AT_ONCE = 50
@@ -23,9 +23,9 @@ STALE_S = 60.0
 class OrphanCleanup:
     """Removes orphaned objects when they are due, and clears the spool."""
 
-    def __init__(self, *, orphans: Orphans, blobs: BlobStore, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, orphans: Orphans, objects: ObjectStore, now: Callable[[], datetime]) -> None:
         self._orphans = orphans
-        self._blobs = blobs
+        self._objects = objects
         self._now = now
         self._wake = asyncio.Event()
         self._undoing: set[asyncio.Task[None]] = set()
@@ -64,15 +64,15 @@ class OrphanCleanup:
 
     async def sweep(self) -> None:
         """Remove what is due."""
-        await self._blobs.clear_stale(STALE_S)
+        await self._objects.clear_stale(STALE_S)
         for orphan in await self._orphans.take_due(self._now(), self._now() + LEASE, AT_ONCE):
             await self.remove(orphan)
 
     async def _remove(self, orphan: Orphan) -> None:
         if orphan.filename:
             for key_of in (photo_key, thumbnail_key):
-                await self._blobs.delete(key_of(orphan.user_id, orphan.order_id, orphan.filename))
+                await self._objects.delete(key_of(orphan.user_id, orphan.order_id, orphan.filename))
         else:
             for prefix in folders_of(orphan.user_id, orphan.order_id):
-                await self._blobs.delete_prefix(prefix)
+                await self._objects.delete_prefix(prefix)
         await self._orphans.removed(orphan, self._now() + LOOK_AGAIN)

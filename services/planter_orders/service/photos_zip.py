@@ -10,7 +10,7 @@ from services.planter_orders.model.object_keys import photo_key
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.zip_file import MAX_BYTES, ZipEntry, directory, entry_name, zip_size
 from shared.errors import DependencyDown, TooLarge
-from shared.objects import BlobStore, ObjectReader
+from shared.objects import ObjectReader, ObjectStore
 
 
 def _named(order: Order) -> list[tuple[str, int]]:
@@ -25,7 +25,7 @@ def photos_zip_size(order: Order) -> int:
     return size
 
 
-async def photos_zip(blobs: BlobStore, order: Order) -> AsyncGenerator[bytes, None]:
+async def photos_zip(objects: ObjectStore, order: Order) -> AsyncGenerator[bytes, None]:
     """Iterate over the archive's bytes: `1-<original name>` and so on, the bytes as they were sent.
 
     Each photo is read twice, first for its checksum, which stands before its bytes. All are opened before the first byte
@@ -35,19 +35,19 @@ async def photos_zip(blobs: BlobStore, order: Order) -> AsyncGenerator[bytes, No
     entries: list[ZipEntry] = []
     async with AsyncExitStack() as stack:
         keys = [photo_key(order.user_id, order.id, photo.filename) for photo in order.photos]
-        opened = [[await stack.enter_async_context(blobs.open(key)) for _ in range(2)] for key in keys]
+        opened = [[await stack.enter_async_context(objects.open(key)) for _ in range(2)] for key in keys]
         for key, (checked, sent), (name, size) in zip(keys, opened, _named(order), strict=True):
-            crc32 = await _crc32(_chunks(blobs, key, checked), size)
+            crc32 = await _crc32(_chunks(objects, key, checked), size)
             entry = ZipEntry(name, size, crc32, order.created_at, entries[-1].end if entries else 0)
             yield entry.header()
-            async with aclosing(_chunks(blobs, key, sent)) as chunks:
+            async with aclosing(_chunks(objects, key, sent)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             entries.append(entry)
         yield directory(entries)
 
 
-async def _chunks(blobs: BlobStore, key: str, reader: ObjectReader) -> AsyncGenerator[bytes, None]:
+async def _chunks(objects: ObjectStore, key: str, reader: ObjectReader) -> AsyncGenerator[bytes, None]:
     """Iterate over what is left of an object; a bucket may not have waited for a slow browser, and is asked again then."""
     given = 0
     try:
@@ -55,7 +55,7 @@ async def _chunks(blobs: BlobStore, key: str, reader: ObjectReader) -> AsyncGene
             given += len(chunk)
             yield chunk
     except DependencyDown:
-        async with blobs.open(key, start=given) as again:
+        async with objects.open(key, start=given) as again:
             async for chunk in again.chunks:
                 yield chunk
 

@@ -19,7 +19,7 @@ from shared.errors import KeepsakeError, NotAllowedValue
 from shared.images.decode_pool import ImageWorkers
 from shared.images.photo_quality import PhotoFacts
 from shared.log import get_logger
-from shared.objects import BlobStore, ObjectNotFound
+from shared.objects import ObjectNotFound, ObjectStore
 from shared.uploads import SpoolSink
 
 INTERVAL_S = 2.0
@@ -35,14 +35,14 @@ class Thumbnails:
         self,
         *,
         jobs: PendingJobs,
-        blobs: BlobStore,
+        objects: ObjectStore,
         workers: ImageWorkers,
         metadata_files: MetadataFiles,
         order_events: OrderEvents,
         now: Callable[[], datetime],
     ) -> None:
         self._jobs = jobs
-        self._blobs = blobs
+        self._objects = objects
         self._workers = workers
         self._metadata_files = metadata_files
         self._order_events = order_events
@@ -80,7 +80,7 @@ class Thumbnails:
         present = await self._jobs.filenames(order.id)
         for photo in order.photos:
             if photo.filename not in present:
-                await self._blobs.delete(thumbnail_key(order.user_id, order.id, photo.filename))
+                await self._objects.delete(thumbnail_key(order.user_id, order.id, photo.filename))
 
     async def _measured(self, work: PhotoWork, photo: Photo) -> PhotoFacts | None:
         """Make the thumbnail and measure; None where it cannot be done and was tried often enough."""
@@ -90,7 +90,7 @@ class Thumbnails:
                 target = await sink.finish()
                 _, facts = await self._workers.thumbnail_and_inspect(source, target)
                 key = thumbnail_key(order.user_id, order.id, photo.filename)
-                await self._blobs.put_file(key, target, content_type="image/webp")
+                await self._objects.put_file(key, target, content_type="image/webp")
                 return facts
         except KeepsakeError as error:
             final = isinstance(error, NotAllowedValue | ObjectNotFound)
@@ -103,20 +103,20 @@ class Thumbnails:
     async def _source(self, order: Order, photo: Photo) -> AsyncIterator[Path]:
         """Give the photo as a file: the object itself, or a copy from the bucket."""
         key = photo_key(order.user_id, order.id, photo.filename)
-        if (path := self._blobs.local_path(key)) is not None:
-            if await self._blobs.stat(key) is None:
+        if (path := self._objects.local_path(key)) is not None:
+            if await self._objects.stat(key) is None:
                 raise ObjectNotFound
             yield path
             return
         async with self._spooled() as sink:
-            async with self._blobs.open(key) as found:
+            async with self._objects.open(key) as found:
                 async for chunk in found.chunks:
                     await sink.write(chunk)
             yield await sink.finish()
 
     @asynccontextmanager
     async def _spooled(self) -> AsyncIterator[SpoolSink]:
-        sink = SpoolSink(self._blobs.spool)
+        sink = SpoolSink(self._objects.spool)
         try:
             yield sink
         finally:

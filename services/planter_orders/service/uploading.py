@@ -24,7 +24,7 @@ from shared.images.decode_pool import ImageWorkers
 from shared.images.header import ImageFacts, PreparedImage
 from shared.images.sniff import ImageFormat
 from shared.images.validation import ImageLimits, named, require_image
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from shared.uploads import UploadedFile
 
 ORDERS = Counter("keepsake_orders_total", "Orders taken.")
@@ -91,7 +91,7 @@ class Uploading:
         orders: OrderRepository,
         photos: PhotoRepository,
         orphans: Orphans,
-        blobs: BlobStore,
+        objects: ObjectStore,
         workers: ImageWorkers,
         limits: ImageLimits,
         cleanup: OrphanCleanup,
@@ -103,7 +103,7 @@ class Uploading:
         self._orders = orders
         self._photos = photos
         self._orphans = orphans
-        self._blobs = blobs
+        self._objects = objects
         self._workers = workers
         self._limits = limits
         self._cleanup = cleanup
@@ -164,7 +164,7 @@ class Uploading:
 
     async def _put(self, order: Order, photo: Photo, incoming: IncomingPhoto) -> None:
         key = photo_key(order.user_id, order.id, photo.filename)
-        await self._blobs.put_file(key, incoming.content, content_type=photo.content_type, sha256=photo.sha256)
+        await self._objects.put_file(key, incoming.content, content_type=photo.content_type, sha256=photo.sha256)
 
     async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[tuple[ImageFormat, PreparedImage]]:
         """Read all headers first: they cost next to nothing, and refuse most of what is refused."""

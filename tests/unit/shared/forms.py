@@ -120,7 +120,7 @@ async def form_server(
             return web.json_response(result)
         except KeepsakeError as error:
             outcome = error.code
-            body = {"error": error.sentence, "code": error.code, "fields": [item.field for item in error.errors]}
+            body = {"error": error.detail, "code": error.code, "fields": [item.field for item in error.errors]}
             return web.json_response(body, status=error.status)
         except ClientGone:
             outcome = "gone"

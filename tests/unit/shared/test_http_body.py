@@ -32,7 +32,7 @@ async def serving(
         try:
             return await handler(request)
         except KeepsakeError as error:
-            return web.Response(status=error.status, text=error.sentence)
+            return web.Response(status=error.status, text=error.detail)
 
     app = web.Application()
     app.router.add_route("POST", "/", handle, expect_handler=leave_expectation)

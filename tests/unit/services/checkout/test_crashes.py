@@ -28,7 +28,7 @@ from shared.app.idempotency import IdempotencyKeys
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.errors import Conflict, KeepsakeError
 from shared.images.decode_pool import open_image_workers
-from shared.objects.factory import open_blob_store
+from shared.objects.factory import open_object_store
 from shared.persistence.engine import open_database
 from tests.unit.services.checkout.conftest import StartShop
 from tests.unit.services.checkout.shop import Shop, picture
@@ -94,7 +94,7 @@ async def life(shop: Shop, fate: Fate) -> AsyncIterator[CheckoutService]:
             payments=mortal(await stack.enter_async_context(open_payments(settings))),
             images=mortal(HttpTempImages(client(settings.temp_image_url, name="temp-image"))),
             orders=mortal(HttpOrders(client(settings.planter_orders_url, name="planter-orders"))),
-            objects=mortal(await stack.enter_async_context(open_blob_store(settings))),
+            objects=mortal(await stack.enter_async_context(open_object_store(settings))),
             workers=await stack.enter_async_context(open_image_workers(processes=1)),
             resolutions=mortal(SqlResolutions(database)),
             keys=IdempotencyKeys(database, IDEMPOTENCY_KEYS, shop.now),

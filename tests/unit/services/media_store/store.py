@@ -26,7 +26,7 @@ from services.media_store.service.organizations import OrganizationUploads
 from services.media_store.settings import MediaStoreSettings
 from shared.auth.access_tokens import ServiceGuard
 from shared.clock import utc_now
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from shared.persistence.engine import open_database
 from shared.uploads import UploadedFile
 from tests.support.s3 import S3Server
@@ -90,7 +90,7 @@ class Store:
     url: str
     http: aiohttp.ClientSession
     settings: MediaStoreSettings
-    blobs: BlobStore
+    objects: ObjectStore
     auth_verify: AuthVerify
     service: ImageService
     uploads: OrganizationUploads
@@ -158,9 +158,9 @@ class Store:
         path = f"/api/v1/organizations/{organization}/images/promote"
         return await self.call("POST", path, json={"s3_key": key, "purpose": "events", **body}, headers=bearer(user))
 
-    async def objects(self) -> list[str]:
+    async def object_keys(self) -> list[str]:
         """List all keys."""
-        return [facts.key async for facts in self.blobs.list()]
+        return [facts.key async for facts in self.objects.list()]
 
     @asynccontextmanager
     async def tables(self) -> AsyncIterator[AsyncConnection]:
@@ -189,11 +189,11 @@ class Store:
 
     def spooled(self) -> list[str]:
         """List the files on their way in."""
-        return sorted(path.name for path in self.blobs.spool.iterdir())
+        return sorted(path.name for path in self.objects.spool.iterdir())
 
     async def everything(self) -> tuple[list[str], list[Any], list[str]]:
         """Take stock of what is kept: objects, rows, spool files."""
-        return await self.objects(), await self.rows(), self.spooled()
+        return await self.object_keys(), await self.rows(), self.spooled()
 
 
 @asynccontextmanager

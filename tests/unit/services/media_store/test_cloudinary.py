@@ -131,7 +131,7 @@ async def test_an_image_of_a_session_goes_there_and_nowhere_else(
 async def test_everything_else_stays_in_the_own_store(store: Store, there: Cloudinary) -> None:
     image = await store.upload(pictures.png())
     assert there.assets == {}
-    assert len(await store.objects()) == 1
+    assert len(await store.object_keys()) == 1
     assert image["url"].startswith(store.settings.public_url)
 
 
@@ -268,7 +268,7 @@ async def test_what_has_had_its_time_goes_there_too_and_waits_while_it_is_down(
         await sweep(settings)
     assert len(there.assets) == 1
     async with open_store(settings) as store:
-        assert own["key"] not in await store.objects()
+        assert own["key"] not in await store.object_keys()
     there.trouble = ""
     await until_swept(settings, there)
 

@@ -132,7 +132,7 @@ async def test_a_database_that_refuses_leaves_no_object(store: Store) -> None:
         assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
     signed = await store.send_temporary(pictures.jpeg())
     assert (await store.promote(signed["s3_key"])).status == 503
-    assert await store.objects() == [signed["s3_key"]]
+    assert await store.object_keys() == [signed["s3_key"]]
     await store.execute(sa.text("ALTER TABLE away RENAME TO media_images"))
     assert await store.rows() == []
     assert store.spooled() == []
@@ -142,7 +142,7 @@ async def test_a_database_that_refuses_leaves_no_object(store: Store) -> None:
 async def test_a_call_that_is_cancelled_leaves_both_or_neither(tmp_path: Path, cancelled_after_s: float) -> None:
     async with open_store(settings_of(tmp_path)) as store:
         await store.store(pictures.jpeg())  # the workers are up
-        spooled = store.blobs.spool / "spool-test"
+        spooled = store.objects.spool / "spool-test"
         spooled.write_bytes(pictures.with_metadata("JPEG"))
         upload = asyncio.create_task(store.keep(spooled))
         await asyncio.sleep(cancelled_after_s)

@@ -141,7 +141,7 @@ async def test_a_range_behind_the_end_is_416(store: Store) -> None:
 
 async def test_what_is_not_public_or_not_there_is_not_found(local: Store) -> None:
     for key in ("uploads/pet_images/x.jpg", "checkouts/x.jpg", "pet-images/without-row.jpg"):
-        await local.blobs.put_bytes(key, pictures.jpeg(), "image/jpeg")
+        await local.objects.put_bytes(key, pictures.jpeg(), "image/jpeg")
     for path in (
         "uploads/pet_images/x.jpg",
         "checkouts/x.jpg",
@@ -166,7 +166,7 @@ async def test_what_is_not_public_or_not_there_is_not_found(local: Store) -> Non
 async def test_a_row_whose_bytes_are_gone_is_not_found(store: Store) -> None:
     for image in (pictures.jpeg(), LARGE):
         body = await store.store(image)
-        await store.blobs.delete(body["key"])
+        await store.objects.delete(body["key"])
         for method in ("GET", "HEAD"):
             assert (await store.call(method, body["url"])).status == 404
         assert (await store.call("GET", body["url"] + "?w=320")).status == 404
@@ -211,7 +211,7 @@ async def test_a_rendition_is_webp_for_those_who_name_it_and_else_jpeg(store: St
         assert again.status == 304
         part = await store.call("GET", url, headers={"Accept": accept, "Range": "bytes=0-9"})
         assert (part.status, part.body) == (206, answer.body[:10])
-    assert len(await store.objects()) == 3
+    assert len(await store.object_keys()) == 3
 
 
 async def test_another_width_is_refused(local: Store) -> None:
@@ -226,7 +226,7 @@ async def test_a_rendition_is_made_once_however_many_ask(store: Store) -> None:
     answers = await asyncio.gather(*(store.call("GET", url, headers=WEBP) for _ in range(40)))
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
-    assert len([key for key in await store.objects() if key.startswith("renditions/")]) == 1
+    assert len([key for key in await store.object_keys() if key.startswith("renditions/")]) == 1
 
 
 async def test_too_many_renditions_at_once_are_put_off(local: Store) -> None:

@@ -54,7 +54,7 @@ async def run(settings: MediaStoreSettings, *arguments: str) -> list[str]:
 
 async def test_the_commands_print_what_they_do(local: Store) -> None:
     for number in range(2):
-        await local.blobs.put_bytes(f"users/a/images/cover_{number}.jpg", b"x", "image/jpeg")
+        await local.objects.put_bytes(f"users/a/images/cover_{number}.jpg", b"x", "image/jpeg")
     assert await run(local.settings, "reconcile") == ["would remove 0 in all"]
     assert await run(local.settings, "reconcile", "--grace-s", "-5") == [
         "would remove object without a row: users/a/images/cover_0.jpg",
@@ -74,12 +74,12 @@ async def test_reconcile_finds_what_a_crash_leaves_and_removes_it_only_when_told
     await store.call("GET", f"/media/{kept_key}?w=160")
     lost = await store.store(pictures.jpeg())
     await store.call("GET", f"/media/{lost['key']}?w=160")
-    await store.blobs.delete(lost["key"])
+    await store.objects.delete(lost["key"])
     orphans = ["events/o/x.png", "pet-images/aa.jpg", "pet-images/zz.jpg", "users/a/images/cover_1.jpg"]
     others = ["checkouts/x.jpg", "temp/o/x.jpg", "uploads/pet_images/x.jpg"]
     for key in orphans + others:
-        await store.blobs.put_bytes(key, b"x", "image/jpeg")
-    await store.blobs.put_bytes("renditions/pet-images/gone.jpg/v.w160.webp", b"x", "image/webp")
+        await store.objects.put_bytes(key, b"x", "image/jpeg")
+    await store.objects.put_bytes("renditions/pet-images/gone.jpg/v.w160.webp", b"x", "image/webp")
     assert await reconcile(store.settings, grace_s=3600, apply=True) == []
     before = await store.everything()
 
@@ -92,7 +92,7 @@ async def test_reconcile_finds_what_a_crash_leaves_and_removes_it_only_when_told
     assert await store.everything() == before
     assert await reconcile(store.settings, apply=True) == sorted(found)
     assert await reconcile(store.settings) == []
-    objects = await store.objects()
+    objects = await store.object_keys()
     assert set(others) < set(objects)
     assert len(objects) == len(others) + len(kept) + 2
     for image in kept:
@@ -123,7 +123,7 @@ async def test_temporary_uploads_stay_unless_a_time_to_live_is_set(store: Store)
         assert await store.everything() == before
         swept = await sweep(store.settings.model_copy(update={"temp_object_ttl_s": ttl_s}))
         assert swept.temporary == temporary
-    assert len(await store.objects()) == 2
+    assert len(await store.object_keys()) == 2
     assert (await store.call("GET", promoted["public_url"])).status == 307
     assert (await store.call("GET", left["public_url"])).status == 404
 
@@ -161,7 +161,7 @@ async def test_many_temporary_uploads_are_swept_batch_by_batch(tmp_path: Path) -
             age = 10 if number % 400 else 10_000_000
             os.utime(path, (time.time() - age, time.time() - age))
         await sweep(store.settings.model_copy(update={"temp_object_ttl_s": 86400}))
-        assert len(await store.objects()) == 1203 - 4
+        assert len(await store.object_keys()) == 1203 - 4
 
 
 async def test_the_tables_are_what_the_code_expects(store: Store) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from services.planter_orders.app import build_app
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.objects import BlobStore
-from shared.objects.factory import open_blob_store
+from shared.objects import ObjectStore
+from shared.objects.factory import open_object_store
 from tests.support.s3 import S3Server
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import INTERNAL_SECRET, JWT_SECRET, Api, token
@@ -64,7 +64,7 @@ async def local(embedded: PlanterOrdersSettings, serve_app: ServeApp, http: aioh
 
 
 @pytest.fixture
-async def blobs(settings: PlanterOrdersSettings) -> AsyncIterator[BlobStore]:
+async def objects(settings: PlanterOrdersSettings) -> AsyncIterator[ObjectStore]:
     """The store the service uses."""
-    async with open_blob_store(settings) as store:
+    async with open_object_store(settings) as store:
         yield store

@@ -21,7 +21,7 @@ from services.planter_orders.settings import PlanterOrdersSettings
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.sniff import ImageFormat
 from shared.images.validation import ImageLimits
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from shared.persistence.engine import Database
 from shared.uploads import UploadedFile
 from tests.support import pictures
@@ -77,7 +77,9 @@ class Mortal:
 class Process:
     """The use cases of one process; its clock can be set."""
 
-    def __init__(self, database: Database, blobs: BlobStore, workers: ImageWorkers, fate: Fate | None = None) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, workers: ImageWorkers, fate: Fate | None = None
+    ) -> None:
         self.now = NOW
 
         def mortal(target: Any) -> Any:
@@ -85,14 +87,14 @@ class Process:
 
         clock: dict[str, Any] = {"now": lambda: self.now}
         orders, orphans = mortal(OrderRepository(database, with_webhooks=True)), mortal(Orphans(database))
-        jobs, store = mortal(PendingJobs(database)), mortal(blobs)
-        self.cleanup = OrphanCleanup(orphans=orphans, blobs=store, **clock)
-        self.metadata_files = MetadataFiles(orders=orders, jobs=jobs, blobs=store, render=described, **clock)
+        jobs, store = mortal(PendingJobs(database)), mortal(objects)
+        self.cleanup = OrphanCleanup(orphans=orphans, objects=store, **clock)
+        self.metadata_files = MetadataFiles(orders=orders, jobs=jobs, objects=store, render=described, **clock)
         self.uploading = Uploading(
             orders=orders,
             photos=mortal(PhotoRepository(database, with_webhooks=True)),
             orphans=orphans,
-            blobs=store,
+            objects=store,
             workers=workers,
             limits=LIMITS,
             cleanup=self.cleanup,
@@ -120,15 +122,15 @@ async def database(settings: PlanterOrdersSettings) -> AsyncIterator[Database]:
         yield database
 
 
-async def placed(database: Database, blobs: BlobStore, order_id: str) -> Order:
+async def placed(database: Database, objects: ObjectStore, order_id: str) -> Order:
     """Keep an order that is paid, with two photos, one of which the shop asks for again."""
     photos = []
     for name, data in (("old.jpg", OLD), ("other.png", OTHER)):
         content_type = "image/jpeg" if name.endswith("jpg") else "image/png"
         sha256 = hashlib.sha256(data).hexdigest()
         photos.append(Photo(name, name, content_type, len(data), 1, 1, sha256))
-        await blobs.put_bytes(photo_key("ann", order_id, name), data, content_type)
-        await blobs.put_bytes(thumbnail_key("ann", order_id, name), b"thumbnail", "image/webp")
+        await objects.put_bytes(photo_key("ann", order_id, name), data, content_type)
+        await objects.put_bytes(thumbnail_key("ann", order_id, name), b"thumbnail", "image/webp")
     order = Order(order_id, "ann", None, None, None, NOW, tuple(photos))
     orders = OrderRepository(database, with_webhooks=True)
     await Orphans(database).open(Orphan(order_id, "ann"), NOW + timedelta(minutes=1))
@@ -153,22 +155,22 @@ def incoming(folder: Path) -> IncomingPhoto:
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_whenever_it_dies_the_order_has_one_photo_or_the_other(
-    database: Database, blobs: BlobStore, *, after: bool
+    database: Database, objects: ObjectStore, *, after: bool
 ) -> None:
     outcomes = list[str]()
     async with open_image_workers(processes=1, queue_limit=9) as workers:
         for step in range(1, MOST_STEPS):
             order_id = f"{step:032x}"
-            order = await placed(database, blobs, order_id)
+            order = await placed(database, objects, order_id)
             fate = Fate(step, after=after)
-            process = Process(database, blobs, workers, fate)
+            process = Process(database, objects, workers, fate)
             try:
-                await process.uploading.replace(order, "old.jpg", incoming(blobs.spool))
+                await process.uploading.replace(order, "old.jpg", incoming(objects.spool))
             except Died:
                 await asyncio.sleep(0)  # what it began to undo dies too
-            (blobs.spool / "spool-of-the-test").unlink(missing_ok=True)
-            await Process(database, blobs, workers).sweep()
-            outcomes.append(await the_photo_of(database, blobs, order_id))
+            (objects.spool / "spool-of-the-test").unlink(missing_ok=True)
+            await Process(database, objects, workers).sweep()
+            outcomes.append(await the_photo_of(database, objects, order_id))
             if not fate.is_dead:
                 break
         else:
@@ -179,18 +181,18 @@ async def test_whenever_it_dies_the_order_has_one_photo_or_the_other(
     assert len(outcomes) > 6
 
 
-async def the_photo_of(database: Database, blobs: BlobStore, order_id: str) -> str:
+async def the_photo_of(database: Database, objects: ObjectStore, order_id: str) -> str:
     """Return which photo the order has; there are its bytes, and nothing that belongs to no photo."""
     order = await OrderRepository(database, with_webhooks=True).get(order_id)
     assert order is not None
     for photo in order.photos:
-        async with blobs.open(photo_key("ann", order_id, photo.filename)) as found:
+        async with objects.open(photo_key("ann", order_id, photo.filename)) as found:
             assert hashlib.sha256(await found.read()).hexdigest() == photo.sha256
     names = {photo.filename for photo in order.photos}
-    left = {key.rpartition("/")[2] for key in await keys(blobs) if order_id in key}
+    left = {key.rpartition("/")[2] for key in await keys(objects) if order_id in key}
     assert names | {"order_metadata.json"} <= left
     assert left <= names | {"order_metadata.json"} | {f"{name}.webp" for name in names}
-    async with blobs.open(f"uploads/pet_images/ann/{order_id}/order_metadata.json") as found:
+    async with objects.open(f"uploads/pet_images/ann/{order_id}/order_metadata.json") as found:
         assert await found.read() == described(order)
     first = order.photos[0]
     assert (first.request is None) == (first.filename != "old.jpg")
@@ -198,25 +200,25 @@ async def the_photo_of(database: Database, blobs: BlobStore, order_id: str) -> s
 
 
 async def test_a_replacement_that_took_too_long_is_refused_and_the_old_photo_stays(
-    database: Database, blobs: BlobStore
+    database: Database, objects: ObjectStore
 ) -> None:
-    order = await placed(database, blobs, ORDER_ID)
+    order = await placed(database, objects, ORDER_ID)
 
     class Slow:
         """A store in which a write takes so long that a sweep takes the upload for dead."""
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(blobs, name)
+            return getattr(objects, name)
 
         async def put_file(self, *args: Any, **more: Any) -> None:
-            await blobs.put_file(*args, **more)
+            await objects.put_file(*args, **more)
             process.now = NOW + timedelta(minutes=3)
             await process.cleanup.sweep()
 
     async with open_image_workers(processes=1, queue_limit=9) as workers:
-        process = Process(database, cast("BlobStore", Slow()), workers)
+        process = Process(database, cast("ObjectStore", Slow()), workers)
         with pytest.raises(Exception, match="took too long"):
-            await process.uploading.replace(order, "old.jpg", incoming(blobs.spool))
-        (blobs.spool / "spool-of-the-test").unlink(missing_ok=True)
+            await process.uploading.replace(order, "old.jpg", incoming(objects.spool))
+        (objects.spool / "spool-of-the-test").unlink(missing_ok=True)
         await process.sweep()
-    assert await the_photo_of(database, blobs, ORDER_ID) == "old"
+    assert await the_photo_of(database, objects, ORDER_ID) == "old"

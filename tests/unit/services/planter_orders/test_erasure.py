@@ -13,7 +13,7 @@ from services.planter_orders.handlers.app_keys import ORDERS
 from services.planter_orders.service.erasure import PersonEraser
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.erasure import ERASER, PATH, ErasureRequest
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from tests.support import pictures
 from tests.support.dying import Death, Killed
 from tests.support.serving import ServeApp
@@ -59,27 +59,29 @@ async def photo_of(api: Api, order: Any) -> bytes:
     return answer.raw
 
 
-async def keys(blobs: BlobStore) -> list[str]:
-    return [facts.key async for facts in blobs.list()]
+async def keys(objects: ObjectStore) -> list[str]:
+    return [facts.key async for facts in objects.list()]
 
 
-async def gone_from(blobs: BlobStore, folder: str) -> None:
+async def gone_from(objects: ObjectStore, folder: str) -> None:
     async with asyncio.timeout(30):
-        while any(folder in key for key in await keys(blobs)):  # noqa: ASYNC110 - a sweep tells nobody
+        while any(folder in key for key in await keys(objects)):  # noqa: ASYNC110 - a sweep tells nobody
             await asyncio.sleep(0.05)
 
 
-async def test_unpaid_orders_go_with_all_that_they_had(api: Api, blobs: BlobStore) -> None:
+async def test_unpaid_orders_go_with_all_that_they_had(api: Api, objects: ObjectStore) -> None:
     ids = [await order(api), await order(api, "cancelled")]
     other = await order(api.as_user("bob"))
     await erase(api)
     for order_id in ids:
         assert (await api.call("GET", f"/api/images/orders/{order_id}")).status == 404
-    assert all(f"/bob/{other}/" in key for key in await keys(blobs))
+    assert all(f"/bob/{other}/" in key for key in await keys(objects))
 
 
 @pytest.mark.parametrize("moves", [["paid"], ["paid", "in_production"]])
-async def test_a_paid_order_keeps_its_photos_and_loses_its_person(api: Api, blobs: BlobStore, moves: list[str]) -> None:
+async def test_a_paid_order_keeps_its_photos_and_loses_its_person(
+    api: Api, objects: ObjectStore, moves: list[str]
+) -> None:
     order_id = await order(api)
     await move(api, order_id, *moves)
     before = await shown(api, order_id)
@@ -93,7 +95,7 @@ async def test_a_paid_order_keeps_its_photos_and_loses_its_person(api: Api, blob
     assert await photo_of(api, after) == PHOTO[1]
     assert (await api.call("GET", f"/api/images/orders/{order_id}")).status == 404
     assert (await api.call("GET", "/api/images/orders")).body["count"] == 0
-    await gone_from(blobs, "/ann/")
+    await gone_from(objects, "/ann/")
 
 
 @pytest.mark.parametrize("moves", [["paid", "in_production", "shipped"], ["paid", "refunded"]])
@@ -112,7 +114,7 @@ async def test_the_photos_go_once_the_order_is_done(
 
 
 async def test_photos_of_an_order_that_is_done_already_go_at_once_or_with_the_next_sweep(
-    settings: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession, blobs: BlobStore
+    settings: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession, objects: ObjectStore
 ) -> None:
     app = build_app(settings, decoders=1)
     api = Api(http, await serve_app(app), token())
@@ -121,12 +123,12 @@ async def test_photos_of_an_order_that_is_done_already_go_at_once_or_with_the_ne
     await erase(api)
     await app[ERASER].sweep()
     assert (await shown(api, order_id))["files"] == []
-    await gone_from(blobs, "/ann/")
-    assert not [key for key in await keys(blobs) if key.endswith((".png", ".webp"))]
+    await gone_from(objects, "/ann/")
+    assert not [key for key in await keys(objects) if key.endswith((".png", ".webp"))]
 
 
 async def test_whoever_dies_at_any_step_the_next_call_goes_on_to_the_end(
-    settings: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession, blobs: BlobStore
+    settings: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession, objects: ObjectStore
 ) -> None:
     app = build_app(settings, decoders=1)
     api = Api(http, await serve_app(app), token())
@@ -139,7 +141,7 @@ async def test_whoever_dies_at_any_step_the_next_call_goes_on_to_the_end(
             orders=death.to(whole.orders),
             service=death.to(app[ORDERS]),
             erasures=death.to(whole.erasures),
-            blobs=death.to(whole.blobs),
+            objects=death.to(whole.objects),
             cleanup=death.to(whole.cleanup),
             now=whole.now,
         )

@@ -20,8 +20,8 @@ from services.planter_orders.service import MetadataFiles, OrderEvents, OrphanCl
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import Unavailable
 from shared.images.decode_pool import open_image_workers
-from shared.objects import BlobStore
-from shared.objects.factory import open_blob_store
+from shared.objects import ObjectStore
+from shared.objects.factory import open_object_store
 from shared.persistence.engine import Database, migrate, open_database
 from tests.support.processes import free_port
 from tests.support.serving import ServeApp
@@ -41,11 +41,11 @@ async def opened(settings: PlanterOrdersSettings) -> AsyncIterator[Database]:
         yield database
 
 
-async def keys(store: BlobStore) -> list[str]:
+async def keys(store: ObjectStore) -> list[str]:
     return [facts.key async for facts in store.list("uploads/")]
 
 
-async def wait_until_empty(store: BlobStore) -> None:
+async def wait_until_empty(store: ObjectStore) -> None:
     async with asyncio.timeout(20):
         while await keys(store) or list(store.spool.iterdir()):  # noqa: ASYNC110 - a sweep sets no event
             await asyncio.sleep(0.05)
@@ -78,26 +78,26 @@ class TestOrphans:
         await orphans.extend(UPLOAD, NOW + 2 * MINUTE)
         assert await orphans.take_due(NOW + MINUTE, NOW + 2 * MINUTE, 10) == []
 
-    async def test_a_write_that_lands_late_is_removed_too(self, database: Database, blobs: BlobStore) -> None:
+    async def test_a_write_that_lands_late_is_removed_too(self, database: Database, objects: ObjectStore) -> None:
         clock = [NOW]
         orphans = Orphans(database)
-        cleanup = OrphanCleanup(orphans=orphans, blobs=blobs, now=lambda: clock[0])
+        cleanup = OrphanCleanup(orphans=orphans, objects=objects, now=lambda: clock[0])
         key = f"uploads/pet_images/ann/{'0' * 32}/late.jpg"
         await orphans.open(UPLOAD, NOW)
         await cleanup.sweep()
-        await blobs.put_bytes(key, b"late", "image/jpeg")
+        await objects.put_bytes(key, b"late", "image/jpeg")
         await cleanup.sweep()
-        assert await keys(blobs) == [key]
+        assert await keys(objects) == [key]
         clock[0] += MINUTE
         await cleanup.sweep()
-        assert await keys(blobs) == []
+        assert await keys(objects) == []
         assert await orphans.take_due(NOW + 9 * MINUTE, NOW + 9 * MINUTE, 10) == []
 
 
 class HeldStore:
     """A store whose writes wait until they are let through."""
 
-    def __init__(self, store: BlobStore) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self.writing, self.let_through = asyncio.Event(), asyncio.Event()
 
@@ -126,12 +126,12 @@ class TestDeletedMeanwhile:
             yield database
 
     @pytest.fixture(params=["a", "ab"])
-    async def order(self, request: pytest.FixtureRequest, database: Database, blobs: BlobStore) -> Order:
+    async def order(self, request: pytest.FixtureRequest, database: Database, objects: ObjectStore) -> Order:
         photos = [Photo(f"{n}.jpg", "x.jpg", "image/jpeg", len(PHOTO[1]), 1, 1, "0" * 64) for n in request.param]
         order = Order("0" * 32, "ann", None, None, None, NOW, tuple(photos))
         await Orphans(database).open(UPLOAD, NOW + MINUTE)
         for photo in photos:
-            await blobs.put_bytes(photo_key(order.user_id, order.id, photo.filename), PHOTO[1], photo.content_type)
+            await objects.put_bytes(photo_key(order.user_id, order.id, photo.filename), PHOTO[1], photo.content_type)
 
         async def answered(_connection: Any) -> None:
             """Keep nothing."""
@@ -140,40 +140,40 @@ class TestDeletedMeanwhile:
         return order
 
     async def delete_while(
-        self, work: Any, held: HeldStore, database: Database, blobs: BlobStore, order: Order
+        self, work: Any, held: HeldStore, database: Database, objects: ObjectStore, order: Order
     ) -> None:
         working = asyncio.create_task(work)
         await held.writing.wait()
         assert await OrderRepository(database, with_webhooks=False).delete(order, NOW + MINUTE)
-        cleanup = OrphanCleanup(orphans=Orphans(database), blobs=blobs, now=lambda: NOW)
+        cleanup = OrphanCleanup(orphans=Orphans(database), objects=objects, now=lambda: NOW)
         await cleanup.remove(Orphan(order.id, order.user_id))
         held.let_through.set()
         await working
-        assert await keys(blobs) == []
+        assert await keys(objects) == []
 
-    async def test_its_metadata_file(self, database: Database, blobs: BlobStore, order: Order) -> None:
-        held = HeldStore(blobs)
-        await self.delete_while(metadata_files(database, held).write_first(order), held, database, blobs, order)
+    async def test_its_metadata_file(self, database: Database, objects: ObjectStore, order: Order) -> None:
+        held = HeldStore(objects)
+        await self.delete_while(metadata_files(database, held).write_first(order), held, database, objects, order)
 
-    async def test_its_thumbnails(self, database: Database, blobs: BlobStore, order: Order) -> None:
-        held = HeldStore(blobs)
+    async def test_its_thumbnails(self, database: Database, objects: ObjectStore, order: Order) -> None:
+        held = HeldStore(objects)
         async with open_image_workers(processes=1, queue_limit=9) as workers:
             thumbnails = Thumbnails(
                 jobs=PendingJobs(database),
-                blobs=cast("BlobStore", held),
+                objects=cast("ObjectStore", held),
                 workers=workers,
                 metadata_files=metadata_files(database, held),
                 order_events=order_events(database),
                 now=lambda: NOW,
             )
-            await self.delete_while(thumbnails.sweep(), held, database, blobs, order)
+            await self.delete_while(thumbnails.sweep(), held, database, objects, order)
 
 
 def metadata_files(database: Database, held: HeldStore) -> MetadataFiles:
     return MetadataFiles(
         orders=OrderRepository(database, with_webhooks=False),
         jobs=PendingJobs(database),
-        blobs=cast("BlobStore", held),
+        objects=cast("ObjectStore", held),
         render=lambda _order: b"{}",
         now=lambda: NOW,
     )
@@ -184,7 +184,7 @@ def order_events(database: Database) -> OrderEvents:
     return OrderEvents(orders=orders, notifications=NoNotifications(), on_change=lambda: None)
 
 
-async def test_an_order_deleted_while_it_is_changed_leaves_nothing(api: Api, blobs: BlobStore) -> None:
+async def test_an_order_deleted_while_it_is_changed_leaves_nothing(api: Api, objects: ObjectStore) -> None:
     admin = api.as_user("boss", "admin")
     for _ in range(8):
         order_id = await ordered(api)
@@ -194,7 +194,7 @@ async def test_an_order_deleted_while_it_is_changed_leaves_nothing(api: Api, blo
             api.call("DELETE", f"/api/images/orders/{order_id}"),
         )
         await api.call("DELETE", f"/api/images/orders/{order_id}")
-        await wait_until_empty(blobs)
+        await wait_until_empty(objects)
 
 
 async def test_a_client_that_hangs_up_leaves_nothing(local: Api, embedded: PlanterOrdersSettings) -> None:
@@ -211,7 +211,7 @@ async def test_a_client_that_hangs_up_leaves_nothing(local: Api, embedded: Plant
         await asyncio.sleep(0.1)
         writer.close()
         await writer.wait_closed()
-    async with open_blob_store(embedded) as store:
+    async with open_object_store(embedded) as store:
         await wait_until_empty(store)
     assert (await local.call("GET", "/api/images/orders")).body["orders"] == []
 
@@ -248,6 +248,6 @@ async def test_without_the_store_nothing_is_taken_and_nothing_deleted(
     assert (await there.call("GET", "/api/images/orders")).body["count"] == 1
     again = await here.upload(PHOTO, key="again")
     assert again.status == 200
-    async with open_blob_store(whole) as store:
+    async with open_object_store(whole) as store:
         folders = {key.split("/")[3] for key in await keys(store)}
     assert folders == {order_id, again.body["order_id"]}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from services.planter_orders.app import build_app
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from tests.support import heif_pictures, pictures
 from tests.support.odd_pictures import ODD
 from tests.support.serving import ServeApp
@@ -70,7 +70,7 @@ async def test_nothing_else_can_be_fetched(api: Api, name: str) -> None:
     assert answer.status == 404
 
 
-async def test_a_thumbnail_stands_upright_and_carries_nothing(api: Api, blobs: BlobStore) -> None:
+async def test_a_thumbnail_stands_upright_and_carries_nothing(api: Api, objects: ObjectStore) -> None:
     turned = pictures.photo(1600, 1200)
     exif = turned.getexif()
     exif[0x0112] = 6
@@ -90,7 +90,7 @@ async def test_a_thumbnail_stands_upright_and_carries_nothing(api: Api, blobs: B
         assert not thumbnail.getexif()
     assert pictures.SECRET.encode() not in answer.raw
     assert (await api.call("GET", path)).raw == data
-    assert list(blobs.spool.iterdir()) == []
+    assert list(objects.spool.iterdir()) == []
 
 
 @pytest.mark.parametrize("first", range(0, len(NO_GIFS), 4))

@@ -9,7 +9,7 @@ import pytest
 
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.auth.signed_links import SignedLinks
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from tests.unit.services.planter_orders.api import INTERNAL_SECRET, Answer, Api
 from tests.unit.services.planter_orders.test_events import Listener
 from tests.unit.services.planter_orders.test_orders import PHOTO, moved, ordered
@@ -119,8 +119,8 @@ async def test_links_end_with_the_order(api: Api, order: Any) -> None:
         assert (await opened(api, link)).status == 404
 
 
-async def test_no_link_is_written_down(api: Api, order: Any, blobs: BlobStore) -> None:
-    async with blobs.open(f"uploads/pet_images/ann/{order['order_id']}/order_metadata.json") as kept:
+async def test_no_link_is_written_down(api: Api, order: Any, objects: ObjectStore) -> None:
+    async with objects.open(f"uploads/pet_images/ann/{order['order_id']}/order_metadata.json") as kept:
         text = (await kept.read()).decode()
     assert order["files"][0]["url"] in text
     for word in ("signature", "expires", "links", "photos_zip"):

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from services.planter_orders.app import build_app
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from tests.support import pictures
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import Api, File, token
@@ -99,7 +99,7 @@ class TestOne:
 
 
 class TestDeleting:
-    async def test_everything_goes(self, api: Api, blobs: BlobStore) -> None:
+    async def test_everything_goes(self, api: Api, objects: ObjectStore) -> None:
         order_id = await ordered(api)
         await api.looked_at(order_id)
         answer = await api.call("DELETE", f"/api/images/orders/{order_id}")
@@ -107,7 +107,7 @@ class TestDeleting:
         assert answer.body == {"success": True, "message": "Order deleted successfully", "order_id": order_id}
         assert (await api.call("GET", f"/api/images/orders/{order_id}")).status == 404
         assert (await api.call("DELETE", f"/api/images/orders/{order_id}")).status == 404
-        assert [facts.key async for facts in blobs.list("uploads/")] == []
+        assert [facts.key async for facts in objects.list("uploads/")] == []
 
     @pytest.mark.parametrize("statuses", [("cancelled",), ("paid", "refunded")])
     async def test_what_is_over_may_go(self, local: Api, statuses: tuple[str, ...]) -> None:

@@ -24,8 +24,8 @@ from services.planter_orders.model.zip_file import ZipEntry, directory, entry_na
 from services.planter_orders.service.photos_zip import photos_zip, photos_zip_size
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import DependencyDown
-from shared.objects import BlobStore
-from shared.objects.factory import open_blob_store
+from shared.objects import ObjectStore
+from shared.objects.factory import open_object_store
 from shared.objects.protocol import ObjectReader
 from tests.support import pictures
 from tests.unit.services.planter_orders.api import Answer, Api, File, form_of
@@ -55,9 +55,9 @@ async def withdrawn(api: Api, order_id: str, filename: str) -> Answer:
     return await api.as_user("boss", "admin").call("DELETE", path)
 
 
-async def photos_of(blobs: BlobStore) -> set[str]:
+async def photos_of(objects: ObjectStore) -> set[str]:
     """Return the names of all photos that are kept."""
-    found = {key.rpartition("/")[2] for key in await keys(blobs) if key.startswith("uploads/pet_images/")}
+    found = {key.rpartition("/")[2] for key in await keys(objects) if key.startswith("uploads/pet_images/")}
     return found - {"order_metadata.json"}
 
 
@@ -106,7 +106,9 @@ class TestRules:
 
 
 class TestReplacing:
-    async def test_the_new_photo_takes_the_place_of_the_old_one(self, api: Api, order: Any, blobs: BlobStore) -> None:
+    async def test_the_new_photo_takes_the_place_of_the_old_one(
+        self, api: Api, order: Any, objects: ObjectStore
+    ) -> None:
         order_id, old = order["order_id"], order["files"][0]["filename"]
         await api.looked_at(order_id)
         answer = await replaced(api, order_id, old)
@@ -122,11 +124,11 @@ class TestReplacing:
         assert (await opened(api, shown["files"][0]["links"]["thumbnail"])).status == 200
         gone = await api.call("GET", f"/api/images/orders/{order_id}/files/{old}")
         assert (gone.status, gone.body["code"]) == (404, "photo_not_found")
-        kept = {key.rpartition("/")[2] for key in await keys(blobs)}
+        kept = {key.rpartition("/")[2] for key in await keys(objects)}
         names = {file["filename"] for file in shown["files"]}
         assert kept == {"order_metadata.json", *names, *(f"{name}.webp" for name in names)}
-        await described(blobs, f"uploads/pet_images/ann/{order_id}/order_metadata.json", shown)
-        assert list(blobs.spool.iterdir()) == []
+        await described(objects, f"uploads/pet_images/ann/{order_id}/order_metadata.json", shown)
+        assert list(objects.spool.iterdir()) == []
 
     async def test_who_asks_again_gets_the_same_answer(self, api: Api, order: Any) -> None:
         order_id, old = order["order_id"], order["files"][0]["filename"]
@@ -137,7 +139,7 @@ class TestReplacing:
         assert (other.status, other.body["code"]) == (404, "photo_not_found")
         assert len((await api.order(order_id))["files"]) == 2
 
-    async def test_of_many_at_once_one_is_kept(self, api: Api, order: Any, blobs: BlobStore) -> None:
+    async def test_of_many_at_once_one_is_kept(self, api: Api, order: Any, objects: ObjectStore) -> None:
         order_id, old = order["order_id"], order["files"][0]["filename"]
         photos = [(f"{n}.jpg", pictures.jpeg(300, 200 + n), "image/jpeg") for n in range(5)]
         answers = await asyncio.gather(*(replaced(api, order_id, old, photo) for photo in photos))
@@ -145,7 +147,7 @@ class TestReplacing:
         (won,) = [answer.body["filename"] for answer in answers if answer.status == 200]
         await api.looked_at(order_id)
         async with asyncio.timeout(20):
-            while await photos_of(blobs) != {won, order["files"][1]["filename"]}:  # noqa: ASYNC110 - a sweep sets no event
+            while await photos_of(objects) != {won, order["files"][1]["filename"]}:  # noqa: ASYNC110 - a sweep sets no event
                 await asyncio.sleep(0.05)
 
     @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ class TestReplacing:
         ],
     )
     async def test_what_is_no_photo_leaves_the_old_one(
-        self, api: Api, order: Any, blobs: BlobStore, file: File, name: str, status: int, code: str
+        self, api: Api, order: Any, objects: ObjectStore, file: File, name: str, status: int, code: str
     ) -> None:
         order_id, old = order["order_id"], order["files"][0]["filename"]
         await api.looked_at(order_id)
@@ -167,8 +169,8 @@ class TestReplacing:
         assert (answer.status, answer.body["code"]) == (status, code), answer
         shown = await api.call("GET", f"/api/images/orders/{order_id}/files/{old}")
         assert (shown.status, shown.raw) == (200, BLURRED[1])
-        assert await photos_of(blobs) == {each["filename"] for each in order["files"]}
-        assert list(blobs.spool.iterdir()) == []
+        assert await photos_of(objects) == {each["filename"] for each in order["files"]}
+        assert list(objects.spool.iterdir()) == []
 
     async def test_what_is_paid_is_fixed(self, api: Api, order: Any) -> None:
         order_id, old = order["order_id"], order["files"][0]["filename"]
@@ -188,7 +190,7 @@ class TestReplacing:
             await Api(api.http, api.url, "").call("PUT", f"/api/images/orders/{order_id}/files/{old}")
         ).status == 401
 
-    async def test_an_order_deleted_meanwhile_leaves_nothing(self, api: Api, blobs: BlobStore) -> None:
+    async def test_an_order_deleted_meanwhile_leaves_nothing(self, api: Api, objects: ObjectStore) -> None:
         for _ in range(4):
             made = (await api.upload(BLURRED)).body["order_metadata"]
             order_id, old = made["order_id"], made["files"][0]["filename"]
@@ -197,7 +199,7 @@ class TestReplacing:
             )
             assert answers[0].status in {200, 404}
             assert answers[1].status == 200
-        await wait_until_empty(blobs)
+        await wait_until_empty(objects)
 
 
 class TestRequests:
@@ -318,10 +320,10 @@ class TestZip:
 
     @pytest.mark.parametrize("what", ["replaced", "deleted"])
     async def test_what_goes_during_the_download_is_sent_to_the_end(
-        self, api: Api, order: Any, blobs: BlobStore, what: str
+        self, api: Api, order: Any, objects: ObjectStore, what: str
     ) -> None:
         kept = kept_as(await api.looked_at(order["order_id"]))
-        archive = photos_zip(blobs, kept)
+        archive = photos_zip(objects, kept)
         written = [await anext(archive)]
         if what == "replaced":
             for photo in kept.photos:
@@ -329,7 +331,7 @@ class TestZip:
         else:
             assert (await api.call("DELETE", f"/api/images/orders/{kept.id}")).status == 200
         async with asyncio.timeout(20):
-            while await blobs.stat(photo_key("ann", kept.id, kept.photos[-1].filename)):  # noqa: ASYNC110 - it has no event
+            while await objects.stat(photo_key("ann", kept.id, kept.photos[-1].filename)):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.05)
         written += [part async for part in archive]
         assert sum(map(len, written)) == photos_zip_size(kept)
@@ -356,8 +358,8 @@ class TestZip:
                     yield chunk[:100]
                     raise DependencyDown("storage")
 
-        async with open_blob_store(embedded) as store:
-            written = [part async for part in photos_zip(cast("BlobStore", Impatient()), kept_as(order))]
+        async with open_object_store(embedded) as store:
+            written = [part async for part in photos_zip(cast("ObjectStore", Impatient()), kept_as(order))]
         with zipfile.ZipFile(io.BytesIO(b"".join(written))) as whole:
             assert [whole.read(name) for name in whole.namelist()] == [BLURRED[1], SHARP[1]]
 
@@ -394,7 +396,9 @@ class TestZip:
             while open_photos():  # noqa: ASYNC110 - the kernel sets no event
                 await asyncio.sleep(0.05)
 
-    async def test_who_stops_in_the_middle_closes_what_was_open(self, api: Api, order: Any, blobs: BlobStore) -> None:
+    async def test_who_stops_in_the_middle_closes_what_was_open(
+        self, api: Api, order: Any, objects: ObjectStore
+    ) -> None:
         class Counted:
             """A store that knows how many objects are open."""
 
@@ -404,7 +408,7 @@ class TestZip:
             async def open(self, key: str) -> AsyncIterator[Any]:
                 self.opened += 1
                 try:
-                    async with blobs.open(key) as reader:
+                    async with objects.open(key) as reader:
                         yield reader
                 finally:
                     self.closed += 1
@@ -412,7 +416,7 @@ class TestZip:
         kept = kept_as(order)
         for parts in range(1, 7):
             store = Counted()
-            archive = photos_zip(cast("BlobStore", store), kept)
+            archive = photos_zip(cast("ObjectStore", store), kept)
             for _ in range(parts):
                 await anext(archive, b"")
             await archive.aclose()

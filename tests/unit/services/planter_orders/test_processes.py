@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.objects.factory import open_blob_store
+from shared.objects.factory import open_object_store
 from tests.support import pictures
 from tests.support.stack import Stack
 from tests.unit.services.planter_orders.api import Api, File, token, written_down
@@ -165,7 +165,7 @@ async def test_fifty_orders_at_two_replicas_are_fifty_orders(
         assert {order["order_id"] for order in orders} == made
     for order_id in made:
         await apis[0].looked_at(order_id)
-    async with open_blob_store(embedded.model_copy(update=shared)) as store:
+    async with open_object_store(embedded.model_copy(update=shared)) as store:
         photos = [facts.key async for facts in store.list("uploads/pet_images/")]
         thumbnails = [facts.key async for facts in store.list("uploads/pet_thumbnails/")]
     assert len(photos) == 50 * 3

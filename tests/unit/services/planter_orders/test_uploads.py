@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.objects import BlobStore
+from shared.objects import ObjectStore
 from tests.support import pictures
 from tests.unit.services.planter_orders.api import Api, File, written_down
 
@@ -32,13 +32,13 @@ NAMES = {
 }
 
 
-async def keys(blobs: BlobStore) -> list[str]:
-    return [facts.key async for facts in blobs.list("uploads/")]
+async def keys(objects: ObjectStore) -> list[str]:
+    return [facts.key async for facts in objects.list("uploads/")]
 
 
-async def nothing_is_left(api: Api, blobs: BlobStore) -> bool:
+async def nothing_is_left(api: Api, objects: ObjectStore) -> bool:
     listing = await api.call("GET", "/api/images/orders")
-    return listing.body["orders"] == [] and await keys(blobs) == []
+    return listing.body["orders"] == [] and await keys(objects) == []
 
 
 async def test_an_order_is_answered_as_the_source_does(api: Api, settings: PlanterOrdersSettings) -> None:
@@ -75,37 +75,37 @@ async def test_only_the_photos_are_required(local: Api) -> None:
     assert (metadata["pet_name"], metadata["pet_type"], metadata["notes"]) == (None, None, None)
 
 
-async def test_an_order_lies_where_the_contract_says(api: Api, blobs: BlobStore) -> None:
+async def test_an_order_lies_where_the_contract_says(api: Api, objects: ObjectStore) -> None:
     answer = await api.as_user("aw/ful ü").upload(PHOTO, ("b.webp", pictures.webp(), None))
     order_id, files = answer.body["order_id"], answer.body["order_metadata"]["files"]
     folder = f"uploads/pet_images/aw~2Fful~20~C3~BC/{order_id}/"
-    found = {key async for key in _below(blobs, folder)}
+    found = {key async for key in _below(objects, folder)}
     assert found == {folder + "order_metadata.json", *(folder + file["filename"] for file in files)}
-    async with blobs.open(folder + files[0]["filename"]) as kept:
+    async with objects.open(folder + files[0]["filename"]) as kept:
         assert await kept.read() == PHOTO[1]
     order = await api.as_user("aw/ful ü").looked_at(order_id)
-    await described(blobs, folder + "order_metadata.json", order)
+    await described(objects, folder + "order_metadata.json", order)
 
 
-async def _below(blobs: BlobStore, folder: str) -> Any:
-    async for facts in blobs.list(folder):
+async def _below(objects: ObjectStore, folder: str) -> Any:
+    async for facts in objects.list(folder):
         yield facts.key
 
 
-async def described(blobs: BlobStore, key: str, order: Any) -> None:
+async def described(objects: ObjectStore, key: str, order: Any) -> None:
     """Wait until the order's description says what the API says."""
     async with asyncio.timeout(10):
         while True:
-            async with blobs.open(key) as kept:
+            async with objects.open(key) as kept:
                 if json.loads(await kept.read()) == written_down(order):
                     return
             await asyncio.sleep(0.02)
 
 
-async def test_a_long_user_id_is_a_digest_in_keys(api: Api, blobs: BlobStore) -> None:
+async def test_a_long_user_id_is_a_digest_in_keys(api: Api, objects: ObjectStore) -> None:
     answer = await api.as_user("ü" * 70).upload(PHOTO)
     assert answer.status == 200
-    assert all(re.match(r"uploads/pet_\w+/sha256-[0-9a-f]{64}/", key) for key in await keys(blobs))
+    assert all(re.match(r"uploads/pet_\w+/sha256-[0-9a-f]{64}/", key) for key in await keys(objects))
 
 
 REFUSED: list[tuple[str, list[File], int, str]] = [
@@ -124,14 +124,14 @@ REFUSED: list[tuple[str, list[File], int, str]] = [
 
 @pytest.mark.parametrize(("files", "status", "code"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 async def test_one_bad_file_refuses_the_order_and_nothing_is_kept(
-    api: Api, blobs: BlobStore, files: list[File], status: int, code: str
+    api: Api, objects: ObjectStore, files: list[File], status: int, code: str
 ) -> None:
     answer = await api.upload(*files, fields={"pet_name": "Rex"})
     assert (answer.status, answer.body["code"]) == (status, code), answer
     if len(files) == 2:
         assert answer.body["error"].startswith(f"{files[1][0]}: ")
-    assert await nothing_is_left(api, blobs)
-    assert list(blobs.spool.iterdir()) == []
+    assert await nothing_is_left(api, objects)
+    assert list(objects.spool.iterdir()) == []
 
 
 @pytest.mark.parametrize(("field", "most"), [("pet_name", 100), ("pet_type", 50), ("notes", 2000)])
@@ -154,10 +154,10 @@ async def test_text_is_kept_as_typed(api: Api, text: str) -> None:
     assert FILENAME.fullmatch(order["files"][0]["filename"])
 
 
-async def test_a_nul_is_refused(api: Api, blobs: BlobStore) -> None:
+async def test_a_nul_is_refused(api: Api, objects: ObjectStore) -> None:
     answer = await api.upload(PHOTO, fields={"notes": "a\0b"})
     assert answer.status == 422
-    assert await nothing_is_left(api, blobs)
+    assert await nothing_is_left(api, objects)
 
 
 async def test_a_wrong_extension_is_corrected(local: Api) -> None:
@@ -177,7 +177,7 @@ async def test_width_and_height_are_as_displayed(local: Api) -> None:
 
 
 class TestIdempotency:
-    async def test_the_same_key_and_content_give_the_first_answer_again(self, api: Api, blobs: BlobStore) -> None:
+    async def test_the_same_key_and_content_give_the_first_answer_again(self, api: Api, objects: ObjectStore) -> None:
         first = await api.upload(PHOTO, fields={"notes": "x"}, key="one")
         again = await api.upload(PHOTO, fields={"notes": "x"}, key="one")
         assert again.status == 200
@@ -207,7 +207,7 @@ class TestIdempotency:
         assert (first.status, again.status) == (415, 415)
 
 
-async def test_fifty_orders_at_once_are_fifty_orders(api: Api, blobs: BlobStore) -> None:
+async def test_fifty_orders_at_once_are_fifty_orders(api: Api, objects: ObjectStore) -> None:
     answers = await asyncio.gather(*(api.upload(("a.jpg", pictures.jpeg(), "image/jpeg")) for _ in range(50)))
     assert [answer.status for answer in answers] == [200] * 50
     listing = (await api.call("GET", "/api/images/orders")).body

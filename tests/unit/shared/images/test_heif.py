@@ -133,7 +133,7 @@ def test_hdr_is_refused_unless_a_profile_names_its_colours(transfer):
 
     with pytest.raises(UnsupportedMedia) as refusal:
         facts_of(of(pictures.avif()))
-    assert "HDR" in refusal.value.sentence
+    assert "HDR" in refusal.value.detail
     assert facts_of(of(AVIF)).width == 320
 
 
@@ -141,7 +141,7 @@ def test_a_cropped_avif_is_refused():
     whole = pictures.avif()
     with pytest.raises(NotAllowedValue) as refusal:
         facts_of(whole.replace(b"pixi", b"clap"))
-    assert "crop" in refusal.value.sentence
+    assert "crop" in refusal.value.detail
 
 
 def test_a_large_thumbnail_does_not_count():
@@ -207,7 +207,7 @@ def test_the_tiles_of_an_avif_count_together(tmp_path):
     with pytest.raises(TooLarge) as refusal:
         facts_of(grid, ImageLimits(max_pixels=3 * 320 * 240 - 1))
     assert refusal.value.code == "image_too_large"
-    assert "animation" not in refusal.value.sentence
+    assert "animation" not in refusal.value.detail
 
 
 @pytest.mark.parametrize("options", [{}, {"speed": 10}, {"subsampling": "4:4:4"}])
@@ -256,7 +256,7 @@ def test_heic_is_refused_by_name_unless_it_is_asked_for():
     with pytest.raises(UnsupportedMedia) as refusal:
         facts_of(TURNED, ImageLimits())
     assert refusal.value.code == "heic_not_supported"
-    assert "HEIC" in refusal.value.sentence
+    assert "HEIC" in refusal.value.detail
     assert facts_of(AVIF, ImageLimits()).format is ImageFormat.AVIF
 
 

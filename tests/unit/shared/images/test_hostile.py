@@ -125,4 +125,4 @@ def test_any_file_name_becomes_safe(name):
     assert not safe.startswith(".")
     assert safe.endswith(".jpg")
     assert len(safe) <= 100
-    named(KeepsakeError(), name).sentence.encode()
+    named(KeepsakeError(), name).detail.encode()

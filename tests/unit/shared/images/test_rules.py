@@ -59,7 +59,7 @@ def test_heic_is_refused_by_name():
     refusal = refusal_of(pictures.heic(), "image/heic")
     assert isinstance(refusal, UnsupportedMedia)
     assert refusal.code == "heic_not_supported"
-    assert "HEIC" in refusal.sentence
+    assert "HEIC" in refusal.detail
 
 
 @pytest.mark.parametrize("data", [pictures.svg(), pictures.html(), b"\0", bytes(100)])
@@ -73,7 +73,7 @@ def test_a_format_that_is_not_accepted_here_is_unsupported():
     limits = ImageLimits(accepted=frozenset(ImageFormat) - {ImageFormat.GIF})
     refusal = refusal_of(pictures.gif(), "image/gif", limits)
     assert refusal.code == "unsupported_image"
-    assert "JPEG, PNG or WebP" in refusal.sentence
+    assert "JPEG, PNG or WebP" in refusal.detail
 
 
 @pytest.mark.parametrize("name", list(pictures.CLAIMING))
@@ -81,7 +81,7 @@ def test_too_many_pixels_are_too_large(name):
     refusal = refusal_of(pictures.CLAIMING[name](8000, 8001))
     assert isinstance(refusal, TooLarge)
     assert refusal.code == "image_too_large"
-    assert "64 megapixels" in refusal.sentence
+    assert "64 megapixels" in refusal.detail
     assert require_image(pictures.CLAIMING[name](8000, 8000), declared_type=None, limits=LIMITS).width == 8000
 
 
@@ -91,7 +91,7 @@ def test_too_many_frames_are_too_large(make):
     assert require_image(make(5), declared_type=None, limits=limits).frames == 5
     refusal = refusal_of(make(6), limits=limits)
     assert refusal.code == "image_too_large"
-    assert "5 frames" in refusal.sentence
+    assert "5 frames" in refusal.detail
 
 
 def test_a_hundred_frames_pass_and_one_more_does_not():
@@ -112,9 +112,9 @@ def test_a_broken_header_is_damaged():
 
 def test_the_sentence_can_name_the_file_and_nothing_in_the_name_breaks_it():
     refusal = refusal_of(b"", name="my\r\n\x1b\u202e\ud800cat.jpg")
-    assert refusal.sentence.startswith("mycat.jpg: ")
-    assert str(refusal) == refusal.sentence
-    assert len(refusal_of(b"", name="x" * 10_000).sentence) < 200
+    assert refusal.detail.startswith("mycat.jpg: ")
+    assert str(refusal) == refusal.detail
+    assert len(refusal_of(b"", name="x" * 10_000).detail) < 200
 
 
 @pytest.mark.parametrize(

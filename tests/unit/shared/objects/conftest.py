@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from shared.objects import BlobStore
-from shared.objects.factory import open_blob_store
+from shared.objects import ObjectStore
+from shared.objects.factory import open_object_store
 from shared.settings import StorageSettings
 
 
@@ -39,8 +39,8 @@ def settings_of(request: pytest.FixtureRequest, tmp_path: Path) -> StorageSettin
 
 
 @pytest.fixture
-async def store(settings_of: StorageSettings) -> AsyncIterator[BlobStore]:
-    async with open_blob_store(settings_of) as opened:
+async def store(settings_of: StorageSettings) -> AsyncIterator[ObjectStore]:
+    async with open_object_store(settings_of) as opened:
         yield opened
 
 

@@ -11,8 +11,8 @@ import pytest
 from botocore.config import Config
 
 from shared.errors import DependencyDown, KeepsakeError, StorageFull
-from shared.objects import BlobStore
-from shared.objects.s3 import S3BlobStore, open_s3_store
+from shared.objects import ObjectStore
+from shared.objects.s3 import S3ObjectStore, open_s3_store
 from shared.settings import Bucket
 from tests.support.processes import free_port
 from tests.support.s3 import S3Server
@@ -27,7 +27,7 @@ def spool(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def _store_at(answer: Answer, spool: Path) -> AsyncIterator[S3BlobStore]:
+async def _store_at(answer: Answer, spool: Path) -> AsyncIterator[S3ObjectStore]:
     """A bucket whose server answers as `answer` does, one connection at a time."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -99,7 +99,7 @@ def _breaking_after(sent: bytes) -> Answer:
     return answer
 
 
-async def _call_all(store: BlobStore, path: Path) -> list[object]:
+async def _call_all(store: ObjectStore, path: Path) -> list[object]:
     async def read() -> None:
         async with store.open("k.png") as reader:
             await reader.read()

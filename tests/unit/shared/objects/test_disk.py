@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DependencyDown, StorageFull
-from shared.objects import BlobStore, ObjectNotFound
+from shared.objects import ObjectNotFound, ObjectStore
 from shared.uploads.sinks import SpoolSink
 from tests.support.file_size import no_file_larger_than
 
@@ -19,7 +19,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "objects"
 
 
-async def test_the_layout_equals_the_key(store: BlobStore, root: Path) -> None:
+async def test_the_layout_equals_the_key(store: ObjectStore, root: Path) -> None:
     await store.put_bytes(KEY, b"x", "image/png")
     assert (root / KEY).read_bytes() == b"x"
     assert store.local_path(KEY) == root / KEY
@@ -27,7 +27,7 @@ async def test_the_layout_equals_the_key(store: BlobStore, root: Path) -> None:
         assert reader.path == root / KEY
 
 
-async def test_emptied_folders_go_and_others_stay(store: BlobStore, root: Path) -> None:
+async def test_emptied_folders_go_and_others_stay(store: ObjectStore, root: Path) -> None:
     await store.put_bytes(KEY, b"x", "image/png")
     await store.put_bytes("users/ann/1.png", b"x", "image/png")
     await store.delete(KEY)
@@ -37,7 +37,7 @@ async def test_emptied_folders_go_and_others_stay(store: BlobStore, root: Path) 
     assert not list(root.iterdir())
 
 
-async def test_no_symbolic_link_leads_out(store: BlobStore, root: Path, tmp_path: Path) -> None:
+async def test_no_symbolic_link_leads_out(store: ObjectStore, root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret.png").write_bytes(b"secret")
@@ -61,7 +61,7 @@ async def test_no_symbolic_link_leads_out(store: BlobStore, root: Path, tmp_path
     assert (outside / "secret.png").read_bytes() == b"secret"
 
 
-async def test_a_full_disk_refuses_and_still_reads_and_deletes(store: BlobStore) -> None:
+async def test_a_full_disk_refuses_and_still_reads_and_deletes(store: ObjectStore) -> None:
     await store.put_bytes(KEY, b"kept", "image/png")
     with no_file_larger_than(100_000):
         with pytest.raises(StorageFull):
@@ -74,13 +74,13 @@ async def test_a_full_disk_refuses_and_still_reads_and_deletes(store: BlobStore)
     assert not list(store.spool.iterdir())
 
 
-async def test_without_its_folder_it_is_not_ready(store: BlobStore, root: Path) -> None:
+async def test_without_its_folder_it_is_not_ready(store: ObjectStore, root: Path) -> None:
     shutil.rmtree(root)
     with pytest.raises(DependencyDown):
         await store.check()
 
 
-async def test_what_a_living_process_writes_is_never_cleared(store: BlobStore) -> None:
+async def test_what_a_living_process_writes_is_never_cleared(store: ObjectStore) -> None:
     sink = SpoolSink(store.spool)
     await sink.write(b"slow")
     path = await sink.finish()
@@ -89,7 +89,7 @@ async def test_what_a_living_process_writes_is_never_cleared(store: BlobStore) -
     await sink.discard()
 
 
-async def test_a_copy_survives_a_clearing_at_the_same_time(store: BlobStore) -> None:
+async def test_a_copy_survives_a_clearing_at_the_same_time(store: ObjectStore) -> None:
     await store.put_bytes("from.png", b"old", "image/png")
 
     async def clear() -> None:
@@ -103,7 +103,7 @@ async def test_a_copy_survives_a_clearing_at_the_same_time(store: BlobStore) -> 
     assert len([facts async for facts in store.list("to/")]) == 50
 
 
-async def test_a_folder_of_many_files_is_listed_in_pages(store: BlobStore, root: Path) -> None:
+async def test_a_folder_of_many_files_is_listed_in_pages(store: ObjectStore, root: Path) -> None:
     (root / "many").mkdir()
     names = [f"{number:05}.png" for number in range(10_050)]
     for name in names:

@@ -7,28 +7,28 @@ from types import SimpleNamespace
 import pytest
 
 from shared.objects import InvalidKey, placing
-from shared.objects.disk import DiskBlobStore
+from shared.objects.disk import DiskObjectStore
 from shared.objects.placing import THREADS_AFTER_STALL_S, Placing
 
 KEYS = {"jpg": "pet-images/a.jpg", "png": "pet-images/a.png"}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> DiskBlobStore:
+def store(tmp_path: Path) -> DiskObjectStore:
     (tmp_path / "objects").mkdir()
     (tmp_path / "spool").mkdir()
-    return DiskBlobStore(tmp_path / "objects", tmp_path / "spool")
+    return DiskObjectStore(tmp_path / "objects", tmp_path / "spool")
 
 
 @pytest.fixture
-def place(store: DiskBlobStore) -> Placing:
+def place(store: DiskObjectStore) -> Placing:
     """What a worker gets, the way it gets it."""
     copied: Placing = pickle.loads(pickle.dumps(store.placing(KEYS)))  # noqa: S301 - made a moment ago
     return copied
 
 
 @pytest.fixture
-def source(store: DiskBlobStore) -> Path:
+def source(store: DiskObjectStore) -> Path:
     path = store.spool / "made"
     path.write_bytes(b"mine")
     return path
@@ -43,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-async def read(store: DiskBlobStore, key: str) -> bytes | None:
+async def read(store: DiskObjectStore, key: str) -> bytes | None:
     if await store.stat(key) is None:
         return None
     async with store.open(key) as reader:
@@ -51,7 +51,7 @@ async def read(store: DiskBlobStore, key: str) -> bytes | None:
 
 
 async def test_a_file_is_placed_by_its_extension_and_keeps_its_old_name(
-    store: DiskBlobStore, place: Placing, source: Path
+    store: DiskObjectStore, place: Placing, source: Path
 ) -> None:
     assert place.place(source, "png") == KEYS["png"]
     assert (await read(store, KEYS["png"]), await read(store, KEYS["jpg"])) == (b"mine", None)
@@ -59,7 +59,7 @@ async def test_a_file_is_placed_by_its_extension_and_keeps_its_old_name(
 
 
 async def test_a_taken_key_stays_as_it_is_and_is_left_to_the_caller(
-    store: DiskBlobStore, place: Placing, source: Path
+    store: DiskObjectStore, place: Placing, source: Path
 ) -> None:
     await store.put_bytes(KEYS["jpg"], b"another's", "image/jpeg")
     assert place.place(source, "jpg") is None
@@ -69,7 +69,7 @@ async def test_a_taken_key_stays_as_it_is_and_is_left_to_the_caller(
 
 
 async def test_what_a_worker_placed_is_undone_and_nothing_else(
-    store: DiskBlobStore, place: Placing, source: Path
+    store: DiskObjectStore, place: Placing, source: Path
 ) -> None:
     await store.put_bytes(KEYS["png"], b"another's", "image/png")
     place.place(source, "jpg")
@@ -79,14 +79,14 @@ async def test_what_a_worker_placed_is_undone_and_nothing_else(
 
 
 async def test_there_is_nothing_to_undo_of_a_file_that_was_never_made(
-    store: DiskBlobStore, place: Placing, source: Path
+    store: DiskObjectStore, place: Placing, source: Path
 ) -> None:
     source.unlink()
     place.undo(source)
 
 
 async def test_a_slow_disk_is_left_to_the_caller_for_a_while(
-    store: DiskBlobStore, place: Placing, source: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    store: DiskObjectStore, place: Placing, source: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = placing.DiskTree.place
 
@@ -101,6 +101,6 @@ async def test_a_slow_disk_is_left_to_the_caller_for_a_while(
     assert place.place(source, "png") == KEYS["png"]
 
 
-def test_a_key_that_cannot_be_used_is_refused_before_any_worker_sees_it(store: DiskBlobStore) -> None:
+def test_a_key_that_cannot_be_used_is_refused_before_any_worker_sees_it(store: DiskObjectStore) -> None:
     with pytest.raises(InvalidKey):
         store.placing({"jpg": "../a.jpg"})
