@@ -20,6 +20,7 @@ from shared.http.connection import MAX_HEAD_BYTES, Connection
 from shared.http.connection_limit import CONNECTION_LIMITER, raise_descriptor_limit
 from shared.http.read_body import BODY, RequestContent
 from shared.log import configure_logging, get_logger
+from shared.persistence.engine import NewerDatabase
 from shared.settings import ServerSettings, refuse_start
 
 DRAIN_S = 15.0
@@ -144,6 +145,8 @@ async def _main(name: str, build_app: Callable[[], web.Application], sockets: Se
     app = build_app()
     try:
         await serve(app, sockets, stop)
+    except NewerDatabase as error:
+        refuse_start([error.detail])
     except Exception:  # noqa: BLE001 - a sentence in the log and a status, whatever kept it from starting
         get_logger().exception("could not start", service=name)
         raise SystemExit(1) from None

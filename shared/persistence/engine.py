@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from shared.errors import DependencyDown, StorageFull
+from shared.errors import DependencyDown, KeepsakeError, StorageFull
 from shared.persistence.sqlite import InlineConnection, InsertQueue, create_blocking_engine, prepare
 
 # Together below the 3 s within which a caller is told that the database is away: a place in the pool, then either a new
@@ -34,6 +34,10 @@ POSTGRES_WRITERS = 8
 MIGRATION_WAIT_S = 60.0
 SQLITE_ROOM_BYTES = 2 * 2**20
 FULL = ("disk is full", "disk full", "No space left", "53100")
+
+
+class NewerDatabase(KeepsakeError):
+    """The tables are at a revision that this release does not know: only a newer one may write to them."""
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -202,10 +206,19 @@ async def open_database(url: str, data_dir: Path, service: str) -> AsyncIterator
 def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:
     from alembic import command  # noqa: PLC0415 - a quarter of a second that only the start needs
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes.update(connection=connection, version_table=version_table)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    context = MigrationContext.configure(connection, opts={"version_table": version_table})
+    if not known.issuperset(context.get_current_heads()):
+        service = version_table.removeprefix("alembic_version_")
+        raise NewerDatabase(
+            f"The tables of {service} were migrated by a newer release than this one: run that release, or restore a backup."
+        )
     command.upgrade(config, "head")
 
 
@@ -245,7 +258,7 @@ def _keep_room(path: str) -> None:
 async def migrate(database: Database, migrations: Path, service: str, data_dir: Path) -> None:
     """Bring the service's tables up to date; of several processes that start at once, one does it while the others wait.
 
-    Raises DependencyDown where the database does not answer.
+    Raises DependencyDown where the database does not answer, NewerDatabase before anything is changed.
     """
     version_table = f"alembic_version_{service}"
     with database_errors():

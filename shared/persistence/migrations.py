@@ -1,4 +1,4 @@
-"""`python -m shared.migrate <service>…` brings the tables of services up to date before their new processes start."""
+"""`python -m shared.persistence.migrations <service>…` brings the tables of services up to date before their new processes start."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def _migrate(services: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Migrate the services named, and return the exit status: 1 with one sentence where the database does not answer."""
-    parser = argparse.ArgumentParser(prog="python -m shared.migrate")
+    """Migrate the services named, and return the exit status: 1 with one sentence where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m shared.persistence.migrations")
     parser.add_argument("services", nargs="+", choices=WITH_TABLES, metavar="service")
     try:
         asyncio.run(_migrate(parser.parse_args(arguments).services))

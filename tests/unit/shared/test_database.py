@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from shared.errors import DependencyDown, StorageFull
-from shared.persistence.engine import Database, UtcDateTime, is_unique_violation, migrate, open_database
+from shared.persistence.engine import Database, NewerDatabase, UtcDateTime, is_unique_violation, migrate, open_database
 from tests.support.processes import free_port
 
 METADATA = sa.MetaData()
@@ -248,6 +248,19 @@ class TestMigrations:
             with pytest.raises(DependencyDown):
                 await migrate(database, migrations, "test", tmp_path)
             assert await self.things(database) == 1
+
+    async def test_tables_of_a_newer_release_are_refused_and_stay_as_they_are(
+        self, url: str, tmp_path: Path, migrations: Path
+    ) -> None:
+        async with open_database(url, tmp_path, "test") as database:
+            await migrate(database, migrations, "test", tmp_path)
+            async with database.begin() as connection:
+                await connection.execute(sa.text("UPDATE alembic_version_test SET version_num = 'from-tomorrow'"))
+            with pytest.raises(NewerDatabase, match=r"^The tables of test were migrated by a newer release than this"):
+                await migrate(database, migrations, "test", tmp_path)
+            async with database.read() as connection:
+                version = await connection.scalar(sa.text("SELECT version_num FROM alembic_version_test"))
+            assert (version, await self.things(database)) == ("from-tomorrow", 1)
 
     async def test_services_that_share_a_database_keep_their_own_count(
         self, url: str, tmp_path: Path, migrations: Path

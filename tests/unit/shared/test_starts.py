@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from shared.app.server import open_sockets
 from shared.settings import ServerSettings, read_settings
 from stack.checks import PROCESSES as SETTINGS
 from stack.checks import read_processes
+from tests.support.processes import free_port
 from web.shop.settings import ShopSettings
 
 ROOT = Path(__file__).parents[3]
@@ -194,6 +197,23 @@ def test_a_data_folder_that_cannot_be_written_is_told_with_all_else(tmp_path: Pa
     assert status == 2
     named = ("DATA_DIR", "MAX_IMAGE_FRAMES", "S3_BUCKET", "CLOUDINARY_URL")
     assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(named)
+
+
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [("auth_verify", "2"), ("media_store", "1"), ("checkout", "1"), ("planter_orders", "1")],
+)
+def test_tables_of_a_newer_release_stop_the_start_with_one_sentence(tmp_path: Path, name: str, workers: str) -> None:
+    service = name.replace("_", "-")
+    with closing(sqlite3.connect(tmp_path / f"{service}.db")) as newer:
+        newer.execute(f'CREATE TABLE "alembic_version_{service}" (version_num TEXT)')
+        newer.execute(f"INSERT INTO \"alembic_version_{service}\" VALUES ('9999')")  # noqa: S608
+        newer.commit()
+    settings = {"DATA_DIR": str(tmp_path), f"{name.upper()}_PORT": str(free_port()), "WORKERS": workers}
+    status, lines = start("-m", f"services.{name}", folder=tmp_path, **settings)
+    assert status == 2
+    says = f"keepsake: The tables of {service} were migrated by a newer release than this one"
+    assert set(lines) == {f"{says}: run that release, or restore a backup."}
 
 
 def test_a_host_that_is_not_of_this_machine_is_named(capsys: pytest.CaptureFixture[str]) -> None:
