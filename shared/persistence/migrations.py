@@ -1,4 +1,4 @@
-"""`python -m shared.persistence.migrations <service>…` brings the tables of services up to date before their new processes start."""
+"""`python -m shared.persistence.migrations <service>…` brings tables up to date before new processes start."""
 
 from __future__ import annotations
 
