@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
-
-def utc_now() -> datetime:
-    """Return the present moment, aware, in UTC."""
-    return datetime.now(UTC)
+utc_now = partial(datetime.now, UTC)
 
 
 def rfc3339(moment: datetime) -> str:

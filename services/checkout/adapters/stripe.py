@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import stripe
@@ -32,8 +34,11 @@ SESSION_PAGE = 100
 MAX_METADATA = 500  # characters of a value
 REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
 ROW_MARK, SITE_MARK, REFUND_MARK = "keepsake_row", "keepsake_site", "keepsake_refund"
+SIGNED_AT = re.compile(r"(?:^|,)t=([^,]*)")
 
-ResultT = TypeVar("ResultT")
+
+class ResourceMissing(PaymentProviderRefused):
+    """There is nothing with the id in our account."""
 
 
 def _translate(error: stripe.StripeError) -> PaymentProviderUnavailable | PaymentProviderRefused:
@@ -45,7 +50,8 @@ def _translate(error: stripe.StripeError) -> PaymentProviderUnavailable | Paymen
         return PaymentProviderUnavailable(replayed=True)  # the key was used for other parameters: take the next
     if status >= 500 or status in {409, 429}:
         return PaymentProviderUnavailable(replayed=replayed and status != 409)
-    return PaymentProviderRefused(error.code or type(error).__name__)
+    refused = ResourceMissing if error.code == "resource_missing" else PaymentProviderRefused
+    return refused(error.code or type(error).__name__)
 
 
 def _mark(metadata: Any, name: str) -> str | None:
@@ -111,28 +117,26 @@ class StripePayments:
         }
         key = f"keepsake-session-{row.id}-{row.attempt}"
         return _session(
-            await self._ask(lambda: self._client.v1.checkout.sessions.create_async(params, {"idempotency_key": key}))
+            await self._ask(self._client.v1.checkout.sessions.create_async(params, {"idempotency_key": key}))
         )
 
     async def retrieve(self, session_id: str) -> ProviderSession | None:
         """Return the session as it is now; None where this account has none with the id."""
         sessions = self._client.v1.checkout.sessions
-        found = await self._find(lambda: sessions.retrieve_async(session_id, {"expand": ["payment_intent"]}))
-        return None if found is None else _session(found)
+        with suppress(ResourceMissing):
+            return _session(await self._ask(sessions.retrieve_async(session_id, {"expand": ["payment_intent"]})))
+        return None
 
-    async def expire(self, session_id: str) -> bool:
-        """Expire an open session; False where it is not open any more."""
-        try:
-            await self._ask(lambda: self._client.v1.checkout.sessions.expire_async(session_id))
-        except PaymentProviderRefused:
-            return False
-        return True
+    async def expire(self, session_id: str) -> None:
+        """Expire the session, if it is open still."""
+        with suppress(PaymentProviderRefused):
+            await self._ask(self._client.v1.checkout.sessions.expire_async(session_id))
 
     async def sessions_since(self, since: datetime) -> AsyncIterator[ProviderSession]:
         """Iterate over this account's sessions that were made since then."""
         params: Any = {"created": {"gte": int(since.timestamp())}, "limit": SESSION_PAGE}
         while True:
-            page = await self._ask(lambda: self._client.v1.checkout.sessions.list_async(params))
+            page = await self._ask(self._client.v1.checkout.sessions.list_async(params))
             for found in page["data"]:
                 yield _session(found)
             if not page["has_more"]:
@@ -141,9 +145,10 @@ class StripePayments:
 
     async def marks_of(self, payment_intent: str) -> tuple[str | None, str | None]:
         """Return the row id and the site that a payment intent is marked with."""
-        found = await self._find(lambda: self._client.v1.payment_intents.retrieve_async(payment_intent))
-        metadata = (found or {}).get("metadata")
-        return _mark(metadata, ROW_MARK), _mark(metadata, SITE_MARK)
+        with suppress(ResourceMissing):
+            found = await self._ask(self._client.v1.payment_intents.retrieve_async(payment_intent))
+            return _mark(found.get("metadata"), ROW_MARK), _mark(found.get("metadata"), SITE_MARK)
+        return None, None
 
     async def refund(self, row: CheckoutSession, refund: Refund) -> ProviderRefund:
         """Give money back; the same refund and attempt give the same refund, however often."""
@@ -154,36 +159,27 @@ class StripePayments:
         elif refund.reason:
             metadata["reason"] = refund.reason[:MAX_METADATA]  # ours counts a line break as one character
         key = f"keepsake-refund-{refund.id}-{refund.attempt}"
-        return _refund(await self._ask(lambda: self._client.v1.refunds.create_async(params, {"idempotency_key": key})))
+        return _refund(await self._ask(self._client.v1.refunds.create_async(params, {"idempotency_key": key})))
 
     async def refunds_of(self, payment_intent: str) -> Sequence[ProviderRefund]:
         """Return all refunds of a payment."""
         params: Any = {"payment_intent": payment_intent, "limit": SESSION_PAGE}
-        page = await self._ask(lambda: self._client.v1.refunds.list_async(params))
+        page = await self._ask(self._client.v1.refunds.list_async(params))
         return [_refund(found) for found in page["data"]]
 
     async def dispute(self, dispute_id: str) -> Dispute | None:
         """Return the dispute as it is now."""
-        found = await self._find(lambda: self._client.v1.disputes.retrieve_async(dispute_id))
-        if found is None:
-            return None
-        names = ("id", "payment_intent", "amount", "currency", "reason", "status")
-        return Dispute(**{name: found[name] for name in names})
-
-    async def _find(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> Mapping[str, Any] | None:
-        try:
-            return await self._ask(call)
-        except PaymentProviderRefused as error:
-            if error.refusal == "resource_missing":
-                return None
-            raise
+        with suppress(ResourceMissing):
+            found = await self._ask(self._client.v1.disputes.retrieve_async(dispute_id))
+            return Dispute(**{field.name: found[field.name] for field in fields(Dispute)})
+        return None
 
     @staticmethod
-    async def _ask(call: Callable[[], Coroutine[Any, Any, Any]]) -> Mapping[str, Any]:
+    async def _ask(call: Awaitable[Any]) -> Mapping[str, Any]:
         """Run one call of the SDK with all its retries within the budget; anything that is no answer is `unavailable`."""
         try:
             async with asyncio.timeout(BUDGET_S):
-                answer = await call()
+                answer = await call
             found: Mapping[str, Any] = answer.to_dict()
         except stripe.StripeError as error:
             raise _translate(error) from error
@@ -214,8 +210,8 @@ def is_signed(payload: bytes, signature: str, secrets: Sequence[str]) -> bool:
         with suppress(stripe.SignatureVerificationError, ValueError, TypeError):
             stripe.WebhookSignature.verify_header(payload, signature, secret, TOLERANCE_S)
             # The SDK takes events dated in the future: anybody who has one signature could keep it for later.
-            stamp = next(part[2:] for part in signature.split(",") if part.startswith("t="))
-            return int(stamp) <= time.time() + TOLERANCE_S
+            signed_at = SIGNED_AT.search(signature)
+            return signed_at is not None and int(signed_at[1]) <= time.time() + TOLERANCE_S
     return False
 
 
@@ -234,9 +230,7 @@ def parse_event(payload: bytes) -> WebhookEvent | None:
             site=_mark(metadata, SITE_MARK),
             account=event.get("account"),
         )
+        texts = "".join((found.id, found.type, found.object_id, found.payment_intent or ""))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    texts = (found.id, found.type, found.object_id, found.payment_intent or "")
-    if not all(isinstance(text, str) and text.isprintable() for text in texts) or not found.id:
-        return None
-    return found
+    return found if found.id and texts.isprintable() else None

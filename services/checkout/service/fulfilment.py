@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from services.checkout.adapters.http import HttpTempImages
 from services.checkout.adapters.sql.sessions import SqlSessions
@@ -72,13 +73,14 @@ class Fulfilment:
         Callers at the same time share one run, which goes on when they leave. What keeps the image from being promoted is
         logged and tried again later; Stripe's silence is raised.
         """
-        return await self._flights.run(row.id, lambda: self._settle(row))
+        return await self._flights.run(row.id, partial(self.settle_alone, row))
 
     async def close(self) -> None:
         """Wait for what is under way."""
         await self._flights.close()
 
-    async def _settle(self, row: CheckoutSession) -> CheckoutSession:
+    async def settle_alone(self, row: CheckoutSession) -> CheckoutSession:
+        """Do so in a run of one's own, which ends with its caller."""
         if not row.is_settled and row.session_id is not None:
             seen = await self.payments.retrieve(row.session_id)
             if seen is not None:
@@ -107,7 +109,7 @@ class Fulfilment:
 
     async def require(self, row_id: str) -> CheckoutSession:
         """Return the row as it is now; raise NotFound where there is none."""
-        row = await self.sessions.get(row_id)
+        row = await self.sessions.find(id=row_id)
         if row is None:
             raise unknown_session()
         return row

@@ -37,7 +37,7 @@ class Reconciliation:
         async for seen in self.payments.sessions_since(now - STRIPE_SINCE):
             if seen.site != self.site or seen.payment_status != "paid":
                 continue
-            known = await self.sessions.get(seen.row_id or "")
+            known = await self.sessions.find(id=seen.row_id)
             if known is None or known.state not in CHARGED or known.session_id != seen.id:
                 yield f"paid at Stripe, not recorded here: the session with client_reference_id {seen.row_id}"
 

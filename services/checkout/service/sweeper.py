@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.checkout.adapters.http import HttpTempImages
-from services.checkout.adapters.sql.events import SqlEvents
-from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.sql.sessions import SqlEvents, SqlSessions
 from services.checkout.model.sessions import CHARGED, HOLD_AHEAD, Changes, CheckoutSession, State
 from services.checkout.service.fulfilment import Fulfilment, backoff
 from services.checkout.service.outbox import Outbox

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.checkout.adapters.sql.events import SqlEvents
 from services.checkout.adapters.sql.refunds import SqlRefunds
-from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.sql.sessions import SqlEvents, SqlSessions
 from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.payments import WebhookEvent
 from services.checkout.model.refusals import PaymentProviderUnavailable
@@ -57,9 +56,11 @@ class Webhooks:
 
         An event that is not about a session of ours is taken and forgotten.
         """
-        if event.account or not self._concerns_us(event):
-            return
-        if not await self.events.take(event, self.now()):
+        if event.type in SESSION_EVENTS:
+            concerns_us = event.row_id is not None and event.site == self.site
+        else:  # what was made in the dashboard carries no mark of ours: the payment says whose it is
+            concerns_us = event.type in REFUND_EVENTS | DISPUTE_EVENTS and event.payment_intent is not None
+        if event.account or not concerns_us or not await self.events.take(event, self.now()):
             return
         try:
             await self.act(event)
@@ -68,26 +69,17 @@ class Webhooks:
         except KeepsakeError as error:
             get_logger().warning("webhook_event_deferred", event_id=event.id, code=error.code)
 
-    def _concerns_us(self, event: WebhookEvent) -> bool:
-        if event.type in SESSION_EVENTS:
-            return event.row_id is not None and event.site == self.site
-        # Refunds and disputes made in the dashboard carry no mark of ours: the payment says whose they are.
-        return event.type in REFUND_EVENTS | DISPUTE_EVENTS and event.payment_intent is not None
-
     async def act(self, event: WebhookEvent) -> None:
         """Do what a stored and claimed event asks for, and mark it done; put it off where that fails."""
         try:
             async with provider_deadline():
-                await self._act(event)
+                await (self._settle if event.type in SESSION_EVENTS else self._look_at_payment)(event)
         except KeepsakeError:
             await self.events.put_off(event.id, self.now() + TRY_AGAIN)
             raise
         await self.events.put_off(event.id, None)
 
-    async def _act(self, event: WebhookEvent) -> None:
-        if event.type in SESSION_EVENTS:
-            await self._settle(event)
-            return
+    async def _look_at_payment(self, event: WebhookEvent) -> None:
         row = await self._row_of(event.payment_intent or "")
         if row is None:
             return
@@ -98,7 +90,7 @@ class Webhooks:
             get_logger().warning("payment_disputed", row=row.id, status=dispute.status)
 
     async def _settle(self, event: WebhookEvent) -> None:
-        row = await self.sessions.get(event.row_id or "")
+        row = await self.sessions.find(id=event.row_id)
         if row is None:
             raise UnknownRow
         if row.session_id != event.object_id:
@@ -106,16 +98,12 @@ class Webhooks:
             if seen is None or seen.row_id != row.id:
                 return
             if row.session_id is not None or row.state is not State.CREATING:
-                await self._set_aside(row, paid=seen.payment_status == "paid")
+                if seen.payment_status == "paid":  # by nobody whom we gave this session to
+                    get_logger().error("unknown_session_paid", row=row.id)
+                    await self.sessions.update(row, Changes(review_reason="Another session of this purchase was paid."))
                 return
             row = await self.create_session.adopt(row, seen)
-        await self.fulfilment.settle(row)
-
-    async def _set_aside(self, row: CheckoutSession, *, paid: bool) -> None:
-        """Note a payment of a session that no customer was given; without payment there is nothing to note."""
-        if paid:
-            get_logger().error("unknown_session_paid", row=row.id)
-            await self.sessions.update(row, Changes(review_reason="Another session of this purchase was paid."))
+        await self.fulfilment.settle_alone(row)
 
     async def _row_of(self, payment_intent: str) -> CheckoutSession | None:
         """Return the charged row of a payment; None where the payment is not ours."""
@@ -124,7 +112,7 @@ class Webhooks:
             row_id, site = await self.payments.marks_of(payment_intent)
             if row_id is None or site != self.site:
                 return None
-            row = await self.sessions.get(row_id)
+            row = await self.sessions.find(id=row_id)
             if row is None:
                 raise UnknownRow
             row = await self.fulfilment.settle(row)

@@ -1,4 +1,4 @@
-"""The rows of checkout sessions."""
+"""The rows of checkout sessions, and of the events that Stripe tells of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from services.checkout.adapters.sql.order_updates import queue_order_update
-from services.checkout.adapters.sql.tables import SESSIONS
+from services.checkout.adapters.sql.tables import EVENTS, SESSIONS
+from services.checkout.model.payments import WebhookEvent
 from services.checkout.model.sessions import (
     CHARGED,
     LIVE,
@@ -27,9 +28,9 @@ from shared.errors import Conflict
 from shared.http.cursors import Position
 from shared.persistence.engine import Database, UtcDateTime
 
-T = SESSIONS.c
+T, E = SESSIONS.c, EVENTS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]
-CLAIM_S = 30.0
+CLAIM_S, EVENT_CLAIM_S = 30.0, 15.0
 PAGE = 200
 NOBODY = ""  # and not NULL, which would show a row without an owner's token: no token's `sub` is empty
 
@@ -70,23 +71,22 @@ class SqlSessions:
         async with self._database.begin() as connection:
             await connection.execute(SESSIONS.delete().where(T.id == row_id, T.state == State.CREATING))
 
-    async def get(self, row_id: str) -> CheckoutSession | None:
-        """Return the row."""
-        return await self.find(id=row_id)
-
-    async def find(self, **columns: Any) -> CheckoutSession | None:
+    async def find(self, *where: sa.ColumnElement[bool], **columns: Any) -> CheckoutSession | None:
         """Return the newest row with these values."""
-        found = await self._select([T[name] == value for name, value in columns.items()], limit=1)
-        return found[0] if found else None
+        query = sa.select(*COLUMNS).where(*where).filter_by(**columns).order_by(T.created_at.desc(), T.id).limit(1)
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).one_or_none()
+        return None if found is None else _row(found)
 
     async def find_live(self, reuse_key: str) -> CheckoutSession | None:
         """Return the row that is `creating`, `open` or `processing` under this key."""
-        found = await self._select([T.reuse_key == reuse_key, T.state.in_(LIVE)], limit=1)
-        return found[0] if found else None
+        return await self.find(T.state.in_(LIVE), reuse_key=reuse_key)
 
     async def of_order(self, order_id: str) -> Sequence[CheckoutSession]:
         """Return the order's rows, newest first."""
-        return await self._select([T.order_id == order_id])
+        query = sa.select(*COLUMNS).where(T.order_id == order_id).order_by(T.created_at.desc(), T.id)
+        async with self._database.read() as connection:
+            return [_row(found) for found in await connection.execute(query)]
 
     async def page(self, state: State | None, after: Position | None, limit: int) -> Sequence[CheckoutSession]:
         """Return up to `limit` rows that Stripe has a session of, newest first; what needs review has that state alone."""
@@ -123,11 +123,6 @@ class SqlSessions:
             if len(rows) < PAGE:
                 return
             after = rows[-1].id
-
-    async def _select(self, where: list[Any], limit: int | None = None) -> list[CheckoutSession]:
-        query = sa.select(*COLUMNS).where(*where).order_by(T.created_at.desc(), T.id).limit(limit)
-        async with self._database.read() as connection:
-            return [_row(found) for found in await connection.execute(query)]
 
     async def update(
         self, row: CheckoutSession, changes: Changes, *, order_update: OrderUpdate | None = None
@@ -183,3 +178,53 @@ class SqlSessions:
                 .returning(*COLUMNS)
             )
             return [_row(found) for found in await connection.execute(claim)]
+
+
+class SqlEvents:
+    """Webhook events, stored before they are acted on."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, event: WebhookEvent, now: datetime) -> bool:
+        """Keep the event; True where it is the caller's to act on, False where another acts on it or it is done."""
+        values = {"id": event.id, "type": event.type, "hint": asdict(event), "received_at": now, "attempts": 1}
+        try:
+            async with self._database.begin() as connection:
+                claimed_until = now + timedelta(seconds=EVENT_CLAIM_S)
+                await connection.execute(EVENTS.insert().values(**values, next_try_at=claimed_until))
+        except IntegrityError:
+            async with self._database.begin() as connection:
+                claim = self._claim(now).where(E.id == event.id, E.next_try_at <= now)
+                return (await connection.execute(claim)).rowcount == 1
+        return True
+
+    async def claim_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
+        """Return events that were stored and not done, claimed."""
+        due = (
+            sa.select(E.id)
+            .where(E.next_try_at <= now)
+            .order_by(E.next_try_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.begin() as connection:
+            ids = list(await connection.scalars(due))
+            if not ids:
+                return []
+            taken = await connection.scalars(self._claim(now).where(E.id.in_(ids)).returning(E.hint))
+            return [WebhookEvent(**hint) for hint in taken]
+
+    async def put_off(self, event_id: str, until: datetime | None) -> None:
+        """Have the event acted on again then; None where it is done."""
+        async with self._database.begin() as connection:
+            await connection.execute(EVENTS.update().where(E.id == event_id).values(next_try_at=until))
+
+    async def forget(self, before: datetime) -> None:
+        """Remove events that were done and received before then."""
+        async with self._database.begin() as connection:
+            await connection.execute(EVENTS.delete().where(E.next_try_at.is_(None), E.received_at < before))
+
+    @staticmethod
+    def _claim(now: datetime) -> sa.Update:
+        return EVENTS.update().values(next_try_at=now + timedelta(seconds=EVENT_CLAIM_S), attempts=E.attempts + 1)

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from services.checkout.adapters.http import HttpOrders, HttpTempImages
-from services.checkout.adapters.sql.events import SqlEvents
 from services.checkout.adapters.sql.order_updates import SqlOrderUpdates
 from services.checkout.adapters.sql.refunds import SqlRefunds
 from services.checkout.adapters.sql.resolutions import SqlResolutions
-from services.checkout.adapters.sql.sessions import SqlSessions
+from services.checkout.adapters.sql.sessions import SqlEvents, SqlSessions
 from services.checkout.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.checkout.adapters.stripe import open_payments
 from services.checkout.adapters.toml import BUILT_IN
