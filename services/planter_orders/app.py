@@ -39,8 +39,8 @@ from services.planter_orders.handlers.app_keys import (
     SETTINGS,
     UPLOADING,
 )
-from services.planter_orders.model.signing import signing_key
-from services.planter_orders.schemas.rendering import OrderRenderer
+from services.planter_orders.model.deliveries import signing_key
+from services.planter_orders.schemas.answers import OrderRenderer
 from services.planter_orders.service import (
     Deliveries,
     MetadataFiles,

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from services.planter_orders.model.signing import InvalidSecret, signing_key
+from services.planter_orders.model.deliveries import InvalidSecret, signing_key
 from shared.settings import (
     DatabaseUrl,
     ImageSettings,

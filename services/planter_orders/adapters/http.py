@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from services.planter_orders.model.status import PaymentUnderWay
+from services.planter_orders.model.orders import PaymentUnderWay
 from shared.auth.service_client import ServiceClient
 from shared.errors import DependencyDown
 

@@ -1,13 +1,6 @@
 """The URL table: parse, call, render."""
 
-from services.planter_orders.handlers import admin, events, files, orders, uploads
+from services.planter_orders.handlers import admin, orders, photos
 from shared.app.erasure import ERASURE_ROUTE
 
-ROUTES = (
-    *uploads.ROUTES,
-    *orders.ROUTES,
-    *files.ROUTES,
-    *events.ROUTES,
-    *admin.ROUTES,
-    ERASURE_ROUTE,
-)
+ROUTES = (*photos.ROUTES, *orders.ROUTES, *admin.ROUTES, ERASURE_ROUTE)

@@ -8,9 +8,8 @@ from contextlib import aclosing
 from aiohttp import hdrs, web
 
 from services.planter_orders.handlers.app_keys import DELIVERIES, ORDERS, RENDERER
-from services.planter_orders.handlers.files import photo_answer
 from services.planter_orders.handlers.orders import list_orders, place_of, stream
-from services.planter_orders.model.csv import csv_row
+from services.planter_orders.handlers.photos import photo_answer
 from services.planter_orders.model.orders import Order
 from services.planter_orders.schemas.answers import (
     DeliveriesAnswer,
@@ -30,6 +29,7 @@ from services.planter_orders.schemas.requests import (
     ServiceStatusChange,
     StatusChange,
 )
+from services.planter_orders.service.downloads import csv_row
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access

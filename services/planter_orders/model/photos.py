@@ -1,19 +1,64 @@
-"""A photo of an order, what is said about it, and when another one may take its place."""
+"""A photo of an order, where its objects lie (on disk and in a bucket alike), and what is said about it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import re
+import secrets
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from services.planter_orders.model.status import Status
-from shared.errors import Conflict, NotFound
+from shared.errors import NotFound
 from shared.images.photo_quality import PhotoFacts
 from shared.images.sniff import CONVERTED
 
-NOT_PAID = frozenset({Status.PENDING, Status.AWAITING_PAYMENT})
-NOT_SHIPPED = NOT_PAID | {Status.PAID, Status.IN_PRODUCTION}
+PHOTOS = "uploads/pet_images"
+# Beside the photos' tree and not in it: an order's folder has what the customer sent, and its description.
+THUMBNAILS = "uploads/pet_thumbnails"
+METADATA = "order_metadata.json"
+NOBODY = ""  # whose an order is when its person was erased; no token's `sub` is empty
+LONGEST_FOLDER = 200
+UNSAFE = re.compile(rb"[^A-Za-z0-9._-]")
+
+
+def user_folder(user_id: str) -> str:
+    """Write a user's id as a folder's name: other bytes as `~XX`, or its digest where that is over 200 bytes."""
+    if user_id == NOBODY:
+        return "~erased"  # no escaped byte, so nobody's folder
+    data = user_id.encode()
+    name = UNSAFE.sub(lambda found: b"~%02X" % found[0][0], data).decode()
+    return name if len(name) <= LONGEST_FOLDER else f"sha256-{hashlib.sha256(data).hexdigest()}"
+
+
+def folders_of(user_id: str, order_id: str) -> tuple[str, str]:
+    """Return the prefixes of all that an order has: its photos, and their thumbnails."""
+    place = f"{user_folder(user_id)}/{order_id}/"
+    return f"{PHOTOS}/{place}", f"{THUMBNAILS}/{place}"
+
+
+def photo_key(user_id: str, order_id: str, filename: str) -> str:
+    """Return a photo's key."""
+    return folders_of(user_id, order_id)[0] + filename
+
+
+def thumbnail_key(user_id: str, order_id: str, filename: str) -> str:
+    """Return the key of a photo's thumbnail."""
+    return f"{folders_of(user_id, order_id)[1]}{filename}.webp"
+
+
+def metadata_key(user_id: str, order_id: str) -> str:
+    """Return the key of an order's description."""
+    return folders_of(user_id, order_id)[0] + METADATA
+
+
+def new_filename(at: datetime, extension: str, taken: Collection[str]) -> str:
+    """Name a photo that arrived `at` (UTC), as none of `taken` is named."""
+    while True:
+        name = f"{at:%Y%m%d_%H%M%S}_{secrets.token_hex(3)}.{extension}"
+        if name not in taken:
+            return name
 
 
 class PhotoNotFound(NotFound):
@@ -28,18 +73,6 @@ class RequestNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no request for this photo.", "request_not_found")
-
-
-class PhotoFixed(Conflict):
-    """The photo stays as it is."""
-
-    def __init__(self, status: Status) -> None:
-        super().__init__(
-            f"The order is {status}: this photo cannot be changed any more."
-            if status not in NOT_SHIPPED
-            else f"The order is {status}: this photo can be changed once the shop asks for another one.",
-            "photo_fixed",
-        )
 
 
 class RequestReason(StrEnum):
@@ -100,18 +133,6 @@ def photo_named(photos: Sequence[Photo], filename: str) -> Photo:
         if photo.filename == filename:
             return photo
     raise PhotoNotFound
-
-
-def require_replaceable(status: Status, *, is_requested: bool) -> None:
-    """Raise PhotoFixed unless the customer may send another photo: before paying, or when asked for one until it ships."""
-    if status not in (NOT_SHIPPED if is_requested else NOT_PAID):
-        raise PhotoFixed(status)
-
-
-def require_requestable(status: Status) -> None:
-    """Raise PhotoFixed unless another photo would still be of use."""
-    if status not in NOT_SHIPPED:
-        raise PhotoFixed(status)
 
 
 def judge(photos: Sequence[PhotoFacts | None]) -> list[Quality]:

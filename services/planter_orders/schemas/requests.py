@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from services.planter_orders.model.deliveries import DeliveryState
-from services.planter_orders.model.orders import OrderFilter
+from services.planter_orders.model.orders import OrderFilter, Status
 from services.planter_orders.model.photos import RequestReason
-from services.planter_orders.model.status import Status
 from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

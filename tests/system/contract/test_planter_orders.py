@@ -15,7 +15,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from services.planter_orders.model.object_keys import user_folder
+from services.planter_orders.model.photos import user_folder
 from shared.auth.signed_links import SignedLinks
 from tests.support import pictures
 from tests.support.stack import Stack

@@ -1,4 +1,4 @@
-"""Orders, and the events of each in one transaction with the change that they tell of."""
+"""Orders, each change in one transaction with the event that tells of it; and those whose person is erased."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ from services.planter_orders.adapters.sql.photos import NO_REQUEST, columns_of
 from services.planter_orders.adapters.sql.queries import order_by_id, orders_of, page_query, summary_of
 from services.planter_orders.adapters.sql.tables import APPLIED, EVENTS, FILES, ORDERS, ORPHANS
 from services.planter_orders.model.orders import (
+    DONE,
+    NOT_SHIPPED,
     Order,
     OrderEvent,
     OrderFilter,
+    Status,
     StatusEvent,
     Summary,
     folded,
+    require_deletable,
+    require_move,
 )
-from services.planter_orders.model.photos import NOT_SHIPPED
-from services.planter_orders.model.status import Status, require_deletable, require_move
+from services.planter_orders.model.photos import NOBODY
 from shared.http.cursors import Position
 from shared.persistence.engine import Database
 
@@ -41,6 +45,7 @@ METADATA_LEASE = timedelta(seconds=10)
 
 Answered = Callable[[AsyncConnection], Awaitable[None]]
 """Called with the open transaction: keeps the answer where the order is kept."""
+T = ORDERS.c
 
 
 class OrderRepository:
@@ -197,3 +202,44 @@ class OrderRepository:
     async def _count(self, connection: AsyncConnection, changes: Mapping[str, int]) -> None:
         """Count a change, and the message that tells of it."""
         await count(connection, {**changes, deliveries_counter("pending"): int(self._with_webhooks)})
+
+
+class Erasures:
+    """Changes of orders that become nobody's; each call is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def detach(self, order: Order, at: datetime, orphan_due_at: datetime) -> bool:
+        """Take the person from the order, and enter the person's folder of it among the orphans.
+
+        What the books need stays: id, status, times, and the photos' entries; requests for other photos end, for nobody could
+        answer them. False where the order was changed meanwhile. Raises OrderNotFound.
+        """
+        async with self._database.begin() as connection:
+            row = await lock_order(connection, order.id)
+            version = await connection.scalar(sa.select(T.version).where(T.id == order.id))
+            if (row.user_id, version) != (order.user_id, order.version):
+                return False
+            nothing = dict.fromkeys(("pet_name", "pet_name_folded", "pet_type", "notes"))
+            await change_order(connection, order.id, at, **nothing, user_id=NOBODY, open_requests=0)
+            files = sa.update(FILES).where(FILES.c.order_id == order.id)
+            await connection.execute(files.values(**NO_REQUEST, original_filename=FILES.c.filename))
+            await connection.execute(sa.update(EVENTS).where(EVENTS.c.order_id == order.id).values(note=None))
+            orphan = {"order_id": order.id, "filename": "", "user_id": order.user_id}
+            await connection.execute(sa.insert(ORPHANS).values(**orphan, due_at=orphan_due_at, doomed=True, passes=0))
+            await count(connection, {PHOTO_REQUESTS: -row.open_requests})
+        return True
+
+    async def done_with_photos(self, limit: int) -> Sequence[Order]:
+        """Return orders of nobody that are made and sent, or paid back, and have photos still."""
+        has_photos = sa.exists().where(FILES.c.order_id == T.id)
+        query = sa.select(ORDERS).where(T.user_id == NOBODY, T.status.in_(sorted(DONE)), has_photos).limit(limit)
+        async with self._database.read() as connection:
+            return await orders_of(connection, query)
+
+    async def forget_photos(self, order: Order, at: datetime) -> None:
+        """Remove the entries of photos that are gone."""
+        async with self._database.begin() as connection:
+            await connection.execute(sa.delete(FILES).where(FILES.c.order_id == order.id))
+            await change_order(connection, order.id, at, is_warned=False)

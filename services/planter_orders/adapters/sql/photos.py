@@ -19,16 +19,15 @@ from services.planter_orders.adapters.sql.changes import (
     record,
 )
 from services.planter_orders.adapters.sql.tables import FILES, ORPHANS
-from services.planter_orders.model.orders import OrderEvent, PhotoChange, PhotoEvent
-from services.planter_orders.model.photos import (
-    Photo,
-    PhotoNotFound,
-    PhotoRequest,
-    RequestNotFound,
+from services.planter_orders.model.orders import (
+    OrderEvent,
+    PhotoChange,
+    PhotoEvent,
+    Status,
     require_replaceable,
     require_requestable,
 )
-from services.planter_orders.model.status import Status
+from services.planter_orders.model.photos import Photo, PhotoNotFound, PhotoRequest, RequestNotFound
 from shared.persistence.engine import Database
 
 ORPHAN_LEASE = timedelta(seconds=30)

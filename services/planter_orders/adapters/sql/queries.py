@@ -19,9 +19,8 @@ from services.planter_orders.adapters.sql.tables import (
     IS_WARNED,
     ORDERS,
 )
-from services.planter_orders.model.orders import Order, OrderFilter, Summary, folded
+from services.planter_orders.model.orders import Order, OrderFilter, Status, Summary, folded
 from services.planter_orders.model.photos import Photo, PhotoRequest, Quality, RequestReason
-from services.planter_orders.model.status import Status
 from shared.http.cursors import Position
 
 

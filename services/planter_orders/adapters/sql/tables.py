@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.planter_orders.model.status import Status
+from services.planter_orders.model.orders import Status
 from shared.app.idempotency import idempotency_table
 from shared.persistence.engine import UtcDateTime
 

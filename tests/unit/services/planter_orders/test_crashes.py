@@ -13,9 +13,8 @@ import pytest
 
 from services.planter_orders.adapters.notifications import NoNotifications
 from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, PendingJobs, PhotoRepository
-from services.planter_orders.model.object_keys import photo_key, thumbnail_key
 from services.planter_orders.model.orders import Order
-from services.planter_orders.model.photos import Photo, PhotoRequest, RequestReason
+from services.planter_orders.model.photos import Photo, PhotoRequest, RequestReason, photo_key, thumbnail_key
 from services.planter_orders.service import IncomingPhoto, MetadataFiles, OrderEvents, OrphanCleanup, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.images.decode_pool import ImageWorkers, open_image_workers

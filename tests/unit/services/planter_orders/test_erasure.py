@@ -10,7 +10,7 @@ import pytest
 from services.planter_orders.adapters.sql import Erasures
 from services.planter_orders.app import build_app
 from services.planter_orders.handlers.app_keys import ORDERS
-from services.planter_orders.service.erasure import PersonEraser
+from services.planter_orders.service.orders import PersonEraser
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.erasure import ERASER, PATH, ErasureRequest
 from shared.objects import ObjectStore

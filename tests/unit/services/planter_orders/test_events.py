@@ -12,7 +12,7 @@ import pytest
 
 from services.planter_orders.app import build_app
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS
-from services.planter_orders.handlers.events import COMMENT_S
+from services.planter_orders.handlers.orders import COMMENT_S
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.lifecycle import LIFE
 from shared.auth.revocations import open_revocations

@@ -13,9 +13,8 @@ import pytest
 from services.planter_orders.adapters.notifications import NoNotifications
 from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, PendingJobs
 from services.planter_orders.app import MIGRATIONS, build_app
-from services.planter_orders.model.object_keys import photo_key
 from services.planter_orders.model.orders import Order
-from services.planter_orders.model.photos import Photo
+from services.planter_orders.model.photos import Photo, photo_key
 from services.planter_orders.service import MetadataFiles, OrderEvents, OrphanCleanup, Thumbnails
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import Unavailable

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.planter_orders.model.csv import csv_row
-from services.planter_orders.model.object_keys import new_filename, photo_key, thumbnail_key, user_folder
-from services.planter_orders.model.signing import InvalidSecret, signed_headers, signing_key
-from services.planter_orders.model.status import (
+from services.planter_orders.model.deliveries import InvalidSecret, signed_headers, signing_key
+from services.planter_orders.model.orders import (
     DELETABLE,
     IllegalMove,
     OrderPaid,
@@ -21,7 +19,9 @@ from services.planter_orders.model.status import (
     require_deletable,
     require_move,
 )
-from services.planter_orders.service.webhook_sender import wait_before
+from services.planter_orders.model.photos import new_filename, photo_key, thumbnail_key, user_folder
+from services.planter_orders.service.announcements import wait_before
+from services.planter_orders.service.downloads import csv_row
 from shared.objects import require_key
 
 LEGAL = {

@@ -16,12 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.planter_orders.model.object_keys import photo_key
-from services.planter_orders.model.orders import Order
-from services.planter_orders.model.photos import Photo, PhotoFixed, require_replaceable, require_requestable
-from services.planter_orders.model.status import Status
-from services.planter_orders.model.zip_file import ZipEntry, directory, entry_name, zip_size
-from services.planter_orders.service.photos_zip import photos_zip, photos_zip_size
+from services.planter_orders.model.orders import Order, PhotoFixed, Status, require_replaceable, require_requestable
+from services.planter_orders.model.photos import Photo, photo_key
+from services.planter_orders.service.downloads import (
+    ZipEntry,
+    directory,
+    entry_name,
+    photos_zip,
+    photos_zip_size,
+    zip_size,
+)
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import DependencyDown
 from shared.objects import ObjectStore

@@ -16,8 +16,7 @@ from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphan
 from services.planter_orders.adapters.sql.queries import page_query, summary_of
 from services.planter_orders.adapters.sql.tables import METADATA, ORDERS, OUTBOX
 from services.planter_orders.app import MIGRATIONS
-from services.planter_orders.model.orders import OrderFilter
-from services.planter_orders.model.status import Status
+from services.planter_orders.model.orders import OrderFilter, Status
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.http.cursors import Position
 from shared.persistence.engine import Database, migrate, open_database

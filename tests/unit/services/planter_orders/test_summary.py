@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from services.planter_orders.app import build_app
-from services.planter_orders.model.status import Status
+from services.planter_orders.model.orders import Status
 from services.planter_orders.settings import PlanterOrdersSettings
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import Answer, Api, token

@@ -1,18 +1,22 @@
-"""An order's photos and their thumbnails, one by one or all at once; and another photo in the place of one."""
+"""Photos on their way in, as orders or in the place of one, and on their way out, one by one or all at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 from aiohttp import hdrs, web
 
-from services.planter_orders.handlers.app_keys import BLOBS, ORDERS, RENDERER, SETTINGS, UPLOADING
+from services.planter_orders.handlers.app_keys import BLOBS, KEYS, ORDERS, RENDERER, SETTINGS, UPLOADING
 from services.planter_orders.handlers.orders import caller_of, stream
-from services.planter_orders.model.object_keys import photo_key, thumbnail_key
 from services.planter_orders.model.orders import Order
-from services.planter_orders.model.photos import Photo, photo_named
-from services.planter_orders.schemas.answers import FileEntry
-from services.planter_orders.schemas.requests import FileQuery
-from services.planter_orders.service import photo_to_replace
-from services.planter_orders.service.photos_zip import photos_zip, photos_zip_size
+from services.planter_orders.model.photos import Photo, photo_key, photo_named, thumbnail_key
+from services.planter_orders.schemas.answers import FileEntry, UploadAnswer
+from services.planter_orders.schemas.requests import FileQuery, PetFields
+from services.planter_orders.service import IncomingPhoto, Pet, photo_to_replace
+from services.planter_orders.service.downloads import photos_zip, photos_zip_size
+from shared.app.idempotency import Claim
 from shared.app.object_response import EMBEDDABLE, Representation, send_object
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, FormBody, Route
@@ -20,12 +24,60 @@ from shared.auth.access import Access
 from shared.auth.access_tokens import principal_of
 from shared.auth.signed_links import cache_control
 from shared.errors import NotFound
-from shared.http.validation import parse_query
+from shared.http.validation import parse_mapping, parse_query
 from shared.uploads import FileField, SpoolSink, read_form
 
-FIELD = "file"
+PHOTOS_FIELD = "files"
+JSON = "application/json; charset=utf-8"
+MOST_FILES = 4  # what the contract says; the settings may say otherwise
+PHOTO_FIELD = "file"
 THUMBNAIL_WAIT_S = "2"
 CACHE = "private, no-cache"  # a photo of this name never changes, but its order may be deleted
+
+
+def _content(fields: PetFields, photos: Sequence[IncomingPhoto]) -> list[bytes]:
+    """Return what makes two uploads the same, for their Idempotency-Key."""
+    parts = [fields.pet_name, fields.pet_type, fields.notes]
+    for photo in photos:
+        parts += [photo.filename, photo.declared_type, photo.sha256]
+    return [b"" if part is None else b"=" + part.encode() for part in parts]
+
+
+async def _upload(request: web.Request, claim: Claim) -> web.Response:
+    settings, spool = request.app[SETTINGS], request.app[BLOBS].spool
+    field = FileField(
+        PHOTOS_FIELD,
+        settings.max_upload_size,
+        settings.max_files_per_order,
+        "No files provided. Please choose a photo.",
+    )
+    answer = b""
+
+    def answered(order: Order) -> Any:
+        nonlocal answer
+        metadata = request.app[RENDERER].metadata(order)
+        answer = (
+            UploadAnswer(order_id=order.id, files_uploaded=len(order.photos), order_metadata=metadata)
+            .model_dump_json()
+            .encode()
+        )
+        return partial(_remember, claim, answer)
+
+    async with read_form(request, field, open_sink=lambda: SpoolSink(spool), digest=True) as form:
+        fields = parse_mapping(form.fields, PetFields)
+        claim.check(*_content(fields, form.files))
+        pet = Pet(fields.pet_name, fields.pet_type, fields.notes)
+        await request.app[UPLOADING].place(principal_of(request).user_id, pet, form.files, answered)
+    return web.Response(body=answer, headers={"Content-Type": JSON, **NO_STORE})
+
+
+async def _remember(claim: Claim, answer: bytes, connection: Any) -> None:
+    await claim.remember(connection, 200, answer, JSON)
+
+
+async def upload(request: web.Request) -> web.Response:
+    """`POST /api/images/upload`."""
+    return await request.app[KEYS].run(request, partial(_upload, request))
 
 
 def _not_yet(photo: Photo) -> NotFound:
@@ -82,7 +134,7 @@ async def replace(request: web.Request) -> web.Response:
     filename = request.match_info["filename"]
     photo_to_replace(order, filename)  # before a byte of the body is read
     spool, max_bytes = request.app[BLOBS].spool, request.app[SETTINGS].max_upload_size
-    field = FileField(FIELD, max_bytes, missing="No file provided. Please choose a photo.")
+    field = FileField(PHOTO_FIELD, max_bytes, missing="No file provided. Please choose a photo.")
     async with read_form(request, field, open_sink=lambda: SpoolSink(spool), digest=True) as form:
         order, photo = await request.app[UPLOADING].replace(order, filename, form.files[0])
     return photo_answer(request, order, photo.filename)
@@ -103,6 +155,16 @@ async def download_all(request: web.Request) -> web.StreamResponse:
 
 ROUTES = (
     Route(
+        method="POST",
+        path="/api/images/upload",
+        handler=upload,
+        summary="Order a planter: one to four photos of a pet",
+        access=Access.TOKEN,
+        body=FormBody(fields=PetFields, files={PHOTOS_FIELD: MOST_FILES}),
+        answers={200: Answer("The order", UploadAnswer)},
+        refusals=(409,),
+    ),
+    Route(
         method="GET",
         path="/api/images/orders/{order_id}/files/{filename}",
         handler=show,
@@ -119,7 +181,7 @@ ROUTES = (
         handler=replace,
         summary="Put another photo in the place of this one",
         access=Access.TOKEN,
-        body=FormBody(files={FIELD: 1}),
+        body=FormBody(files={PHOTO_FIELD: 1}),
         answers={200: Answer("The new photo", FileEntry)},
         refusals=(409,),
     ),
