@@ -1,4 +1,4 @@
-"""`make check`: a room over 300 lines becomes a package, and no finished tree holds unfinished work or junk drawers."""
+"""`make check`: a room over 400 lines becomes a package, and no finished tree holds unfinished work or junk drawers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-MAX_LINES = 300
+MAX_LINES = 400
 CODE = ("gateway/", "services/", "shared/", "stack/", "stripe_sandbox/")
 DRAWERS = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py", ".env"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")

@@ -1,7 +1,6 @@
 """Multipart uploads: a form's text fields, and its files in memory or spooled to disk."""
 
-from shared.uploads.form import Form, read_form
-from shared.uploads.parts import FileField, UploadedFile
+from shared.uploads.form import FileField, Form, UploadedFile, read_form
 from shared.uploads.sinks import FileSink, MemorySink, SpoolSink, clear_stale_spool
 
 __all__ = [

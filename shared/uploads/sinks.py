@@ -155,25 +155,30 @@ class SmallFileSink:
         self._folder = folder
         self._head_bytes = head_bytes
         self._size = 0
-        self._sink: MemorySink | SpoolSink = MemorySink()
+        self._chunks: list[bytes] = []
+        self._spool: SpoolSink | None = None
 
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes. Raises StorageFull or DependencyDown."""
         self._size += len(chunk)
-        if self._size > SMALL_BYTES and isinstance(self._sink, MemorySink):
-            small = await self._sink.finish()
-            self._sink = SpoolSink(self._folder)
-            await self._sink.write(bytes(self._head_bytes))
-            await self._sink.write(small)
-        await self._sink.write(chunk)
+        self._chunks.append(chunk)
+        if self._size > SMALL_BYTES:
+            if self._spool is None:
+                self._spool = SpoolSink(self._folder)
+                self._chunks.insert(0, bytes(self._head_bytes))
+            chunks, self._chunks = self._chunks, []
+            for piece in chunks:
+                await self._spool.write(piece)
 
     async def finish(self) -> bytes | Path:
         """Return the bytes, or the spool file. Raises StorageFull or DependencyDown."""
-        return await self._sink.finish()
+        return b"".join(self._chunks) if self._spool is None else await self._spool.finish()
 
     async def discard(self) -> None:
         """Let go of everything that was not kept."""
-        await self._sink.discard()
+        self._chunks = []
+        if self._spool is not None:
+            await self._spool.discard()
 
 
 def open_new(path: str | Path) -> int:
