@@ -90,7 +90,7 @@ def cut(view: memoryview, kept: Kept, orientation: int) -> None:
     It is plain where nothing but EXIF and XMP is left out. Raises where the file breaks off.
     """
     riff_end = _riff_end(view)
-    if riff_end > len(view):
+    if not 20 <= riff_end <= len(view):
         raise damaged()
     kept.write(b"RIFF\0\0\0\0WEBP")
     extended = bytes(view[12:16]) == b"VP8X"

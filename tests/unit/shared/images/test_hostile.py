@@ -4,16 +4,22 @@ import contextlib
 import io
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import KeepsakeError, NotAllowedValue, UnsupportedMedia
 from shared.images.decoding import settle
-from shared.images.header import read_facts
-from shared.images.sniff import CONVERTED, ImageFormat
 from shared.images.strip import cut
-from shared.images.validation import ImageLimits, corrected_filename, named, require_image
+from shared.images.validation import (
+    CONVERTED,
+    ImageFormat,
+    ImageLimits,
+    corrected_filename,
+    named,
+    read_facts,
+    require_image,
+)
 from tests.support import pictures
 
 LIMITS = ImageLimits()
@@ -73,6 +79,7 @@ def cleaned(data, limits=LIMITS):
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged_files())
+@example(b"RIFF\0\0\0\0" + pictures.webp()[8:])
 def test_a_damaged_file_is_accepted_or_refused_and_nothing_else(data):
     facts, clean = cleaned(data)
     if not clean:
