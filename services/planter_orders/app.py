@@ -65,8 +65,7 @@ from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
 from shared.concurrency.periodic import work_periodically
 from shared.images.decode_pool import ImageWorkers, open_image_workers
-from shared.images.sniff import ImageFormat
-from shared.images.validation import image_limits
+from shared.images.validation import ImageFormat, image_limits
 from shared.objects import ObjectStore
 from shared.objects.factory import open_object_store
 from shared.persistence.engine import Database, migrate, open_database

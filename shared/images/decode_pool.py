@@ -15,9 +15,8 @@ from typing import Literal, TypeVar
 from shared.errors import StorageFull, Unavailable
 from shared.images import decode_worker
 from shared.images.formats.header import damaged
-from shared.images.header import PreparedImage
 from shared.images.photo_quality import PhotoFacts, Rendition
-from shared.images.validation import ImageLimits
+from shared.images.validation import ImageLimits, PreparedImage
 from shared.images.worker_process import WorkerProcess
 
 _Result = TypeVar("_Result")

@@ -23,11 +23,9 @@ from PIL import Image, PngImagePlugin
 from shared.images import sharpness
 from shared.images.colour import eight_bit, srgb
 from shared.images.decoding import Settled, frames_of, opened, settle
-from shared.images.header import ImageFacts, PreparedImage
 from shared.images.photo_quality import PhotoFacts, Rendition
 from shared.images.placeholder import placeholder
-from shared.images.sniff import accepted_formats
-from shared.images.validation import ImageLimits, require_image
+from shared.images.validation import ImageFacts, ImageLimits, PreparedImage, accepted_formats, require_image
 
 __all__ = ["inspect", "prepare", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
 

@@ -19,9 +19,8 @@ from shared.images.colour import eight_bit, profile_of, profile_of_code_points
 from shared.images.formats import heif, jpeg, png
 from shared.images.formats.exif import EXIF_PREFIX, orientation_block
 from shared.images.formats.header import CannotCutError, damaged
-from shared.images.header import ImageFacts
-from shared.images.sniff import CONVERTED, ImageFormat
 from shared.images.strip import cut, mended
+from shared.images.validation import CONVERTED, ImageFacts, ImageFormat
 
 # Not by Image.open: that looks for plugins, which takes longer than most of the work here, and takes a JPEG with a second
 # picture for another format.

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from shared.images.formats import gif, jpeg, png, webp
 from shared.images.formats.header import Buffer, Kept
-from shared.images.header import ImageFacts
-from shared.images.sniff import ImageFormat
+from shared.images.validation import ImageFacts, ImageFormat
 
 _CUT = {
     ImageFormat.JPEG: jpeg.cut,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from shared.errors import NotAllowedValue, TooLarge, UnsupportedMedia
 from shared.images.decode_pool import ImageWorkers
-from shared.images.sniff import CONVERTED, HEAD_BYTES, sniff
-from shared.images.validation import ImageLimits
+from shared.images.validation import CONVERTED, HEAD_BYTES, ImageLimits, sniff
 from shared.log import get_logger
 from shared.uploads.sinks import new_spool_path
 

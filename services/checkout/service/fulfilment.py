@@ -24,7 +24,7 @@ from services.checkout.model.sessions import (
 from services.checkout.service.conversion import Conversion
 from shared.concurrency.single_flight import SingleFlight
 from shared.errors import KeepsakeError
-from shared.images.sniff import HEAD_BYTES, sniff
+from shared.images.validation import HEAD_BYTES, sniff
 from shared.log import get_logger
 from shared.objects import ObjectStore
 

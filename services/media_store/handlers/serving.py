@@ -14,7 +14,7 @@ from shared.app.responses import NO_STORE, json_answer
 from shared.auth.signed_links import cache_control
 from shared.http.conditional_requests import prefers_webp
 from shared.http.validation import parse_query
-from shared.images.sniff import accepted_formats, sniff
+from shared.images.validation import accepted_formats, sniff
 
 A_YEAR_S = 365 * 86400
 OWNERS_ONLY = "private, no-store"

@@ -30,7 +30,7 @@ from services.media_store.service.row_cache import RecentImages
 from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull
 from shared.http.cursors import Position
-from shared.images.sniff import ImageFormat
+from shared.images.validation import ImageFormat
 from shared.objects import ObjectStore
 from shared.uploads import UploadedFile
 

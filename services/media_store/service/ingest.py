@@ -18,9 +18,7 @@ from services.media_store.adapters.cloudinary import Cloudinary
 from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown, KeepsakeError
 from shared.images.decode_pool import ImageWorkers
-from shared.images.header import ImageFacts, PreparedImage
-from shared.images.sniff import ImageFormat
-from shared.images.validation import ImageLimits, require_image
+from shared.images.validation import ImageFacts, ImageFormat, ImageLimits, PreparedImage, require_image
 from shared.log import get_logger
 from shared.objects import ObjectExists, ObjectStore
 from shared.uploads.sinks import SmallFileSink, new_spool_path, storage_error

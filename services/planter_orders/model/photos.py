@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from shared.errors import NotFound
 from shared.images.photo_quality import PhotoFacts
-from shared.images.sniff import CONVERTED
+from shared.images.validation import CONVERTED
 
 PHOTOS = "uploads/pet_images"
 # Beside the photos' tree and not in it: an order's folder has what the customer sent, and its description.

@@ -28,9 +28,7 @@ from services.planter_orders.service.derived_files import MetadataFiles
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
-from shared.images.header import ImageFacts, PreparedImage
-from shared.images.sniff import ImageFormat
-from shared.images.validation import ImageLimits, named, require_image
+from shared.images.validation import ImageFacts, ImageFormat, ImageLimits, PreparedImage, named, require_image
 from shared.log import get_logger
 from shared.objects import ObjectStore
 from shared.uploads import UploadedFile

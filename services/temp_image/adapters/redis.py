@@ -20,7 +20,7 @@ from redis import asyncio as aioredis
 from services.temp_image.adapters.redis_upload_keys import RedisUploadKeys, store_errors
 from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone
 from shared.images.formats.header import Buffer
-from shared.images.sniff import HEAD_BYTES, sniff
+from shared.images.validation import HEAD_BYTES, sniff
 from shared.persistence.redis import open_redis, redis_errors
 from shared.uploads import MemorySink
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from services.temp_image.model import LEASE_S, ImageContent, ImageDescription, ImageGone
 from shared.images.formats.header import Buffer
-from shared.images.sniff import HEAD_BYTES, sniff
+from shared.images.validation import HEAD_BYTES, sniff
 from shared.uploads.sinks import SMALL_BYTES, open_new, write_whole
 
 RECORD_BYTES = 64

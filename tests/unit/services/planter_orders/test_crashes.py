@@ -18,8 +18,7 @@ from services.planter_orders.model.photos import Photo, PhotoRequest, RequestRea
 from services.planter_orders.service import IncomingPhoto, MetadataFiles, OrderEvents, OrphanCleanup, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.images.decode_pool import ImageWorkers, open_image_workers
-from shared.images.sniff import ImageFormat
-from shared.images.validation import ImageLimits
+from shared.images.validation import ImageFormat, ImageLimits
 from shared.objects import ObjectStore
 from shared.persistence.engine import Database
 from shared.uploads import UploadedFile

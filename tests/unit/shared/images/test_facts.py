@@ -5,8 +5,7 @@ import struct
 import pytest
 
 from shared.errors import NotAllowedValue
-from shared.images.header import read_facts
-from shared.images.sniff import sniff
+from shared.images.validation import read_facts, sniff
 from tests.support import pictures
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shared.images.sniff import ImageFormat, is_heif, sniff
+from shared.images.validation import ImageFormat, is_heif, sniff
 from tests.support import pictures
 
 

@@ -14,9 +14,7 @@ from PIL import Image, ImageChops, ImageStat
 from shared.errors import KeepsakeError, NotAllowedValue, TooLarge, UnsupportedMedia
 from shared.images import decode_worker
 from shared.images.formats import av1
-from shared.images.header import read_facts
-from shared.images.sniff import ImageFormat, accepted_formats, sniff
-from shared.images.validation import ImageLimits, require_image
+from shared.images.validation import ImageFormat, ImageLimits, accepted_formats, read_facts, require_image, sniff
 from tests.support import heif_pictures, pictures
 
 PROFILE = pictures.icc_profile()

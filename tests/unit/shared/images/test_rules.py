@@ -6,8 +6,7 @@ import tempfile
 import pytest
 
 from shared.errors import BadRequest, KeepsakeError, NotAllowedValue, TooLarge, UnsupportedMedia
-from shared.images.sniff import ImageFormat
-from shared.images.validation import ImageLimits, corrected_filename, require_image
+from shared.images.validation import ImageFormat, ImageLimits, corrected_filename, require_image
 from tests.support import pictures
 
 LIMITS = ImageLimits()

@@ -24,8 +24,7 @@ from PIL import (
 
 from shared.errors import KeepsakeError
 from shared.images import decode_worker
-from shared.images.sniff import ImageFormat, sniff
-from shared.images.validation import ImageLimits
+from shared.images.validation import ImageFormat, ImageLimits, sniff
 from tests.support import pictures
 from tests.support.odd_pictures import (
     MAKERS_TRAILER,
