@@ -186,10 +186,10 @@ class S3ObjectStore:
                 return
 
     async def check(self) -> None:
-        """Ask for the bucket's head."""
+        """Ask for one key of the bucket; HeadBucket is left to botocore's search for a region."""
         try:
             async with _answering():
-                await self._client.head_bucket(**self._at)
+                await self._client.list_objects_v2(**self._at, MaxKeys=1)
         except ObjectNotFound as error:
             raise DependencyDown("storage") from error
 
@@ -260,5 +260,5 @@ async def open_s3_store(bucket: Bucket, spool: Path) -> AsyncIterator[S3ObjectSt
 
 
 def _not_redirected(context: dict[str, dict[str, bool]], **_: object) -> None:
-    """Take a redirected HeadBucket as it is: botocore looks for the bucket's region with another HeadBucket, without end."""
+    """Take a redirected HeadBucket as it is: botocore would look for the bucket's region with another one, without end."""
     context["s3_redirect"]["redirected"] = True
