@@ -273,6 +273,14 @@ async def test_a_worker_that_dies_fails_its_task_alone(workers, tmp_path, slow, 
     assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
 
+async def test_a_worker_lets_others_go_first_also_where_each_session_is_scheduled_as_one(workers, small):
+    await workers.inspect(small)
+    (pid,) = worker_pids()
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+    with suppress(FileNotFoundError):  # a kernel without such groups
+        assert Path(f"/proc/{pid}/autogroup").read_text().endswith("nice 10\n")
+
+
 async def test_a_worker_that_dies_between_two_tasks_is_replaced(workers, small):
     await workers.prepare(small, None, None, LIMITS)
     os.kill(worker_pids()[0], signal.SIGKILL)
