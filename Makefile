@@ -6,7 +6,7 @@ BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway demo-shop
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-heic install-dev run doctor dev logs test test-all test-browser check format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
+.PHONY: help install install-heic install-dev run doctor dev logs test test-all test-browser check settings format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/lint-imports
 	$(BIN)/deptry shared services gateway stack stripe_sandbox web
 	$(BIN)/python tools/check_sizes.py
+
+settings: install-dev ## write docs/settings.md and .env.example from the settings classes
+	$(BIN)/python -m tools.settings_reference
 
 format: install-dev ## put the code in order
 	$(BIN)/ruff format .

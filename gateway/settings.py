@@ -62,7 +62,14 @@ class PageSettings(ServerSettings):
     """Whether there are pages, and where they lead."""
 
     pages: OnOff | None = None
+    """Whether the gateway serves `/`, `/docs` and `/admin` to browsers. Empty: `on` in development, `off` in
+    production.
+    Example: `off`
+    """
     demo_shop: OnOff = "on"
+    """Whether `make run` serves the demo shop at `FRONTEND_URL`, where that is on this machine; in development only.
+    Example: `off`
+    """
     stripe_sandbox_port: Port = 8009
     stripe_api_base: Url = ""
     stripe_secret_key: Annotated[bool, BeforeValidator(bool)] = False  # only whether there is one
@@ -105,6 +112,7 @@ class GatewaySettings(TokenSettings, RedisSettings, PageSettings):
     model_config = SettingsConfigDict(arbitrary_types_allowed=True)
 
     port: Port = Field(8080, validation_alias="GATEWAY_PORT")
+    """Where the gateway listens. Example: `80`"""
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "GATEWAY", 1)
 
     auth_verify_port: Port = 8000
@@ -114,9 +122,13 @@ class GatewaySettings(TokenSettings, RedisSettings, PageSettings):
     planter_orders_port: Port = 8007
     auth_service_url: Addresses = ()
     temp_image_url: Addresses = ()
+    """Where temp-image is reached; several addresses, comma-separated, are balanced. Example: `http://10.0.0.5:8001`"""
     media_store_url: Addresses = ()
+    """Where media-store is reached; several addresses, comma-separated, are balanced. Example: `http://10.0.0.5:8002`"""
     checkout_url: Addresses = ()
+    """Where checkout is reached; several addresses, comma-separated, are balanced. Example: `http://10.0.0.5:8003`"""
     planter_orders_url: Addresses = ()
+    """Where planter-orders is reached; several addresses, comma-separated, are balanced. Example: `http://10.0.0.5:8007`"""
 
     max_upload_size: Annotated[int, Field(ge=1)] = 10 * 2**20
     max_files_per_order: Annotated[int, Field(ge=1)] = 4
@@ -125,9 +137,13 @@ class GatewaySettings(TokenSettings, RedisSettings, PageSettings):
     media_public_read: bool = True
 
     rate_limit_store_image: Rate = "10/minute"  # type: ignore[assignment]  # validated into a rate
+    """Images stored by one client address: `<number>/<second|minute|hour|day>`, or `off`. Example: `60/hour`"""
     rate_limit_login: Rate = "10/minute"  # type: ignore[assignment]  # validated into a rate
+    """Logins, registrations and refreshes of one client address, as above. Example: `5/minute`"""
     rate_limit_default: Rate = "600/minute"  # type: ignore[assignment]  # validated into a rate
+    """All other requests of one client address, as above. Example: `off`"""
     metrics_allow: Networks = LOOPBACK
+    """Networks that may read the gateway's `/metrics`, comma-separated. Example: `10.0.0.0/8`"""
 
     @model_validator(mode="after")
     def _follow_ports(self) -> Self:

@@ -14,6 +14,7 @@ class SandboxSettings(ServerSettings):
     """Where it listens, and where and with which secret its webhooks go."""
 
     port: Port = Field(8009, validation_alias="STRIPE_SANDBOX_PORT")
+    """Where the Stripe sandbox listens, in development. Example: `9009`"""
     checkout_port: Port = 8003
     checkout_url: Urls = ()
     stripe_webhook_secret: Words = Field((), repr=False)

@@ -14,6 +14,7 @@ class Settings(TokenSettings, RedisSettings, DatabaseSettings):
     """Where it listens, which database it keeps, and what it signs with."""
 
     port: Port = Field(8000, validation_alias="AUTH_VERIFY_PORT")
+    """Where auth-verify listens. Example: `9000`"""
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "AUTH_VERIFY", 1)
     database_url: DatabaseUrl = per_service("DATABASE_URL", "AUTH_VERIFY", "")
 

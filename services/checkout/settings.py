@@ -32,6 +32,7 @@ class CheckoutSettings(TokenSettings, ImageSettings, RedisSettings, StorageSetti
     """Where it listens, which Stripe it talks to, and what it sells."""
 
     port: Port = Field(8003, validation_alias="CHECKOUT_PORT")
+    """Where checkout listens. Example: `9003`"""
     workers: Annotated[int, Field(ge=1, le=64)] = per_service("WORKERS", "CHECKOUT", 1)
     database_url: DatabaseUrl = per_service("DATABASE_URL", "CHECKOUT", "")
     temp_image_port: Port = 8001
@@ -40,11 +41,24 @@ class CheckoutSettings(TokenSettings, ImageSettings, RedisSettings, StorageSetti
     temp_image_url: Urls = ()
     planter_orders_url: Urls = ()
     stripe_secret_key: str = Field("", repr=False)
+    """Stripe's secret key. Empty: the sandbox on this machine, where no real money moves.
+    Example: `sk_live_0123456789`
+    """
     stripe_publishable_key: str = ""
+    """The publishable key that goes with it. Example: `pk_live_0123456789`"""
     stripe_webhook_secret: Words = Field((), repr=False)
+    """The secrets of Stripe's webhooks; several, comma-separated, while one is being replaced. Random: `make run`
+    makes one.
+    Example: `whsec_0123456789`
+    """
     stripe_api_base: Url = ""
+    """Where Stripe is. Empty: Stripe itself with a secret key, the sandbox without one.
+    Example: `http://localhost:8009`
+    """
     catalogue_file: Path | None = None
+    """The products and their prices, in TOML. Empty: the built-in ones. Example: `/etc/keepsake/catalogue.toml`"""
     checkout_session_ttl_s: Annotated[int, Field(ge=1860, le=86400)] = 2100
+    """Seconds that a checkout session stays open, 1860 to 86400. Example: `3600`"""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

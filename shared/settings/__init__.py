@@ -3,7 +3,6 @@
 from shared.settings.addresses import DatabaseUrl, Domain, Url, Urls, Words
 from shared.settings.parts import (
     LOOPBACK_HOSTS,
-    Bucket,
     DatabaseSettings,
     ImageSettings,
     Network,
@@ -13,12 +12,12 @@ from shared.settings.parts import (
     RedisSettings,
     ServerSettings,
     SettingsPart,
-    StorageSettings,
     TokenSettings,
     missing,
     per_service,
 )
 from shared.settings.reading import explain, load_settings, read_settings, refuse_start
+from shared.settings.storage import Bucket, StorageSettings
 
 __all__ = [
     "LOOPBACK_HOSTS",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +13,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, mode
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.settings.addresses import DatabaseUrl, Domain, Origins, RedisUrl, Url, Urls, is_origin, split_words
+from shared.settings.addresses import DatabaseUrl, Origins, RedisUrl, Url, Urls, is_origin, split_words
 
 SHORTEST_PRODUCTION_SECRET = 32
 DEFAULT_SECRET_WORDS = ("change-me", "changeme", "your-secret-key", "secret", "development")
@@ -24,7 +23,6 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(split_words)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-BucketName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")]
 OnOff = Literal["on", "off"]
 JwtAlgorithm = Literal["HS256", "EdDSA", "ES256", "RS256"]
 
@@ -83,14 +81,28 @@ class ServerSettings(SettingsPart):
     """
 
     environment: Literal["development", "production"] = "development"
+    """`production` refuses weak secrets, a `PUBLIC_URL` without https, the Stripe sandbox and open CORS.
+    Example: `production`
+    """
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:%-]+$")] = "localhost"
+    """Where every process listens; `localhost` is both loopbacks. Example: `0.0.0.0`"""
     port: Port = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes of each service on one port; `<SERVICE>_WORKERS`, such as `TEMP_IMAGE_WORKERS`, for one.
+    Example: `2`
+    """
     public_url: Url = "http://localhost:8080"
+    """How browsers reach the gateway. Example: `https://images.shop.example`"""
     frontend_url: Url = "http://localhost:3000"
+    """The shop: browsers come back to it from a payment. Example: `https://shop.example`"""
     cors_origins: Origins = ()
+    """Origins that may call from a browser, comma-separated. Empty: `FRONTEND_URL`.
+    Example: `https://shop.example,https://www.shop.example`
+    """
     trusted_proxies: Networks = ()
+    """Networks of the proxies whose `X-Forwarded-For` counts, comma-separated. Example: `10.0.0.0/8,fd00::/8`"""
     data_dir: Path = Path("var")
+    """Everything the embedded defaults keep, and uploads on their way. Example: `/var/lib/keepsake`"""
 
     @property
     def folders(self) -> Mapping[str, Path]:
@@ -136,13 +148,28 @@ class TokenSettings(ServerSettings):
     """How users' tokens and the services' own are signed and checked."""
 
     jwt_secret_key: str = Field("", repr=False)
+    """Signs users' tokens with `HS256`. Random: `make run` makes one.
+    Example: `at-least-32-random-characters-in-production`
+    """
     jwt_algorithm: JwtAlgorithm = "HS256"
+    """What users' tokens are signed with; all but `HS256` by keys that auth-verify makes and publishes.
+    Example: `EdDSA`
+    """
     jwt_issuer: str = "keepsake"
+    """The `iss` of users' tokens. Example: `https://images.shop.example`"""
     jwt_audience: str = "keepsake"
+    """The `aud` of users' tokens. Example: `shop`"""
     internal_secret: str = Field("", repr=False)
+    """Signs calls between services, and seals the signing keys. Random: `make run` makes one.
+    Example: `another-32-random-characters-at-the-least`
+    """
     # By its alias, as auth-verify has its own port: of two names of one variable pydantic-settings takes but one.
     auth_verify_port: Port = Field(8000, validation_alias="AUTH_VERIFY_PORT")
     auth_service_url: Urls = ()  # empty: on this machine, at auth-verify's port
+    """Where auth-verify is reached; several addresses, comma-separated, are balanced. Empty: on this machine, at its
+    port.
+    Example: `http://10.0.0.5:8000,http://10.0.0.6:8000`
+    """
 
     @model_validator(mode="after")
     def _follow_port(self) -> Self:
@@ -164,8 +191,11 @@ class ImageSettings(SettingsPart):
     """How large an image may be, in pixels and frames, and whether HEIC is taken."""
 
     max_image_pixels: Annotated[int, Field(ge=1)] = 64_000_000
+    """The most pixels of an image, over all its frames. Example: `100000000`"""
     max_image_frames: Annotated[int, Field(ge=1)] = 100
+    """The most frames of an animation. Example: `50`"""
     heic_uploads: OnOff = "off"
+    """Whether phones' HEIC is taken; `on` needs `make install-heic`. Example: `on`"""
 
     def problems(self) -> Iterator[str]:
         """Check that HEIC can be decoded where it is taken."""
@@ -187,86 +217,16 @@ class RedisSettings(SettingsPart):
     """The Redis to use, if any: `redis://`, `rediss://` or `unix://`."""
 
     redis_url: RedisUrl = ""
+    """Temporary images, rate limits and ended sessions. Empty: on disk, and limits in process.
+    Example: `redis://10.0.0.7:6379/0`
+    """
 
 
 class DatabaseSettings(SettingsPart):
     """The database: empty means SQLite in `DATA_DIR`."""
 
     database_url: DatabaseUrl = ""
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """A bucket and how to reach it; without `endpoint_url` it is AWS's own, without keys the SDK finds its credentials."""
-
-    name: str
-    region: str
-    endpoint_url: str = ""
-    access_key: str = ""
-    secret_key: str = field(default="", repr=False)
-    session_token: str = field(default="", repr=False)
-
-    @property
-    def url(self) -> str:
-        """The address that a key is appended to."""
-        if self.endpoint_url:
-            return f"{self.endpoint_url}/{self.name}/"
-        host = f"s3.{self.region}.amazonaws.com"
-        # A name with a dot would not match the certificate of *.s3.<region>.amazonaws.com.
-        return f"https://{host}/{self.name}/" if "." in self.name else f"https://{self.name}.{host}/"
-
-
-class StorageSettings(SettingsPart):
-    """Where objects are kept: a folder of `DATA_DIR`, S3, or R2."""
-
-    data_dir: Path = Path("var")
-    storage_backend: Literal["local", "s3", "r2"] = "local"
-    s3_bucket: BucketName = ""
-    s3_endpoint_url: Url = ""
-    aws_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
-    aws_access_key_id: str = Field("", repr=False)
-    aws_secret_access_key: str = Field("", repr=False)
-    aws_session_token: str = Field("", repr=False)
-    cdn_url: Domain = ""
-    r2_account_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]*$")] = ""
-    r2_access_key_id: str = Field("", repr=False)
-    r2_secret_access_key: str = Field("", repr=False)
-    r2_bucket_name: BucketName = ""
-    r2_public_domain: Domain = ""
-
-    def problems(self) -> Iterator[str]:
-        """Check that the backend has all it needs."""
-        yield from super().problems()
-        needed = {
-            "local": (),
-            "s3": ("s3_bucket", *(("aws_access_key_id", "aws_secret_access_key") if self._has_aws_key else ())),
-            "r2": (
-                *(() if self.s3_endpoint_url else ("r2_account_id",)),
-                "r2_access_key_id",
-                "r2_secret_access_key",
-                "r2_bucket_name",
-            ),
-        }
-        for name in needed[self.storage_backend]:
-            if not getattr(self, name):
-                yield f"{name.upper()} is missing: STORAGE_BACKEND={self.storage_backend} needs it"
-
-    @property
-    def _has_aws_key(self) -> bool:
-        return bool(self.aws_access_key_id or self.aws_secret_access_key)
-
-    @property
-    def bucket(self) -> Bucket:
-        """The bucket of s3 or r2."""
-        endpoint_url = self.s3_endpoint_url.rstrip("/")
-        if self.storage_backend == "r2":
-            endpoint_url = endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
-            return Bucket(self.r2_bucket_name, "auto", endpoint_url, self.r2_access_key_id, self.r2_secret_access_key)
-        keys = (self.aws_access_key_id, self.aws_secret_access_key, self.aws_session_token)
-        return Bucket(self.s3_bucket, self.aws_region, endpoint_url, *(keys if self._has_aws_key else ()))
-
-    @property
-    def public_base_url(self) -> str:
-        """Where the public reads objects past this system, without a slash at the end; empty where nowhere."""
-        domain = (self.storage_backend == "r2" and self.r2_public_domain) or self.cdn_url
-        return ("" if not domain or "://" in domain else "https://") + domain.rstrip("/")
+    """The tables. Empty: SQLite in `DATA_DIR`; `<SERVICE>_DATABASE_URL`, such as `CHECKOUT_DATABASE_URL`, for one
+    service.
+    Example: `postgresql+asyncpg://keepsake:password@10.0.0.8/keepsake`
+    """

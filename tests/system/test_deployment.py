@@ -11,39 +11,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import AliasChoices
 
 from shared import VERSION
 from shared.app.routes import ServiceInfo
-from shared.settings import ServerSettings
-from stack.checks import PROCESSES
 from stack.env import GENERATED, write_env
 from stack.reload import newest_change
 from tests.support.stack import MODULES, ROOT
+from tools.settings_reference import known_names
 
 EXAMPLE = ROOT / ".env.example"
-
-
-def _names(model: type[ServerSettings]) -> set[str]:
-    names = set()
-    for name, field in model.model_fields.items():
-        alias = field.validation_alias
-        names |= {str(choice) for choice in alias.choices} if isinstance(alias, AliasChoices) else {str(alias or name)}
-    return {name.upper() for name in names}
-
-
-KNOWN = set().union(*(_names(model) for model in PROCESSES.values()))
-# `<SERVICE>_WORKERS` and `<SERVICE>_DATABASE_URL` are explained once in the example, not listed.
-PER_SERVICE = re.compile(r"(GATEWAY|AUTH_VERIFY|TEMP_IMAGE|MEDIA_STORE|CHECKOUT|PLANTER_ORDERS)_(WORKERS|DATABASE_URL)")
-
-
-def _listed() -> set[str]:
-    return set(re.findall(r"^([A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE))
-
-
-def test_the_example_names_every_setting_and_no_other() -> None:
-    needed = {name for name in KNOWN if not PER_SERVICE.fullmatch(name) and name != "PORT"}
-    assert _listed() == needed
 
 
 @pytest.fixture
@@ -58,7 +34,7 @@ def test_compose_runs_every_process_with_a_health_check(compose: dict, process: 
     assert service["healthcheck"]["test"]
     assert service["read_only"] is True
     assert service["user"] != "root"
-    assert set(service["environment"]) <= KNOWN
+    assert set(service["environment"]) <= known_names()
 
 
 @pytest.mark.parametrize("process", MODULES)

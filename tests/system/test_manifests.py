@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 
 from stack.checks import PROCESSES
 from tests.support.stack import MODULES, ROOT
-from tests.system.test_deployment import KNOWN, PER_SERVICE, _names
+from tools.settings_reference import PER_SERVICE, known_names, names_in
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -147,7 +147,7 @@ def _secrets(process: str) -> set[str]:
     """Return the settings of a process that are never shown: those are its secrets."""
     model = PROCESSES[process]
     hidden = type(model.__name__, (), {"model_fields": {n: f for n, f in model.model_fields.items() if not f.repr}})
-    return {name for name in _names(hidden) if not PER_SERVICE.fullmatch(name)}
+    return {name for name in names_in(hidden) if not PER_SERVICE.fullmatch(name)}
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -161,7 +161,7 @@ def test_each_process_gets_its_own_secrets_and_no_other(name: str) -> None:
 
 def test_the_settings_are_all_there_is_but_the_secrets() -> None:
     secrets = set().union(*(_secrets(name) for name in PROCESSES))
-    expected = {name for name in KNOWN - secrets if not PER_SERVICE.fullmatch(name) and name != "PORT"}
+    expected = {name for name in known_names() - secrets if not PER_SERVICE.fullmatch(name)}
     assert set(_settings(KUBERNETES / "base" / "settings.env")) == expected
     for overlay in ("production", "development"):
         assert set(_settings(KUBERNETES / "overlays" / overlay / "settings.env")) <= expected
