@@ -11,8 +11,8 @@ from gateway.rate_limits import Limits
 from gateway.route_table import Row
 from shared.auth.access_tokens import ServiceGuard, require_access, sign_service_token
 from shared.errors import TooLarge, Unauthorized
-from shared.http.client_address import Address, client_address, is_in, network_of, peer_of
-from shared.http.read_body import BODY, size_text
+from shared.http.body import BODY, size_text
+from shared.http.clients import PEER, Address, client_address, is_in, network_of
 from shared.settings import Networks
 
 SIGNED_FOR_S = 20.0  # of the 60 s that a service token lives
@@ -37,7 +37,7 @@ class Clients:
     def scheme_of(self, request: web.Request) -> str:
         """Return `http`, or what a trusted proxy before us says the client used."""
         said = request.headers.get(hdrs.X_FORWARDED_PROTO, "")
-        trusted = said in {"http", "https"} and is_in(peer_of(request), self._trusted_proxies)
+        trusted = said in {"http", "https"} and is_in(request[PEER], self._trusted_proxies)
         return said if trusted else "http"
 
     def seen_by_doctor(self, request: web.Request) -> dict[str, str]:
@@ -46,7 +46,7 @@ class Clients:
             asks = self._guard.require(request.headers.get(DOCTOR_HEADER, "")) == "doctor"
         except Unauthorized:
             return {}
-        seen = {"peer": peer_of(request), "address": self.address_of(request), "scheme": self.scheme_of(request)}
+        seen = {"peer": request[PEER], "address": self.address_of(request), "scheme": self.scheme_of(request)}
         return {name: str(value) for name, value in seen.items()} if asks else {}
 
     def token(self, service: str, address: str) -> str:

@@ -25,8 +25,7 @@ from shared.auth.access_tokens import VERIFIER
 from shared.auth.jwks import open_verifier
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.errors import NotFound
-from shared.http.client_address import is_in
-from shared.http.connection_limit import CONNECTION_LIMITER, ConnectionLimiter
+from shared.http.clients import CONNECTION_LIMITER, ConnectionLimiter, is_in
 from shared.metrics import server_stats
 
 INFO = ServiceInfo(

@@ -16,11 +16,11 @@ from gateway.route_table import Row
 from gateway.stalled_reader import ReaderWatch
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
-from shared.app.factory import LIFE, REQUEST_ID, Life
+from shared.app.middleware import LIFE, REQUEST_ID, Life
 from shared.app.routes import Handler
+from shared.http.body import BODY, continue_body, discard_body
 from shared.http.chunked import LAST_CHUNK, chunk
-from shared.http.client_address import Address
-from shared.http.read_body import BODY, continue_body, discard_body, read_chunk
+from shared.http.clients import Address
 
 BODY_IDLE_S = 30.0
 LENGTH_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
@@ -54,7 +54,7 @@ def _body(request: web.Request, row: Row) -> Callable[[], Awaitable[bytes]]:
         nonlocal left, ended
         if ended:
             return b""
-        data = await read_chunk(request, idle_s=BODY_IDLE_S)
+        data = await request[BODY].read(BODY_IDLE_S)
         if not chunked:
             return data
         left -= len(data)

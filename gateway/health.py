@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.admission import CLIENTS
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Pool
-from shared.app.factory import LIFE
+from shared.app.middleware import LIFE
 from shared.clock import rfc3339, utc_now
 from shared.errors import KeepsakeError, Unavailable
 

@@ -17,9 +17,9 @@ from gateway.stalled_reader import ReaderWatch
 from gateway.upstream.errors import BadGateway
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import Address, Pool
-from shared.app.factory import REQUEST_ID
+from shared.app.middleware import REQUEST_ID
 from shared.errors import KeepsakeError
-from shared.http.client_address import UNKNOWN
+from shared.http.clients import UNKNOWN
 from shared.http.tcp_delivery import limit_send_buffer, wait_delivered
 from shared.log import get_logger
 

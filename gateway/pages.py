@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 
 from gateway.settings import GatewaySettings, PageSettings
 from shared.app.routes import Handler, Route, ServiceInfo
+from shared.http.body import size_text
 from shared.http.conditional_requests import prefers_html
-from shared.http.read_body import size_text
 from shared.http.static_files import StaticFile, read_folder, send_static, static_file
 
 ROOT: Final = Path(__file__).resolve().parents[1]

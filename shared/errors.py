@@ -6,6 +6,7 @@ KeepsakeError                  500 internal_error
 ├── Forbidden                  403 forbidden
 ├── NotFound                   404 not_found
 ├── MethodNotAllowed           405 method_not_allowed
+├── RequestTimeout             408 request_timeout
 ├── Conflict                   409 conflict
 ├── TooLarge                   413 too_large             the detail names the limit
 ├── UnsupportedMedia           415 unsupported_media_type
@@ -101,6 +102,13 @@ class MethodNotAllowed(KeepsakeError):
 
     status = 405
     default_code = "method_not_allowed"
+
+
+class RequestTimeout(KeepsakeError):
+    """The client took longer than allowed to send its request."""
+
+    status = 408
+    default_code = "request_timeout"
 
 
 class Conflict(KeepsakeError):

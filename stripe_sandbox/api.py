@@ -25,7 +25,7 @@ from stripe.params.checkout import (
     SessionRetrieveParams,
 )
 
-from shared.http.read_body import BODY, read_bytes
+from shared.http.body import BODY, read_bytes
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.form import parse_form, parse_pairs
 from stripe_sandbox.ledger import Ledger, limit_of

@@ -11,11 +11,10 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from shared.app.lifecycle import LIFE, Life
+from shared.app.middleware import LIFE, Life
 from shared.clock import rfc3339, utc_now
-from shared.errors import TooLarge
-from shared.http.connection import RequestTimeout
-from shared.http.read_body import BODY
+from shared.errors import RequestTimeout, TooLarge
+from shared.http.body import BODY
 from shared.log import get_logger
 from stripe_sandbox.api import LEDGER, REQUEST_ID, Api, Interrupt, render_error
 from stripe_sandbox.errors import StripeError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from shared.http.read_body import read_bytes
+from shared.http.body import read_bytes
 from shared.http.static_files import StaticFile, send_static, static_file
 from stripe_sandbox.api import LEDGER, MAX_BODY_BYTES
 from stripe_sandbox.currencies import format_amount

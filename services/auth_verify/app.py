@@ -32,7 +32,8 @@ from services.auth_verify.service import (
     TokenSigner,
 )
 from services.auth_verify.settings import Settings
-from shared.app.factory import CHECKS, base_app
+from shared.app.factory import base_app
+from shared.app.middleware import CHECKS
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, KeySource, ServiceGuard, SharedSecret, TokenVerifier
 from shared.auth.revocations import open_revocations

@@ -39,8 +39,9 @@ from services.checkout.service import (
 from services.checkout.service.conversion import Conversion
 from services.checkout.settings import CheckoutSettings
 from shared.app.erasure import ERASER
-from shared.app.factory import CHECKS, base_app
+from shared.app.factory import base_app
 from shared.app.idempotency import IdempotencyKeys
+from shared.app.middleware import CHECKS
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier

@@ -39,8 +39,9 @@ from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
 from shared.app.erasure import ERASER
-from shared.app.factory import CHECKS, base_app
+from shared.app.factory import base_app
 from shared.app.idempotency import IdempotencyKeys
+from shared.app.middleware import CHECKS
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from shared.auth.access_tokens import Principal
 from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
+from shared.http.body import size_text
 from shared.http.cursors import Position
-from shared.http.read_body import size_text
 from shared.http.validation import length_as_typed
 from shared.names import MAX_NAME_KEY, is_carriable, is_same_name, name_key
 

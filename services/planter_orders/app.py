@@ -56,7 +56,7 @@ from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import base_app
 from shared.app.idempotency import IdempotencyKeys
-from shared.app.lifecycle import CHECKS
+from shared.app.middleware import CHECKS
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier

@@ -14,7 +14,8 @@ from services.temp_image.handlers import IMAGE_FIELD, ROUTES, SERVICE
 from services.temp_image.ports import ImageStore, UploadKeys
 from services.temp_image.service import TempImageService
 from services.temp_image.settings import TempImageSettings
-from shared.app.factory import CHECKS, base_app
+from shared.app.factory import base_app
+from shared.app.middleware import CHECKS
 from shared.app.routes import ServiceInfo
 from shared.auth.access_tokens import SERVICE_GUARD, ServiceGuard
 from shared.images.validation import image_limits

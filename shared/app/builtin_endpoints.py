@@ -10,7 +10,7 @@ from functools import cache
 
 from aiohttp import web
 
-from shared.app.lifecycle import CHECKS, LIFE, ReadinessCheck
+from shared.app.middleware import CHECKS, LIFE, ReadinessCheck
 from shared.app.openapi import describe
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.clock import rfc3339, utc_now

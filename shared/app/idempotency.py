@@ -16,7 +16,7 @@ from aiohttp import web
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.app.factory import REQUEST_ID
+from shared.app.middleware import REQUEST_ID
 from shared.app.responses import PRIVATE
 from shared.auth.access_tokens import SERVICE_GUARD, identify_if_any
 from shared.clock import utc_now

@@ -9,16 +9,16 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import uvloop
 from aiohttp import http, web
 
-from shared.app.factory import LIFE, ORIGINS, Life
+from shared.app.middleware import LIFE, ORIGINS, Life
 from shared.app.prefork import run_workers
-from shared.http.connection import MAX_HEAD_BYTES, Connection
-from shared.http.connection_limit import CONNECTION_LIMITER, raise_descriptor_limit
-from shared.http.read_body import BODY, RequestContent
+from shared.http.clients import CONNECTION_LIMITER, raise_descriptor_limit
+from shared.http.connection import MAX_HEAD_BYTES, Connection, request_with_body
 from shared.log import configure_logging, get_logger
 from shared.persistence.engine import NewerDatabase
 from shared.settings import ServerSettings, refuse_start
@@ -110,23 +110,13 @@ async def serve(app: web.Application, sockets: Sequence[socket.socket], stop: as
 def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
     """Return the protocol factory of a runner that is set up."""
     manager: Any = runner.server
-    make_request = manager.request_factory
-
-    def request_with_body(message: Any, payload: Any, connection: Connection, *context: Any) -> web.BaseRequest:
-        del payload  # the parser sees heads alone: there is nothing in it
-        content = RequestContent()
-        request: web.BaseRequest = make_request(message, content, connection, *context)
-        request[BODY] = connection.next_body()
-        content.request = request
-        return request
-
-    manager.request_factory = request_with_body
+    manager.request_factory = partial(request_with_body, manager.request_factory)
     loop = asyncio.get_running_loop()
     options: dict[str, Any] = {
         "loop": loop,
         "access_log": None,
         "keepalive_timeout": 60.0,
-        "lingering_time": 0.0,  # `shared.app.factory` reads on after a refusal, bounded in bytes too
+        "lingering_time": 0.0,  # the middleware reads on after a refusal, bounded in bytes too
         "auto_decompress": False,  # an encoded body is refused, never inflated
         "max_headers": 100,
         "max_line_size": MAX_HEAD_BYTES,  # one limit for the head as a whole, and none of its own for a line
@@ -134,7 +124,7 @@ def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
         "origins": runner.app.get(ORIGINS, frozenset()),
         "limiter": runner.app.get(CONNECTION_LIMITER),
     }
-    return lambda: Connection(manager, **options)
+    return partial(Connection, manager, **options)
 
 
 async def _main(name: str, build_app: Callable[[], web.Application], sockets: Sequence[socket.socket]) -> None:

@@ -1,13 +1,22 @@
-"""A request's body on its way from its connection to whoever reads it."""
+"""A request's body on its way from its connection to whoever reads it: its next bytes, all of it, or none."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from contextlib import suppress
+from typing import Final, Protocol
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+
+from shared.errors import KeepsakeError, RequestTimeout, TooLarge, UnsupportedMedia
+from shared.http.chunked import ChunkedBody
 
 # Held of each upload before its client must wait: the one piece that a read of the socket gives, at most 256 KiB.
 HELD_BYTES = 64 * 1024
+IDLE_S = 30.0
+MIB = 2**20
 
 
 class ClientGone(ConnectionResetError):
@@ -33,14 +42,16 @@ class Body:
     """
 
     __slots__ = (
-        "_dropped", "_flow", "_gone", "_held", "_lent", "_paused", "_pieces", "_waiter", "arrived", "length", "received",
+        "_chunks", "_dropped", "_flow", "_gone", "_held", "_lent", "_paused", "_pieces", "_waiter", "arrived", "length",
+        "received",
     )  # fmt: skip
 
-    def __init__(self, flow: Flow, length: int | None) -> None:
+    def __init__(self, flow: Flow, length: int | None, chunks: ChunkedBody | None = None) -> None:
         self.length = length
         self.received = 0
         self.arrived = length == 0
         self._flow = flow
+        self._chunks = chunks
         self._pieces: deque[bytes] = deque()
         self._held = 0
         self._lent = 0  # the piece that the reader has
@@ -54,34 +65,39 @@ class Body:
         """Whether all of it has come and was read."""
         return self.arrived and not self._pieces
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, at least one."""
-        self.received += len(data)
-        if self.received == self.length:
-            self.arrived = True
-        if self._dropped:
-            return
-        self._held += len(data)
-        self._pieces.append(data)
-        if not self.arrived and self._held > HELD_BYTES:
-            self._paused = True
-            self._flow.pause_body()
+    def feed(self, data: bytes, at: int = 0) -> int:
+        """Take what of `data[at:]` is the body's, and return where what follows it begins. Raises BrokenChunks."""
+        if self._chunks is not None:
+            pieces, end = self._chunks.feed(data, at)
+            piece = b"".join(pieces)  # one for each read: a reader takes thousands without a pause
+            self.arrived = self._chunks.complete
+        else:
+            end = min(len(data), at + (self.length or 0) - self.received)
+            piece = data[at:end]
+        self.received += len(piece)
+        self.arrived = self.arrived or self.received == self.length
+        if piece and not self._dropped:
+            self._held += len(piece)
+            self._pieces.append(piece)
+            if not self.arrived and self._held > HELD_BYTES:
+                self._paused = True
+                self._flow.pause_body()
         self._wake()
-
-    def feed_end(self) -> None:
-        """Take note that a chunked body is complete."""
-        self.arrived = True
-        self._wake()
+        return end
 
     def fail(self) -> None:
         """Take note that the client is gone."""
         self._gone = True
         self._wake()
 
-    async def read(self, idle_s: float) -> bytes:
-        """Return the next piece, or `b""` at the end.
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-        Raises ClientGone, and TimeoutError where nothing came for `idle_s` seconds.
+    async def read(self, idle_s: float = IDLE_S) -> bytes:
+        """Return the next bytes as they came, or `b""` at the end.
+
+        Raises RequestTimeout when none came for `idle_s` seconds, and ClientGone where the connection is lost.
         """
         if self._lent:  # until now the reader was busy with the last piece: it counts as held for so long
             self._held -= self._lent
@@ -97,6 +113,16 @@ class Body:
         self._lent = len(piece)
         return piece
 
+    async def _wait(self, idle_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(idle_s, _expire, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
     def drop(self) -> None:
         """Forget what nobody read, and what is still to come."""
         self._dropped = True
@@ -109,21 +135,97 @@ class Body:
             self._paused = False
             self._flow.resume_body()
 
-    async def _wait(self, idle_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        waiter = self._waiter = loop.create_future()
-        timer = loop.call_later(idle_s, _expire, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
 
 def _expire(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
-        waiter.set_exception(TimeoutError())
+        waiter.set_exception(RequestTimeout("The upload stood still for too long. Please try again.", "body_timeout"))
+
+
+BODY: Final = web.RequestKey("BODY", Body)
+_CONTINUED: Final = web.RequestKey("continued", bool)
+
+
+def require_unencoded(request: web.BaseRequest) -> None:
+    """Raise UnsupportedMedia for a body under a `Content-Encoding` (RFC 9110 section 8.4)."""
+    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
+        raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
+
+
+def size_text(size_bytes: int) -> str:
+    """Write a limit as a person reads it: `5 MiB`, `64 KiB`, `1500 bytes`."""
+    for unit, name in ((MIB, "MiB"), (1024, "KiB")):
+        if size_bytes >= unit and size_bytes % unit == 0:
+            return f"{size_bytes // unit} {name}"
+    return f"{size_bytes} bytes"
+
+
+def _expects_continue(request: web.BaseRequest) -> bool:
+    """Tell whether the client holds its body back until it is told to go on (RFC 9110 section 10.1.1)."""
+    return (
+        request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        and request.version >= HttpVersion11
+        and not request[BODY].received
+        and _CONTINUED not in request
+    )
+
+
+async def continue_body(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send its body; at most once, and only where it waits. Raises ClientGone."""
+    if not _expects_continue(request):
+        return
+    request[_CONTINUED] = True
+    try:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    except ConnectionError as error:
+        raise ClientGone from error
+    request.writer.output_size = 0  # the answer itself has not begun
+
+
+async def read_bytes(request: web.BaseRequest, *, max_bytes: int) -> bytes:
+    """Return the whole body; raises TooLarge as soon as it is known to be over `max_bytes`."""
+    body = request[BODY]
+    if (body.length or 0) <= max_bytes:
+        await continue_body(request)
+        pieces = []
+        while piece := await body.read():
+            pieces.append(piece)
+            if body.received > max_bytes:
+                break
+        else:
+            return b"".join(pieces)
+    raise TooLarge(f"The request body is too large: at most {size_text(max_bytes)}.")
+
+
+async def discard_body(request: web.BaseRequest, *, max_s: float = 2.0, max_bytes: int = 16 * MIB) -> None:
+    """Read on after an early refusal and keep nothing: to close over unread bytes would reset the answer away."""
+    if _expects_continue(request):
+        return
+    with suppress(ConnectionError, TimeoutError, KeepsakeError):
+        async with asyncio.timeout(max_s):
+            while max_bytes > 0 and (chunk := await request[BODY].read()):
+                max_bytes -= len(chunk)
+
+
+class RequestContent:
+    """What aiohttp reads a request's body from, so that `read()`, `text()`, `json()` and `post()` see what we see.
+
+    Limits of aiohttp's own apply to them (`client_max_size`). All else that a stream of aiohttp's has is missing here, so
+    that whoever calls it fails at once: read with the functions above.
+    """
+
+    request: web.BaseRequest
+
+    async def readany(self) -> bytes:
+        """Return the next bytes, `b""` at the end; raises as `Body.read` does."""
+        await continue_body(self.request)
+        return await self.request[BODY].read()
+
+    def at_eof(self) -> bool:
+        """Tell whether all was read."""
+        return self.request[BODY].complete
+
+    def set_read_chunk_size(self, _size: int) -> None:
+        """Ignore a size that suits aiohttp's own stream."""
+
+    def set_exception(self, _error: BaseException, _cause: BaseException | None = None) -> None:
+        """Ignore a lost connection: its body knows."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod
 
-from shared.errors import KeepsakeError
-from shared.http.body import Body
+from shared.errors import KeepsakeError, RequestTimeout
+from shared.http.body import BODY, Body, RequestContent
 from shared.http.chunked import BrokenChunks, ChunkedBody
+from shared.http.clients import PEER, UNKNOWN, Address, ConnectionLimiter, parse_address
 from shared.http.problem import problem_message
 from shared.http.request_head import malformed, method_not_taken, read_head
 
@@ -30,28 +32,11 @@ HEAD_END = b"\r\n\r\n"
 ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
 
-class RequestTimeout(KeepsakeError):
-    """The client took longer than allowed to send its request."""
-
-    status = 408
-    default_code = "request_timeout"
-
-
 class HeadTooLarge(KeepsakeError):
     """The request's head is over its limit (RFC 6585)."""
 
     status = 431
     default_code = "headers_too_large"
-
-
-class ConnectionCounter(Protocol):
-    """Who counts connections (`shared.http.connection_limit`)."""
-
-    def enter(self, connection: Connection) -> bool:
-        """Let a connection in, or say False."""
-
-    def leave(self, connection: Connection) -> None:
-        """Forget a connection."""
 
 
 class Connection(web.RequestHandler):
@@ -64,15 +49,15 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_answering", "_arriving", "_bodies", "_body", "_chunks", "_discarding", "_half_open", "_head", "_head_timer",
-        "_last", "_limiter", "_linger_left", "_origins", "_passed", "_unanswered", "peer",
+        "_arriving", "_discarding", "_half_open", "_head", "_head_timer", "_limiter", "_linger_left", "_origins", "_passed",
+        "answering", "bodies", "body", "client", "last", "peer", "unanswered",
     )  # fmt: skip
 
     def __init__(
         self,
         *args: Any,
         origins: frozenset[str] = frozenset(),
-        limiter: ConnectionCounter | None = None,
+        limiter: ConnectionLimiter | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
@@ -81,24 +66,25 @@ class Connection(web.RequestHandler):
         self._head = bytearray()
         self._head_timer: asyncio.TimerHandle | None = None
         self._arriving: Body | None = None  # the body whose bytes come now
-        self._bodies: deque[Body] = deque()  # of the heads passed on that wait for their turn
-        self._body: Body | None = None  # of the request being answered
+        self.bodies: deque[Body] = deque()  # of the heads passed on that wait for their turn
+        self.body: Body | None = None  # of the request being answered
         self._passed = b""  # the head passed on last: a refusal of what follows it goes to the same page
-        self._unanswered = 0  # heads passed on whose answer is still being made
-        self._chunks: ChunkedBody | None = None
-        self._answering = False  # the head of an answer is written
         self._discarding = False  # what else comes is of no interest: the connection is about to close
-        self._last = False  # the connection closes after the last answer
         self._half_open = False
         self._linger_left = LINGER_BYTES
-        self.peer = ""
+        self.answering = False  # the head of an answer is written; the middleware says so
+        self.client = ""  # whose connection this is, as the limiter counts
+        self.last = False  # the connection closes after the last answer
+        self.peer: Address = UNKNOWN
+        self.unanswered = 0  # heads passed on whose answer is still being made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first head; note who is there, for the system forgets it with a reset."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else ""
-        self._start_head_timer()
+        if isinstance(peer, tuple):
+            self.peer = parse_address(peer[0]) or UNKNOWN
+        self._head_timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._head_is_late)
         if self._limiter is not None and not self._limiter.enter(self):
             self.force_close()
 
@@ -117,14 +103,24 @@ class Connection(web.RequestHandler):
             super().data_received(data)
         at = 0
         while at < len(data):
-            if self._last and self._arriving is None:
+            body = self._arriving
+            if self.last and body is None:
                 self._discarding = True  # behind a dropped upgrade comes the other protocol, whatever it looks like
             if self._discarding:
                 self._linger_left -= len(data) - at
                 if self._linger_left < 0:
                     self.force_close()
                 return
-            at = self._gather(data, at) if self._arriving is None else self._fill(self._arriving, data, at)
+            if body is None:
+                at = self._gather(data, at)
+                continue
+            try:
+                at = body.feed(data, at)
+            except BrokenChunks:
+                self._refuse_body()
+                return
+            if body.arrived:
+                self._arriving = None
 
     def pause_body(self) -> None:
         """Let no more bytes in: a body waits to be read. aiohttp's own way holds up its parser, too, which has nothing."""
@@ -136,21 +132,6 @@ class Connection(web.RequestHandler):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
-    def next_body(self) -> Body:
-        """Return the body of the request that aiohttp makes now; `shared.app.server` calls this, once for each."""
-        self._body = self._bodies.popleft()
-        return self._body
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is under way: none was sent yet, or the last one is answered."""
-        return self._unanswered <= 0
-
-    @property
-    def has_queue(self) -> bool:
-        """Whether other requests of this client wait behind the one being answered."""
-        return self._unanswered > 1
-
     def stay_half_open(self) -> None:
         """Keep the connection when the client has sent all it will: whether it got its answer is still to be seen."""
         self._half_open = True
@@ -159,27 +140,18 @@ class Connection(web.RequestHandler):
         """Close with the client, unless its answer must first be followed to its end; what it did not send never comes."""
         if self._arriving is not None:
             self._arriving.fail()
-        self._last = self._last or self._half_open
+        self.last = self.last or self._half_open
         return self._half_open
 
-    def answer_begins(self) -> None:
-        """Note that the head of an answer is about to be written; `shared.app.factory` calls this."""
-        self._answering = True
-
-    @property
-    def closes_after_answer(self) -> bool:
-        """Whether the answer now being made is the connection's last."""
-        return self._last and self._unanswered <= 1
-
     def request_ends(self) -> None:
-        """Note that an answer was sent, and close after the last; `shared.app.factory` calls this."""
-        last = self.closes_after_answer
-        self._unanswered -= 1
-        self._answering = self._half_open = False
-        if self._body is not None:
-            if not self._body.arrived:  # nobody wants the rest, and what follows it cannot be answered before it came
+        """Note that an answer was sent, and close after the last; the middleware calls this."""
+        self.unanswered -= 1
+        last = self.last and self.unanswered <= 0
+        self.answering = self._half_open = False
+        if self.body is not None:
+            if not self.body.arrived:  # nobody wants the rest, and what follows it cannot be answered before it came
                 self._discarding = last = True
-            self._body.drop()
+            self.body.drop()
         if last:
             self.close()
 
@@ -200,12 +172,11 @@ class Connection(web.RequestHandler):
             return len(data)
         if end < 0:
             if head and self._head_timer is None:
-                self._start_head_timer()
+                self._head_timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._head_is_late)
             return len(data)
         end += len(HEAD_END)
         self._stop_head_timer()
-        whole = bytes(head[:end]) if held else data[at : at + end]
-        self._pass_on(whole)
+        self._pass_on(bytes(head[:end]) if held else data[at : at + end])
         head.clear()
         return at + end - held
 
@@ -217,32 +188,12 @@ class Connection(web.RequestHandler):
             self._refuse(error, data)
             return
         self._passed = data
-        self._unanswered += 1
-        self._last = self._last or head.upgrade
-        body = Body(self, None if head.chunked else head.length)
-        self._bodies.append(body)
+        self.unanswered += 1
+        self.last = self.last or head.upgrade
+        body = Body(self, None, ChunkedBody()) if head.chunked else Body(self, head.length)
+        self.bodies.append(body)
         self._arriving = None if body.arrived else body
-        self._chunks = ChunkedBody() if head.chunked else None
         super().data_received(head.data)
-
-    def _fill(self, body: Body, data: bytes, at: int) -> int:
-        """Give the body what is its own; return where what follows it begins."""
-        if self._chunks is None:
-            end = min(len(data), at + (body.length or 0) - body.received)
-            body.feed(data[at:end])
-        else:
-            try:
-                pieces, end = self._chunks.feed(data, at)
-            except BrokenChunks:
-                self._refuse_body()
-                return len(data)
-            if pieces:
-                body.feed(b"".join(pieces))  # one piece for each read: a reader takes thousands without a pause
-            if self._chunks.complete:
-                body.feed_end()
-        if body.arrived:
-            self._arriving = self._chunks = None
-        return end
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -258,8 +209,8 @@ class Connection(web.RequestHandler):
         """Answer before there is a request, and close; answers on their way come first, and then end the connection."""
         self._stop_head_timer()
         self._discarding = True
-        if self._unanswered > 0:
-            self._last = True
+        if self.unanswered > 0:
+            self.last = True
         else:
             self._answer_error(error, head or self._head)
             # To close over unread bytes would reset the answer away: read on for a moment (RFC 9112 section 9.6).
@@ -269,12 +220,12 @@ class Connection(web.RequestHandler):
     def _refuse_body(self) -> None:
         """End a request whose body breaks off in nonsense; whoever reads it sees a client that is gone."""
         self._discarding = True
-        if self._unanswered == 1 and not self._answering:
+        if self.unanswered == 1 and not self.answering:
             self._answer_error(malformed(), self._passed)
         self.force_close()
 
     def _answer_error(self, error: KeepsakeError, head: bytes | bytearray) -> None:
-        """Write the answer and the end of the stream, with the headers that `shared.app.factory` gives every other one."""
+        """Write the answer and the end of the stream, with the headers that the middleware gives every other one."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -282,9 +233,6 @@ class Connection(web.RequestHandler):
         asked = origin[1].decode("latin-1") if origin else ""
         transport.write(problem_message(error, asked if asked in self._origins or "*" in self._origins else ""))
         transport.write_eof()
-
-    def _start_head_timer(self) -> None:
-        self._head_timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._head_is_late)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
@@ -297,3 +245,17 @@ class Connection(web.RequestHandler):
             self._refuse(RequestTimeout("The request's headers did not arrive in time."))
         else:
             self.force_close()
+
+
+CONNECTION: Final = web.RequestKey("CONNECTION", Connection)
+
+
+def request_with_body(
+    make_request: Callable[..., web.BaseRequest], message: Any, _payload: Any, connection: Connection, *context: Any
+) -> web.BaseRequest:
+    """Return aiohttp's request, with its connection, its client's address, and its body: the parser's payload is empty."""
+    content = RequestContent()
+    request = content.request = make_request(message, content, connection, *context)
+    request[CONNECTION], request[PEER] = connection, connection.peer
+    request[BODY] = connection.body = connection.bodies.popleft()
+    return request

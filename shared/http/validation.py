@@ -22,7 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from shared.errors import BadRequest, FieldError, KeepsakeError, NotAllowedValue
-from shared.http.read_body import read_bytes
+from shared.http.body import read_bytes
 
 MAX_JSON_BYTES = 64 * 1024
 JSON_TYPES = ("application/json", "text/json")

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import hdrs, web
 
 from shared.errors import BadRequest, NotAllowedValue, TooLarge
-from shared.http.read_body import BODY, IDLE_S, continue_body, read_chunk, require_unencoded, size_text
+from shared.http.body import BODY, IDLE_S, continue_body, require_unencoded, size_text
 from shared.images.validation import named
 from shared.uploads.sinks import FileSink
 
@@ -118,7 +118,7 @@ async def read_form(
         await continue_body(request)
         part: _TextPart | _FilePart[T] | _IgnoredPart = _IgnoredPart()
         received = payload = 0
-        while chunk := await read_chunk(request, idle_s=idle_s):
+        while chunk := await request[BODY].read(idle_s):
             received += len(chunk)
             for event in parser.feed(chunk):
                 if isinstance(event, PartHead):

@@ -18,8 +18,8 @@ from yarl import URL
 from gateway.admission import DOCTOR_HEADER
 from gateway.settings import GatewaySettings
 from shared.auth.access_tokens import sign_service_token
-from shared.http.client_address import is_in
-from shared.http.read_body import size_text
+from shared.http.body import size_text
+from shared.http.clients import is_in
 from shared.settings import LOOPBACK_HOSTS
 from stack.doctor.findings import Finding, right, unknown, wrong
 

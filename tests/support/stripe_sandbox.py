@@ -15,7 +15,7 @@ import pytest
 import stripe
 from aiohttp import web
 
-from shared.http.read_body import read_bytes
+from shared.http.body import read_bytes
 from stripe_sandbox.api import LEDGER
 from stripe_sandbox.app import create_app
 from stripe_sandbox.ledger import Ledger

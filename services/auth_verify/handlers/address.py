@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from shared.auth.access_tokens import SERVICE_GUARD
-from shared.http.client_address import network_of, parse_address, peer_of
+from shared.http.clients import PEER, network_of, parse_address
 
 GATEWAY_HEADER = "X-Keepsake-Gateway"
 
@@ -19,4 +19,4 @@ def address_of(request: web.Request) -> str:
     claims = request.app[SERVICE_GUARD].claims(token) if token is not None else {}
     said = claims.get("addr") if claims.get("iss") == "gateway" else None
     address = parse_address(said) if isinstance(said, str) else None
-    return network_of(address or peer_of(request))
+    return network_of(address or request[PEER])

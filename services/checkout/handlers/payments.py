@@ -11,7 +11,7 @@ from shared.app.responses import PRIVATE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
 from shared.errors import BadRequest, NotAllowedValue
-from shared.http.read_body import MIB, read_bytes
+from shared.http.body import MIB, read_bytes
 from shared.http.validation import parse_json
 
 

@@ -15,12 +15,12 @@ from services.media_store.model import (
     parse_filename,
     require_presigned_size,
 )
-from shared.app.factory import REQUEST_ID
+from shared.app.middleware import REQUEST_ID
 from shared.app.responses import NO_STORE, json_answer
 from shared.auth.access_tokens import principal_of
 from shared.clock import utc_now
 from shared.errors import BadRequest, KeepsakeError
-from shared.http.read_body import BODY, discard_body
+from shared.http.body import BODY, discard_body
 from shared.http.validation import parse_json
 from shared.presign import PostPolicyVerifier, S3Error, VerifiedPost, local_bucket, stored_answer
 from shared.uploads import FileField, SpoolSink, read_form

@@ -25,7 +25,7 @@ from services.media_store.ports import AlreadyPromoted, Images, Members
 from services.media_store.service.images import describe
 from services.media_store.service.ingest import Intake, KeptImage
 from shared.errors import Forbidden, TooLarge
-from shared.http.read_body import size_text
+from shared.http.body import size_text
 from shared.images.validation import ImageFormat, corrected_filename
 from shared.objects import ObjectStore
 from shared.presign import PresignedUpload, VerifiedPost, presign_post, presign_put

@@ -15,7 +15,7 @@ from services.planter_orders.handlers.app_keys import ORDER_EVENTS, ORDERS, REND
 from services.planter_orders.model.orders import OrderEvent, OrderFilter, PhotoEvent
 from services.planter_orders.schemas.answers import DeletedAnswer, OrderAnswer, OrdersAnswer
 from services.planter_orders.schemas.requests import OrdersQuery
-from shared.app.lifecycle import LIFE
+from shared.app.middleware import LIFE
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
-from shared.http.read_body import read_bytes
+from shared.http.body import read_bytes
 from tests.support.serving import ServeApp
 
 SECRET = "users-secret-of-the-tests-0123456789"

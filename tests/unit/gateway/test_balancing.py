@@ -11,7 +11,8 @@ from aiohttp import web
 from gateway.upstream.errors import ServiceDown
 from gateway.upstream.exchange import Exchange, Outgoing
 from gateway.upstream.pool import FIRST_REST_S, Pool
-from shared.app.factory import LIFE, base_app
+from shared.app.factory import base_app
+from shared.app.middleware import LIFE
 from shared.app.routes import Route, ServiceInfo
 from shared.settings import ServerSettings
 from tests.support.serving import ServeApp, serving

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from gateway import health, openapi
 from gateway.route_table import build_table
 from gateway.settings import GatewaySettings
-from shared.app.factory import LIFE, base_app
+from shared.app.factory import base_app
+from shared.app.middleware import LIFE
 from shared.app.openapi import public_path
 from shared.app.routes import Answer, Route, ServiceInfo
 from shared.settings import ServerSettings

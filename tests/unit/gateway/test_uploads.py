@@ -10,7 +10,7 @@ from gateway import forward
 from shared.app.factory import base_app
 from shared.app.routes import Route, ServiceInfo
 from shared.errors import TooLarge
-from shared.http.read_body import continue_body, read_chunk
+from shared.http.body import BODY, continue_body
 from shared.settings import ServerSettings
 from tests.support.raw_http import connect
 from tests.support.serving import ServeApp
@@ -33,7 +33,7 @@ class Sink:
         await continue_body(request)
         self.began.set()
         try:
-            while chunk := await read_chunk(request):
+            while chunk := await request[BODY].read():
                 self.received += len(chunk)
                 if self.refuse_after is not None and self.received >= self.refuse_after:
                     raise TooLarge("At most that much.")

@@ -12,7 +12,8 @@ import jwt
 import pytest
 from aiohttp import web
 
-from shared.app.factory import CHECKS, LIFE, base_app
+from shared.app.factory import base_app
+from shared.app.middleware import CHECKS, LIFE
 from shared.app.responses import json_answer
 from shared.app.routes import Answer, Route, ServiceInfo
 from shared.auth.access import Access

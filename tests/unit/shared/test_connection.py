@@ -9,7 +9,7 @@ from aiohttp import web
 from shared.app.factory import base_app
 from shared.app.routes import Route, ServiceInfo
 from shared.http import connection
-from shared.http.read_body import continue_body, read_bytes, read_chunk
+from shared.http.body import BODY, continue_body, read_bytes
 from shared.settings import ServerSettings
 from tests.support.raw_http import RawAnswer, ask, connect
 from tests.support.serving import ServeApp
@@ -29,7 +29,7 @@ async def streamed(request: web.Request) -> web.StreamResponse:
     await continue_body(request)
     response = web.StreamResponse()
     await response.prepare(request)
-    while chunk := await read_chunk(request):
+    while chunk := await request[BODY].read():
         await response.write(chunk)
     await response.write_eof()
     return response

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from shared.app.factory import base_app
 from shared.app.routes import Route, ServiceInfo
-from shared.http.connection_limit import CONNECTION_LIMITER, ConnectionLimiter
+from shared.http.clients import CONNECTION_LIMITER, ConnectionLimiter
 from shared.settings import ServerSettings
 from tests.support.raw_http import RawClient, connect
 from tests.support.serving import ServeApp

@@ -10,7 +10,7 @@ from aiohttp import web
 from shared.app.factory import base_app
 from shared.app.routes import Route, ServiceInfo
 from shared.errors import KeepsakeError
-from shared.http.read_body import continue_body, discard_body, read_bytes, size_text
+from shared.http.body import continue_body, discard_body, read_bytes, size_text
 from shared.settings import ServerSettings
 from tests.support.serving import ServeApp
 from tests.support.serving import serving as serving_app

@@ -8,11 +8,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from shared.app.factory import LIFE, base_app
+from shared.app.factory import base_app
+from shared.app.middleware import LIFE
 from shared.app.routes import Route, ServiceInfo
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.errors import DependencyDown
-from shared.http.read_body import read_bytes
+from shared.http.body import read_bytes
 from shared.settings import ServerSettings
 from tests.support.serving import ServeApp
 

@@ -31,7 +31,7 @@ from services.temp_image.app import build_app as build_temp_image
 from services.temp_image.settings import TempImageSettings
 from shared.auth.access_tokens import ServiceGuard, sign_service_token
 from shared.clock import utc_now
-from shared.http.read_body import read_bytes
+from shared.http.body import read_bytes
 from stripe_sandbox.api import LEDGER
 from stripe_sandbox.app import create_app
 from stripe_sandbox.settings import SandboxSettings

@@ -14,7 +14,7 @@ from services.planter_orders.app import build_app
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS
 from services.planter_orders.handlers.orders import COMMENT_S
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.app.lifecycle import LIFE
+from shared.app.middleware import LIFE
 from shared.auth.revocations import open_revocations
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import Api, token

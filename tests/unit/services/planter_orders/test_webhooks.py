@@ -13,7 +13,7 @@ from aiohttp import web
 
 from services.planter_orders.app import build_app
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.http.read_body import read_bytes
+from shared.http.body import read_bytes
 from shared.settings import explain
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import INTERNAL_SECRET, JWT_SECRET, Api, token

@@ -14,7 +14,7 @@ from yarl import URL
 
 from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
-from shared.app.lifecycle import LIFE
+from shared.app.middleware import LIFE
 from shared.auth.access_tokens import sign_service_token
 from tests.support import pictures
 from tests.support.serving import ServeApp
