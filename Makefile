@@ -6,7 +6,7 @@ BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway demo-shop
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-heic install-dev run doctor dev logs test test-all test-browser check settings format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
+.PHONY: help install install-heic install-otel install-dev run doctor dev logs test test-all test-browser check settings format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ $(VENV)/.installed-heic: requirements-heic.lock $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-heic.lock
 	@touch $@
 
+$(VENV)/.installed-otel: requirements-otel.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-otel.lock
+	@touch $@
+
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
@@ -31,6 +35,8 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 install: $(VENV)/.installed ## install what running needs
 
 install-heic: $(VENV)/.installed-heic ## also what HEIC_UPLOADS=on needs; its wheels are GPL
+
+install-otel: $(VENV)/.installed-otel ## also what OTEL_EXPORTER_OTLP_ENDPOINT needs
 
 install-dev: $(VENV)/.installed-dev ## install what testing and checking need
 	@$(BIN)/python -m tests.support.ministack
@@ -127,6 +133,7 @@ lock: install-dev ## pin the dependencies again, without any index address; UPGR
 	echo "flask ; sys_platform == 'never'" | $(COMPILE) $(UPGRADE) --overrides - -o requirements.lock
 	$(COMPILE) $(UPGRADE) --extra test --extra check -c requirements.lock -o requirements-dev.lock
 	grep -om1 'pillow-heif[^"]*' pyproject.toml | $(subst pyproject.toml,-,$(COMPILE)) $(UPGRADE) --no-deps -o requirements-heic.lock
+	sed -n '/^otel = /,/^]/s/^ *"\(.*\)",/\1/p' pyproject.toml | $(subst pyproject.toml,-,$(COMPILE)) $(UPGRADE) -c requirements.lock -o requirements-otel.lock
 
 clean: ## remove what was installed and built; data in var/ stays
 	rm -rf $(VENV) $(BENCH) .ministack .mypy_cache .ruff_cache .hypothesis

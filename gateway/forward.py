@@ -21,6 +21,7 @@ from shared.app.routes import Handler
 from shared.http.body import BODY, continue_body, discard_body
 from shared.http.chunked import LAST_CHUNK, chunk
 from shared.http.clients import Address
+from shared.tracing import span, trace_headers
 
 BODY_IDLE_S = 30.0
 LENGTH_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
@@ -34,6 +35,7 @@ def _fields(request: web.Request, row: Row, address: Address) -> bytes:
         f"X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {clients.scheme_of(request)}\r\n"
         f"X-Forwarded-Host: {request.host}\r\nX-Request-Id: {request[REQUEST_ID]}\r\n".encode("latin-1", "ignore")
     )
+    lines += (f"{name}: {value}\r\n".encode("latin-1") for name, value in trace_headers().items())
     if row.signed:
         lines.append(f"X-Keepsake-Gateway: {clients.token(row.service, str(address))}\r\n".encode())
     length = request[BODY].length
@@ -149,9 +151,10 @@ def forwarder(row: Row, pool: Pool) -> Handler:
 
     async def forward(request: web.Request) -> web.StreamResponse:
         address = await admit(request, row)
-        async with Exchange(pool, await _outgoing(request, row, address)) as exchange:
-            if row.one_time and (claim := claim_of(request, exchange, pool)) is not None:
-                return await deliver(request, _response_to(request, exchange), exchange, claim)
-            return await _pass_on(request, row, exchange)
+        with span(row.service, row.method):
+            async with Exchange(pool, await _outgoing(request, row, address)) as exchange:
+                if row.one_time and (claim := claim_of(request, exchange, pool)) is not None:
+                    return await deliver(request, _response_to(request, exchange), exchange, claim)
+                return await _pass_on(request, row, exchange)
 
     return forward

@@ -16,7 +16,8 @@ IDENTITY = frozenset(
 )
 # All others that begin with `X-` end here: any of them may mean something to somebody. `X-Request-Id` is set by us.
 X_HEADERS = frozenset({"x-requested-with", "x-purpose", "x-moz"})
-SET_BY_US = frozenset({"host", "content-length", "expect"})
+# `traceparent` and `tracestate` go on only where a trace does; nobody here reads `baggage`, which may hold anything.
+SET_BY_US = frozenset({"host", "content-length", "expect", "traceparent", "tracestate", "baggage"})
 NOT_FOR_CLIENTS = frozenset({"server", "date", "content-length", "x-request-id", "x-content-type-options", "alt-svc"})
 NOT_FOR_CLIENTS_PREFIXES = ("access-control-", "x-keepsake-")
 

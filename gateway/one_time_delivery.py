@@ -22,6 +22,7 @@ from shared.errors import KeepsakeError
 from shared.http.clients import UNKNOWN
 from shared.http.tcp_delivery import limit_send_buffer, wait_delivered
 from shared.log import get_logger
+from shared.tracing import trace_headers
 
 CLAIM_HEADER = "x-keepsake-claim"
 PIECE_BYTES = 16 * 1024
@@ -76,7 +77,10 @@ class Claim:
         outgoing = Outgoing(
             method="POST",
             target=f"{self._path}/{verb}".encode(),
-            fields=f"Authorization: Bearer {token}\r\nX-Request-Id: {self._request_id}\r\nContent-Length: 0\r\n".encode(),
+            fields=(
+                f"Authorization: Bearer {token}\r\nX-Request-Id: {self._request_id}\r\nContent-Length: 0\r\n"
+                + "".join(f"{name}: {value}\r\n" for name, value in trace_headers().items())
+            ).encode(),
         )
         async with Exchange(self._pool, outgoing, only=self._address) as exchange:
             while await exchange.read():

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, with the request id of the request at work."""
+"""Structured logs: one JSON object a line on standard error, with the ids of the request at work and of its trace."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
+current_trace_id: ContextVar[str] = ContextVar("current_trace_id", default="")
 
 
-def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _add_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     if request_id := current_request_id.get():
         event["request_id"] = request_id
+    if trace_id := current_trace_id.get():
+        event["trace_id"] = trace_id
     return event
 
 
@@ -22,7 +25,7 @@ def configure_logging(service: str) -> None:
     """Send structlog and the standard library's warnings through one JSON renderer; call once per process."""
     shared_steps: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        _add_request_id,
+        _add_ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

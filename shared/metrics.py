@@ -8,7 +8,18 @@ from functools import cache
 from prometheus_async.aio.web import server_stats
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-__all__ = ["IN_FLIGHT", "REQUESTS", "REQUEST_SECONDS", "REVOCATIONS_UNKNOWN", "request_metrics", "server_stats"]
+__all__ = [
+    "IMAGES_WAITING",
+    "IMAGE_WAIT_SECONDS",
+    "IMAGE_WORK_SECONDS",
+    "IN_FLIGHT",
+    "REQUESTS",
+    "REQUEST_SECONDS",
+    "REVOCATIONS_UNKNOWN",
+    "SPANS",
+    "request_metrics",
+    "server_stats",
+]
 
 disable_created_metrics()  # they double the page and say what the counter's rate says
 
@@ -20,6 +31,17 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0),
 )
 IN_FLIGHT = Gauge("keepsake_http_in_flight", "Requests being answered now.")
+SPANS = Counter("keepsake_trace_spans_total", "Spans of traces by their end: exported, lost.", ["end"])
+IMAGE_WORK_SECONDS = Histogram(
+    "keepsake_image_work_seconds",
+    "Time a worker had an image for: prepare (decode, strip, convert), rendition, thumbnail, inspect, or the last two.",
+    ["work"],
+    buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 20.0),
+)
+IMAGE_WAIT_SECONDS = Histogram(
+    "keepsake_image_wait_seconds", "Time images waited for a worker.", buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0)
+)
+IMAGES_WAITING = Gauge("keepsake_images_waiting", "Images that wait for a worker now.")
 REVOCATIONS_UNKNOWN = Counter(
     "keepsake_revocations_unknown_total", "Tokens accepted while the list of revoked sessions was out of reach."
 )

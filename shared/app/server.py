@@ -17,6 +17,7 @@ from aiohttp import http, web
 
 from shared.app.middleware import LIFE, ORIGINS, Life
 from shared.app.prefork import run_workers
+from shared.app.traced_requests import request_tracing
 from shared.http.clients import CONNECTION_LIMITER, raise_descriptor_limit
 from shared.http.connection import MAX_HEAD_BYTES, Connection, request_with_body
 from shared.log import configure_logging, get_logger
@@ -152,8 +153,15 @@ def run(
 
     def work() -> None:
         sockets = open_sockets(settings.host, settings.port, shared=settings.workers > 1)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop if fast_loop else None) as runner:
-            runner.run(_main(name, build_app, sockets))
+        loop_factory = uvloop.new_event_loop if fast_loop else None
+        with request_tracing(name, settings) as around, asyncio.Runner(loop_factory=loop_factory) as runner:
+
+            def build() -> web.Application:
+                app = build_app()
+                app.middlewares[:0] = around
+                return app
+
+            runner.run(_main(name, build, sockets))
 
     if settings.workers > 1:
         run_workers(work, settings.workers)

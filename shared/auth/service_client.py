@@ -14,6 +14,7 @@ import aiohttp
 from shared.auth.access_tokens import sign_service_token
 from shared.errors import DependencyDown
 from shared.log import current_request_id
+from shared.tracing import span, trace_headers
 
 TOTAL_S = 2.5  # whoever waits for a dependency is answered within 3 s
 TIMEOUT = aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=1.0)
@@ -62,6 +63,10 @@ class ServiceClient:
 
         Raises DependencyDown where no address answers in time, or the answer is a 5xx or says it is JSON and is not.
         """
+        with span(self._name, method):
+            return await self._call(method, path, json, token)
+
+    async def _call(self, method: str, path: str, json: Any, token: str | None) -> ServiceAnswer:
         first = next(self._turns)
         failure: Exception | None = None
         try:
@@ -78,7 +83,7 @@ class ServiceClient:
 
     async def _send(self, method: str, url: str, json: Any, token: str | None) -> ServiceAnswer:
         bearer = token or sign_service_token(self._secret, caller=self._caller, audience=self._name)
-        headers = {"Authorization": f"Bearer {bearer}"}
+        headers = {"Authorization": f"Bearer {bearer}", **trace_headers()}
         if request_id := current_request_id.get():
             headers["X-Request-Id"] = request_id
         async with self._session.request(method, url, json=json, headers=headers, allow_redirects=False) as response:

@@ -18,6 +18,8 @@ from shared.images.formats.header import damaged
 from shared.images.photo_quality import PhotoFacts, Rendition
 from shared.images.validation import ImageLimits, PreparedImage
 from shared.images.worker_process import WorkerProcess
+from shared.metrics import IMAGE_WAIT_SECONDS, IMAGE_WORK_SECONDS, IMAGES_WAITING
+from shared.tracing import span
 
 _Result = TypeVar("_Result")
 _START_S = 30  # for a worker to come up on a busy machine
@@ -92,7 +94,7 @@ class ImageWorkers:
         while self._idle:
             await self._end(self._idle.pop())
 
-    async def _make(self, target: Path, work: Callable[[], _Result]) -> _Result:
+    async def _make(self, target: Path, work: partial[_Result]) -> _Result:
         _touch(target)
         try:
             return await self._run(work)
@@ -100,13 +102,19 @@ class ImageWorkers:
             _discard(target)
             raise
 
-    async def _run(self, work: Callable[[], _Result]) -> _Result:
+    async def _run(self, work: partial[_Result]) -> _Result:
         if not self._room:
             raise Unavailable("Too many images are being worked on. Please try again.", code="image_workers_busy")
         self._room -= 1
         try:
-            async with self._turns:
-                return await self._perform(work)
+            with span("image-worker", work.func.__name__):
+                with IMAGES_WAITING.track_inprogress(), IMAGE_WAIT_SECONDS.time():
+                    await self._turns.acquire()
+                try:
+                    with IMAGE_WORK_SECONDS.labels(work.func.__name__).time():
+                        return await self._perform(work)
+                finally:
+                    self._turns.release()
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise StorageFull from error

@@ -23,6 +23,7 @@ from shared.objects.disk_tree import DiskTree, remove_emptied, remove_tree, walk
 from shared.objects.object_keys import ObjectNotFound, content_type_of, require_key, require_prefix
 from shared.objects.placing import Placing
 from shared.objects.protocol import ObjectFacts, ObjectReader
+from shared.tracing import span, traced
 from shared.uploads.sinks import SpoolSink, clear_stale_spool, new_spool_path, storage_error
 
 CHUNK_BYTES = 256 * 1024
@@ -60,6 +61,7 @@ class DiskObjectStore:
         """Let the threads end with their work; nothing can be asked any more."""
         self._threads.shutdown(wait=False)
 
+    @traced("disk", "put file")
     async def put_file(
         self,
         key: str,
@@ -79,6 +81,7 @@ class DiskObjectStore:
 
         await self._in_thread(work)
 
+    @traced("disk", "put bytes")
     async def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
         """Write a spool file, then do as put_file."""
         sink = SpoolSink(self.spool)
@@ -88,6 +91,7 @@ class DiskObjectStore:
         finally:
             await sink.discard()
 
+    @traced("disk", "copy")
     async def copy(self, source: str, target: str) -> None:
         """Link the file once more: objects are replaced, never written to, so both may be one."""
         require_key(source)
@@ -115,6 +119,7 @@ class DiskObjectStore:
             require_key(key)
         return Placing(self._tree, keys)
 
+    @traced("disk", "stat")
     async def stat(self, key: str) -> ObjectFacts | None:
         """Look at the file."""
         require_key(key)
@@ -143,7 +148,8 @@ class DiskObjectStore:
                 file.close()
                 raise
 
-        file, facts, first = await self._in_thread(work, lambda opened: opened[0].close())
+        with span("disk", "open"):
+            file, facts, first = await self._in_thread(work, lambda opened: opened[0].close())
         end = facts.size if length is None else min(facts.size, start + length)
 
         async def chunks() -> AsyncGenerator[bytes, None]:
@@ -164,11 +170,13 @@ class DiskObjectStore:
         """Return the file's path. Raises ObjectNotFound where a symbolic link is on the way."""
         return self._tree.path(require_key(key))
 
+    @traced("disk", "delete")
     async def delete(self, key: str) -> None:
         """Unlink the file and the folders that it leaves empty."""
         require_key(key)
         await self._in_thread(lambda: self._tree.remove(key))
 
+    @traced("disk", "delete prefix")
     async def delete_prefix(self, prefix: str) -> None:
         """Unlink all files below the folder, then the emptied folders."""
         require_prefix(prefix)

@@ -22,6 +22,7 @@ from shared.errors import DependencyDown, StorageFull
 from shared.objects.object_keys import ObjectNotFound, content_type_of, is_key, require_key, require_prefix
 from shared.objects.protocol import ObjectExists, ObjectFacts, ObjectReader
 from shared.settings import Bucket
+from shared.tracing import traced
 from shared.uploads.sinks import clear_stale_spool
 
 CONNECT_TIMEOUT_S = 1.0
@@ -94,6 +95,7 @@ class S3ObjectStore:
         self._at = {"Bucket": bucket.name}
         self.spool = spool
 
+    @traced("s3", "put file")
     async def put_file(
         self, key: str, path: Path, *, content_type: str, sha256: str | None = None, if_absent: bool = False
     ) -> None:
@@ -112,17 +114,20 @@ class S3ObjectStore:
     def placing(self, keys: Mapping[str, str]) -> None:
         """Leave it to `put_file`."""
 
+    @traced("s3", "put bytes")
     async def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
         """Send the bytes in one request."""
         async with _answering():
             await self._client.put_object(**self._at, Key=require_key(key), Body=data, ContentType=content_type)
 
+    @traced("s3", "copy")
     async def copy(self, source: str, target: str) -> None:
         """Have the bucket copy the object, its content type with it."""
         origin = {**self._at, "Key": require_key(source)}
         async with _answering():
             await self._client.copy_object(**self._at, Key=require_key(target), CopySource=origin)
 
+    @traced("s3", "stat")
     async def stat(self, key: str) -> ObjectFacts | None:
         """Ask for the object's head."""
         require_key(key)
@@ -157,6 +162,7 @@ class S3ObjectStore:
         """Return None: nothing here is a file."""
         require_key(key)
 
+    @traced("s3", "delete")
     async def delete(self, key: str) -> None:
         """Delete the object; a bucket answers the same where there was none."""
         require_key(key)
@@ -164,6 +170,7 @@ class S3ObjectStore:
             async with _answering():
                 await self._client.delete_object(**self._at, Key=key)
 
+    @traced("s3", "delete prefix")
     async def delete_prefix(self, prefix: str) -> None:
         """Delete one by one while listing."""
         async for facts in self.list(require_prefix(prefix)):
@@ -208,6 +215,7 @@ class S3ObjectStore:
             self._bucket, access_key=keys.access_key, secret_key=keys.secret_key, session_token=keys.token or ""
         )
 
+    @traced("s3", "get")
     async def _get(self, key: str, start: int, length: int | None) -> dict[str, Any] | None:
         """Send the request; None where the range begins after the last byte."""
         last = "" if length is None else start + length - 1

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from shared.errors import DependencyDown, KeepsakeError, StorageFull
 from shared.persistence.sqlite import InlineConnection, InsertQueue, create_blocking_engine, prepare
+from shared.tracing import span
 
 # Together below the 3 s within which a caller is told that the database is away: a place in the pool, then either a new
 # connection, or a statement and the end of the connection that did not answer it.
@@ -80,6 +81,7 @@ class Database:
         self.engine = engine
         self._turns = asyncio.Semaphore(POSTGRES_WRITERS if self.is_postgres else 1)
         self._blocking = None if self.is_postgres else create_blocking_engine(engine.url)
+        self._name = engine.dialect.name
         self._inserts = InsertQueue(self._blocking, self._turn) if self._blocking else None
 
     @property
@@ -90,7 +92,7 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that commits at the end of the block, and rolls back on any exception."""
-        with database_errors():
+        with span(self._name, "write"), database_errors():
             async with self._turn(), self.engine.begin() as connection:
                 yield connection
 
@@ -103,13 +105,13 @@ class Database:
             async with self.begin() as connection:
                 await connection.execute(sa.insert(table), row)
             return
-        with database_errors():
+        with span(self._name, "write"), database_errors():
             await self._inserts.insert(table, row)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that only reads: on SQLite it waits for no writer, and for no thread."""
-        with database_errors():
+        with span(self._name, "read"), database_errors():
             if self._blocking is not None:
                 with self._blocking.connect().execution_options(reading=True) as blocking, blocking.begin():
                     yield InlineConnection(self.engine, blocking)

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from shared.errors import DependencyDown
+from shared.tracing import span
 
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
@@ -48,6 +49,15 @@ def redis_errors() -> Iterator[None]:
         raise DependencyDown("redis") from error
 
 
+class _TracedRedis(aioredis.Redis):
+    """A client whose commands are spans of the request at work."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run a command as the client does; its name alone is told."""
+        with span("redis", str(args[0])):
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
 @asynccontextmanager
 async def open_redis(url: str) -> AsyncIterator[aioredis.Redis]:
     """Open a client that answers bytes; the first command connects, so a Redis that is down does not stop the start.
@@ -62,7 +72,7 @@ async def open_redis(url: str) -> AsyncIterator[aioredis.Redis]:
         max_connections=MAX_CONNECTIONS,
         retry=_OnceMore(),
     )
-    client = aioredis.Redis.from_pool(pool)
+    client = _TracedRedis.from_pool(pool)
     try:
         yield client
     finally:

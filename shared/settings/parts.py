@@ -144,7 +144,32 @@ def _weakness(name: str, secret: str, environment: str) -> Iterator[str]:
         yield f"{name} must be at least {SHORTEST_PRODUCTION_SECRET} random characters in production"
 
 
-class TokenSettings(ServerSettings):
+class TracingSettings(SettingsPart):
+    """Where traces go (OTLP over HTTP), if anywhere, and the share of requests that are traced."""
+
+    otel_exporter_otlp_endpoint: Url = ""
+    """A collector that takes traces (OpenTelemetry's OTLP over HTTP); needs `make install-otel`. Empty: no traces.
+    Example: `http://localhost:4318`
+    """
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """The share of requests that is traced, 0 to 1. Example: `1`"""
+
+    def problems(self) -> Iterator[str]:
+        """Check that traces can be sent where they are asked for."""
+        yield from super().problems()
+        if self.otel_exporter_otlp_endpoint and not _has_exporter():
+            yield "OTEL_EXPORTER_OTLP_ENDPOINT needs OpenTelemetry: make install-otel, or pip install 'keepsake[otel]'"
+
+
+def _has_exporter() -> bool:
+    """Tell whether the extra is installed."""
+    try:
+        return bool(version("opentelemetry-sdk") and version("opentelemetry-exporter-otlp-proto-http"))
+    except PackageNotFoundError:
+        return False
+
+
+class TokenSettings(TracingSettings, ServerSettings):
     """How users' tokens and the services' own are signed and checked."""
 
     jwt_secret_key: str = Field("", repr=False)

@@ -29,6 +29,18 @@ class S3Server:
     secret_key: str = SECRET_KEY
     region: str = REGION
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return the settings of a process that keeps its objects here."""
+        return {
+            "STORAGE_BACKEND": "s3",
+            "S3_BUCKET": self.bucket,
+            "S3_ENDPOINT_URL": self.endpoint_url,
+            "AWS_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
+
 
 @dataclass(frozen=True)
 class _Running:

@@ -25,6 +25,7 @@ from services.checkout.model.payments import (
 from services.checkout.model.refusals import PaymentProviderRefused, PaymentProviderUnavailable
 from services.checkout.model.sessions import CheckoutSession
 from services.checkout.settings import CheckoutSettings
+from shared.tracing import traced
 
 BUDGET_S = 8.0
 MAX_RETRIES = 2
@@ -96,6 +97,7 @@ class StripePayments:
         self._return_url = return_url
         self._site = site
 
+    @traced("stripe", "create")
     async def create(self, row: CheckoutSession) -> ProviderSession:
         """Create the session of a row; the same row and attempt give the same session, however often."""
         metadata = {ROW_MARK: row.id, SITE_MARK: self._site}
@@ -120,6 +122,7 @@ class StripePayments:
             await self._ask(self._client.v1.checkout.sessions.create_async(params, {"idempotency_key": key}))
         )
 
+    @traced("stripe", "retrieve")
     async def retrieve(self, session_id: str) -> ProviderSession | None:
         """Return the session as it is now; None where this account has none with the id."""
         sessions = self._client.v1.checkout.sessions
@@ -127,6 +130,7 @@ class StripePayments:
             return _session(await self._ask(sessions.retrieve_async(session_id, {"expand": ["payment_intent"]})))
         return None
 
+    @traced("stripe", "expire")
     async def expire(self, session_id: str) -> None:
         """Expire the session, if it is open still."""
         with suppress(PaymentProviderRefused):
@@ -143,6 +147,7 @@ class StripePayments:
                 return
             params["starting_after"] = page["data"][-1]["id"]
 
+    @traced("stripe", "marks of")
     async def marks_of(self, payment_intent: str) -> tuple[str | None, str | None]:
         """Return the row id and the site that a payment intent is marked with."""
         with suppress(ResourceMissing):
@@ -150,6 +155,7 @@ class StripePayments:
             return _mark(found.get("metadata"), ROW_MARK), _mark(found.get("metadata"), SITE_MARK)
         return None, None
 
+    @traced("stripe", "refund")
     async def refund(self, row: CheckoutSession, refund: Refund) -> ProviderRefund:
         """Give money back; the same refund and attempt give the same refund, however often."""
         metadata = {REFUND_MARK: refund.id, ROW_MARK: row.id}
@@ -161,12 +167,14 @@ class StripePayments:
         key = f"keepsake-refund-{refund.id}-{refund.attempt}"
         return _refund(await self._ask(self._client.v1.refunds.create_async(params, {"idempotency_key": key})))
 
+    @traced("stripe", "refunds of")
     async def refunds_of(self, payment_intent: str) -> Sequence[ProviderRefund]:
         """Return all refunds of a payment."""
         params: Any = {"payment_intent": payment_intent, "limit": SESSION_PAGE}
         page = await self._ask(self._client.v1.refunds.list_async(params))
         return [_refund(found) for found in page["data"]]
 
+    @traced("stripe", "dispute")
     async def dispute(self, dispute_id: str) -> Dispute | None:
         """Return the dispute as it is now."""
         with suppress(ResourceMissing):

@@ -20,6 +20,7 @@ from services.media_store.model import Account
 from shared.errors import DependencyDown
 from shared.log import get_logger
 from shared.objects import ObjectExists
+from shared.tracing import traced
 
 NAME = "cloudinary"
 BUDGET_S = 8.0  # of the ten seconds in which `/store-image` answers
@@ -48,6 +49,7 @@ class Cloudinary:
         self._addresses: dict[str, str] = {}
         self._late: set[asyncio.Task[None]] = set()
 
+    @traced("cloudinary", "put file")
     async def put_file(
         self,
         key: str,
@@ -86,11 +88,13 @@ class Cloudinary:
         """Return, once, the `secure_url` of an image that was just put."""
         return self._addresses.pop(key)
 
+    @traced("cloudinary", "delete")
     async def delete(self, key: str) -> None:
         """Destroy the image and what caches keep of it; it is no error that there was none."""
         self._addresses.pop(key, None)
         await self._destroy(public_id_of(key))
 
+    @traced("cloudinary", "stat")
     async def stat(self, key: str) -> bool:
         """Tell whether there is an image of this key."""
         answer = await self._ask("GET", f"resources/image/upload/{quote(public_id_of(key), safe='/')}", missing=404)

@@ -43,12 +43,7 @@ def servers(request: pytest.FixtureRequest, opened: ExitStack) -> dict[str, str]
     return {
         "REDIS_URL": request.getfixturevalue("redis_server_url").rsplit("/", 1)[0] + "/9",
         "DATABASE_URL": opened.enter_context(fresh_database(request.getfixturevalue("postgres_server_url"))),
-        "STORAGE_BACKEND": "s3",
-        "S3_BUCKET": bucket.bucket,
-        "S3_ENDPOINT_URL": bucket.endpoint_url,
-        "AWS_REGION": bucket.region,
-        "AWS_ACCESS_KEY_ID": bucket.access_key,
-        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+        **bucket.settings,
     }
 
 

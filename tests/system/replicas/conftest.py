@@ -89,12 +89,7 @@ def machines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         alike = {
             "REDIS_URL": redis,
             "DATABASE_URL": database,
-            "STORAGE_BACKEND": "s3",
-            "S3_BUCKET": bucket.bucket,
-            "S3_ENDPOINT_URL": bucket.endpoint_url,
-            "AWS_REGION": bucket.region,
-            "AWS_ACCESS_KEY_ID": bucket.access_key,
-            "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+            **bucket.settings,
             "JWT_ALGORITHM": "EdDSA",  # keys that both auth-verify make at first start
             "INTERNAL_SECRET": secrets.token_urlsafe(32),
             "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",

@@ -24,6 +24,7 @@ from services.temp_image.model import ClaimLapsed, ImageContent, ImageDescriptio
 from shared.concurrency.inline_io import promptly
 from shared.errors import DependencyDown
 from shared.images.formats.header import Buffer
+from shared.tracing import traced
 from shared.uploads.sinks import NO_ROOM, SMALL_BYTES, SmallFileSink, new_spool_path, storage_error
 
 P = ParamSpec("P")
@@ -58,41 +59,50 @@ class DiskImageStore:
         """Open a sink for one upload."""
         return SmallFileSink(self._spool, RECORD_BYTES)
 
+    @traced("disk", "put")
     async def put(
         self, image_id: str, content: bytes | Path, *, expires_at: float, check: Callable[[Buffer], object]
     ) -> None:
         """Check and keep the image; a large one in one trip to a thread."""
         await _promptly(partial(self._put, image_id, content, expires_at, check))
 
+    @traced("disk", "describe")
     async def describe(self, image_id: str) -> ImageDescription:
         """Describe a public image."""
         return await _in_thread(self._describe, image_id)
 
+    @traced("disk", "claim")
     async def claim(self, image_id: str, claim: str) -> ImageContent:
         """Write the claim into the record, and read the image with it; a large one in one trip to a thread."""
         return await _promptly(partial(self._claim, image_id, bytes.fromhex(claim)))
 
+    @traced("disk", "renew")
     async def renew(self, image_id: str, claim: str) -> None:
         """Move the claim's moment."""
         await _promptly(partial(self._settle, image_id, claim, self._renewed))
 
+    @traced("disk", "release")
     async def release(self, image_id: str, claim: str) -> None:
         """Take the claim out of the record."""
         await _promptly(partial(self._settle, image_id, claim, self._released))
 
+    @traced("disk", "confirm")
     async def confirm(self, image_id: str, claim: str) -> None:
         """Remove the image, or mark it used while somebody holds it."""
         await _promptly(partial(self._settle, image_id, claim, self._confirmed))
 
+    @traced("disk", "hold")
     async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
         """Write the hold's end."""
         return await _in_thread(self._hold, image_id, holder, until)
 
+    @traced("disk", "release hold")
     async def release_hold(self, image_id: str, holder: str) -> None:
         """Remove the hold, and the image where nothing else keeps it."""
         with suppress(ImageGone):
             await _in_thread(self._release_hold, image_id, holder)
 
+    @traced("disk", "read held")
     async def read_held(self, image_id: str, holder: str) -> ImageContent:
         """Read what is held."""
         return await _in_thread(self._read_held, image_id, holder)
