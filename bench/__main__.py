@@ -15,7 +15,7 @@ from typing import Any
 from bench import growth, memory, phones, report, thumbnails
 from bench.comparisons import COMPARISONS, Bench
 from bench.load import WrongAnswer
-from bench.machine import DATA, TOOLS, description, missing_tools, versions
+from bench.machine import DATA, ROOT, TOOLS, description, missing_tools, versions
 from bench.plot import plot
 from tests.support.processes import ServerDidNotStart
 
@@ -138,7 +138,7 @@ def main() -> int:
     if not quick:
         RESULTS.write_text(json.dumps(results))
         report.PAGE.write_text(report.page(results))
-        _say(f"\nwrote {report.PAGE.relative_to(report.ROOT)}")
+        _say(f"\nwrote {report.PAGE.relative_to(ROOT)}")
     return 1 if wrong else 0
 
 

@@ -198,14 +198,15 @@ def token(bench: Bench) -> None:
 def whole(bench: Bench) -> None:
     """Uploads through gateway and service, on disk, against FastAPI in memory without a gateway; all on all cores."""
     with ExitStack() as stack:
-        both = {"cores": BOTH_CORES}
-        ours = stack.enter_context(servers.keepsake(stack.enter_context(_data()), "temp-image", "gateway", **both))
+        ours = stack.enter_context(
+            servers.keepsake(stack.enter_context(_data()), "temp-image", "gateway", cores=BOTH_CORES)
+        )
         door = Server(
             ours["gateway"].port, [*ours["gateway"].leaders, *ours["temp-image"].leaders], ours["temp-image"].empty
         )
         sides = {
             "gateway and temp-image": door,
-            "FastAPI": stack.enter_context(servers.uvicorn("fastapi_memory", **both)),
+            "FastAPI": stack.enter_context(servers.uvicorn("fastapi_memory", cores=BOTH_CORES)),
         }
         for size in bench.sizes:
             for name, server in sides.items():

@@ -20,8 +20,8 @@ import aiohttp
 
 from services.planter_orders.adapters.sql.tables import EVENTS, FILES, ORDERS
 from services.planter_orders.app import MIGRATIONS, NAME, build_app
-from services.planter_orders.model.orders import EPOCH, Place
 from services.planter_orders.settings import PlanterOrdersSettings
+from shared.http.cursors import EPOCH, Position
 from shared.persistence.engine import migrate, open_database
 from tests.support.serving import serving
 from tests.unit.services.planter_orders.api import INTERNAL_SECRET, JWT_SECRET, token
@@ -72,8 +72,8 @@ async def _median_ms(http: aiohttp.ClientSession, url: str, bearer: str) -> floa
 
 
 async def _measure(settings: PlanterOrdersSettings, count: int) -> dict[str, float]:
-    middle = Place(FIRST + timedelta(seconds=count // 2), "0" * 32)
-    assert middle.created_at > EPOCH
+    middle = Position(FIRST + timedelta(seconds=count // 2), "0" * 32)
+    assert middle.at > EPOCH
     user, admin = token("user-1"), token("boss", roles=["admin"])
     pages = {
         "own, first page": ("/api/images/orders?limit=20", user),

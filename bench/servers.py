@@ -88,7 +88,7 @@ def process(
 def uvicorn(app: str, *, cores: frozenset[int] = SERVER_CORE, **environment: str) -> Iterator[Server]:
     """Run a FastAPI reference as uvicorn is run for speed: uvloop, httptools, no access log."""
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         PYTHON, "-m", "uvicorn", f"{app}:app", "--app-dir", REFERENCES, "--port", str(port),
         "--no-access-log", "--log-level", "warning",
     ]  # fmt: skip
@@ -100,7 +100,7 @@ def uvicorn(app: str, *, cores: frozenset[int] = SERVER_CORE, **environment: str
 def express(*, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
     """Run the Express reference in production mode."""
     port = free_port()
-    command = ["node", REFERENCES / "express_memory.js", str(port), TOOLS / "node"]
+    command: list[str | Path] = ["node", REFERENCES / "express_memory.js", str(port), TOOLS / "node"]
     with process(command, port, cores=cores, environment={"NODE_ENV": "production"}) as pid:
         yield Server(port, [pid])
 
@@ -109,7 +109,7 @@ def express(*, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
 def flask(folder: Path, *, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
     """Run the Flask reference under gunicorn: one worker, a thread for each connection, keep-alive."""
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         PYTHON, "-m", "gunicorn", "--chdir", REFERENCES, "--bind", f"127.0.0.1:{port}", "--workers", "1",
         "--worker-class", "gthread", "--threads", "16", "--keep-alive", "60", "--log-level", "warning",
         "--no-control-socket", "flask_store:app",
@@ -126,7 +126,7 @@ def flask(folder: Path, *, cores: frozenset[int] = SERVER_CORE) -> Iterator[Serv
 def aiohttp_proxy(upstream: int, *, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
     """Run the plain proxy, on uvloop's rival: asyncio's own loop, as `web.run_app` does."""
     port = free_port()
-    command = [PYTHON, REFERENCES / "aiohttp_proxy.py", str(port), f"http://127.0.0.1:{upstream}"]
+    command: list[str | Path] = [PYTHON, REFERENCES / "aiohttp_proxy.py", str(port), f"http://127.0.0.1:{upstream}"]
     with process(command, port, cores=cores) as pid:
         yield Server(port, [pid])
 
@@ -160,7 +160,7 @@ def nginx(upstream: int, files: Path, *, cores: frozenset[int] = SERVER_CORE) ->
 def redis(*, cores: frozenset[int]) -> Iterator[Server]:
     """Run a Redis that keeps nothing on disk."""
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         redis_server(), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no",
     ]  # fmt: skip
     with process(command, port, cores=cores) as pid:

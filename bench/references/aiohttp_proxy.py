@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from aiohttp import web
@@ -16,7 +16,7 @@ OWN = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrad
 UPSTREAM = sys.argv[2]
 
 
-def _passed(headers: aiohttp.typedefs.LooseHeaders, *without: str) -> dict[str, str]:
+def _passed(headers: Mapping[str, str], *without: str) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in OWN.union(without)}
 
 

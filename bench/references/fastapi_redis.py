@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, File, HTTPException, UploadFile
 from fastapi.responses import Response
@@ -40,7 +40,7 @@ async def upload(image: Annotated[UploadFile, File()]) -> dict[str, str]:
 @app.get("/api/temp-image-retrieve")
 async def retrieve(imageId: str) -> Response:  # noqa: N803 - the contract's name
     key = f"temp-image:{imageId}"
-    value = await redis.get(key)
+    value: Any = await redis.get(key)
     if value is None:
         raise HTTPException(404, "Image not found or expired")
     await redis.delete(key)

@@ -148,7 +148,7 @@ class Database:
 
 
 def _create_postgres_engine(url: str) -> AsyncEngine:
-    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - only where PostgreSQL is used
+    import asyncpg  # noqa: PLC0415 - only where PostgreSQL is used
 
     class Connection(asyncpg.Connection):  # type: ignore[misc]  # it ships no types
         async def close(self, *, timeout: float | None = None) -> None:  # noqa: ARG002 - SQLAlchemy's own is 2 s

@@ -37,6 +37,12 @@ class RawClient:
         self.writer.write(data)
         await self.writer.drain()
 
+    def pause_reading(self) -> None:
+        """Take nothing more of what comes."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     async def answer(self, method: str = "GET") -> RawAnswer:
         """Read the next answer; raises IncompleteReadError where the connection ends first."""
         async with asyncio.timeout(PATIENCE_S):

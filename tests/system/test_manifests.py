@@ -267,7 +267,8 @@ def _alerts() -> list[Manifest]:
 
 
 def _dashboard() -> Manifest:
-    return json.loads((ROOT / "deploy" / "grafana" / "keepsake.json").read_text())
+    board: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "keepsake.json").read_text())
+    return board
 
 
 def _expressions() -> list[str]:

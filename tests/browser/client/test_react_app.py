@@ -39,7 +39,7 @@ def app(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(APP / "main.tsx", folder / "src")
     keepsake = folder / "src" / "keepsake.ts"
     keepsake.write_text(keepsake.read_text().replace("http://localhost:8080", stack.url("gateway")))
-    command = [
+    command: list[str | Path] = [
         modules / ".bin" / "esbuild",
         "src/main.tsx",
         "--bundle",
@@ -116,7 +116,7 @@ UPLOAD = "name => hook.upload(new File(['\\xff\\xd8' + name], name, { type: 'ima
 def test_the_hook_says_how_far_it_is_and_can_be_aborted_replaced_and_reset(shop: Shop, app: Path) -> None:
     page = shop(app)
     waiting: list[Route] = []
-    answers = {"headers": {"Access-Control-Allow-Origin": "*"}, "content_type": "application/json"}
+    answers: dict[str, Any] = {"headers": {"Access-Control-Allow-Origin": "*"}, "content_type": "application/json"}
     page.route("**/api/temp-image-upload", lambda route: waiting.append(route))  # noqa: PLW0108 - it marks what it calls
 
     def said() -> Any:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,7 +17,7 @@ from tests.browser.conftest import PATIENCE_MS
 from tests.support import pictures
 from tests.support.stack import DEMO_SHOP, MODULES, Stack
 
-DEVICES = {
+DEVICES: dict[str, dict[str, Any]] = {
     "phone": {
         "viewport": {"width": 360, "height": 740},
         "device_scale_factor": 2,
@@ -95,7 +96,7 @@ def visit(chromium: Browser, shop_stack: Stack) -> Iterator[Visit]:
     """Opens a browser with nothing in it; at the end none may have complained."""
     visitors: list[Visitor] = []
 
-    def come(device: str = "desktop", **options: object) -> Visitor:
+    def come(device: str = "desktop", **options: Any) -> Visitor:
         visitor = Visitor(chromium.new_context(**{**DEVICES[device], **options}), shop_stack)
         visitors.append(visitor)
         return visitor
@@ -112,7 +113,7 @@ def visitor(request: pytest.FixtureRequest, visit: Visit) -> Visitor:
     return visit(request.param)
 
 
-def button(page: Page, name: str) -> Locator:
+def button(page: Page | Locator, name: str) -> Locator:
     """Return the button of exactly this name."""
     return page.get_by_role("button", name=name, exact=True)
 

@@ -57,7 +57,7 @@ def test_every_place_that_the_front_page_leads_to_is_there(visit: Visit) -> None
     visitor = visit()
     page = visitor.context.new_page()
     page.goto(visitor.gateway)
-    places = {link.get_attribute("href") for link in page.get_by_role("main").get_by_role("link").all()}
+    places = {link.get_attribute("href") or "" for link in page.get_by_role("main").get_by_role("link").all()}
     assert len(places) >= 6
     for place in places:
         answer = visitor.context.request.get(place if "://" in place else visitor.gateway + place)

@@ -42,7 +42,7 @@ def test_pet_art_is_stored_at_addresses_that_stay(visitor: Visitor, tmp_path: Pa
     button(page, "Store").click()
     expect(status_of(page)).to_contain_text("Stored")
     original, processed = (
-        link.get_attribute("href")
+        link.get_attribute("href") or ""
         for link in page.get_by_role("listitem").filter(has_text="Original").get_by_role("link").all()
     )
     assert requests.get(original, timeout=10).headers["Content-Type"] == "image/jpeg"
@@ -255,7 +255,7 @@ def test_an_event_has_its_picture_uploaded_directly_and_published(visitor: Visit
     expect(button(page, "Publish")).to_be_enabled()
     button(page, "Publish").click()
     expect(status_of(page)).to_contain_text("Published")
-    published = page.get_by_role("link", name="/media/events/").get_attribute("href")
+    published = page.get_by_role("link", name="/media/events/").get_attribute("href") or ""
     assert requests.get(published, timeout=10).headers["Content-Type"] == "image/jpeg"
 
 

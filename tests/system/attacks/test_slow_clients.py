@@ -170,11 +170,11 @@ async def readers_who_do_not_read(site: Stack, stack: AsyncExitStack) -> None:
         for _ in range(8):
             kept = await exchange(site.url(door), upload_head(len(body)) + body)
             client = await stack.enter_async_context(connect(site.url(door)))
-            client.writer.transport.pause_reading()
+            client.pause_reading()
             await client.send(get(f"{RETRIEVE}?imageId={json.loads(kept.body)['imageId']}"))
         for _ in range(8):
             client = await stack.enter_async_context(connect(site.url(door)))
-            client.writer.transport.pause_reading()
+            client.pause_reading()
             client.writer.write(get("/openapi.json") * 2000)
 
 

@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import jwt
@@ -87,7 +88,8 @@ class TestLogin:
         self, api: Api, alice: SignedIn, by: str, encoding: str
     ) -> None:
         who = alice.username if by == "username" else f"{alice.username}@example.org"
-        reply = await api.call("POST", "/api/auth/login/", **{encoding: {by: who, "password": PASSWORD}})
+        sent: dict[str, Any] = {encoding: {by: who, "password": PASSWORD}}
+        reply = await api.call("POST", "/api/auth/login/", **sent)
         assert reply.status == 200
         assert (reply.body["token_type"], reply.body["expires_in"]) == ("Bearer", 900)
         assert (await api.get("/api/auth/me", reply.body["access_token"])).status == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,10 +25,10 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def assert_problem(answer: aiohttp.ClientResponse, status: int) -> dict[str, object]:
+async def assert_problem(answer: aiohttp.ClientResponse, status: int) -> dict[str, Any]:
     assert answer.status == status
     assert answer.content_type == "application/problem+json"
-    body: dict[str, object] = await answer.json()
+    body: dict[str, Any] = await answer.json()
     assert {"type", "title", "status", "detail", "error", "code", "request_id"} <= set(body)
     assert body["status"] == status
     assert body["error"] == body["detail"]

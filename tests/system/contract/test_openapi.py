@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,9 +25,9 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 METHODS = {"get", "put", "post", "delete", "patch", "head"}
 
 
-async def _document(stack: Stack) -> dict[str, object]:
+async def _document(stack: Stack) -> dict[str, Any]:
     async with aiohttp.ClientSession() as http, http.get(stack.url("gateway") + "/openapi.json") as answer:
-        document: dict[str, object] = await answer.json()
+        document: dict[str, Any] = await answer.json()
         return document
 
 

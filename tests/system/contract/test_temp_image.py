@@ -74,7 +74,7 @@ async def upload(http: aiohttp.ClientSession, image: bytes) -> str:
         return str((await answer.json())["imageId"])
 
 
-async def retrieve(http: aiohttp.ClientSession, image_id: str, **options: object) -> tuple[int, bytes]:
+async def retrieve(http: aiohttp.ClientSession, image_id: str, **options: Any) -> tuple[int, bytes]:
     async with http.get(RETRIEVE, params={"imageId": image_id}, **options) as answer:
         return answer.status, await answer.read()
 

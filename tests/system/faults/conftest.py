@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import pytest
@@ -29,7 +30,7 @@ def whole_site(
     tmp_path_factory: pytest.TempPathFactory,
     redis_server_url: str,
     postgres_server_url: str,
-    s3_server: object,
+    s3_server: Any,
 ) -> Iterator[ToxicSite]:
     redis = redis_server_url.rsplit("/", 1)[0] + "/8"  # another than the other tests empty
     with ExitStack() as opened:

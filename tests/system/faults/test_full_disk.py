@@ -48,7 +48,7 @@ def on_a_small_disk(stack: Stack, name: str) -> Iterator[list[Path]]:
     own = has_namespaces(data_dir)
     with (stack.folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [*([*IN_A_NAMESPACE, data_dir] if own else []), sys.executable, "-m", MODULES[name]],
+            [*([*IN_A_NAMESPACE, str(data_dir)] if own else []), sys.executable, "-m", MODULES[name]],
             cwd=stack.folder,
             env=stack.environment(),
             stdin=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 
@@ -50,7 +51,7 @@ class Shopper:
             "planter-orders": ("GET", "/api/images/orders"),
         }
 
-    def _user_image(self) -> aiohttp.FormData:
+    def _user_image(self) -> Any:
         return form(PHOTO[1], username=self._who.username, image_type="gallery")
 
     async def read_all(self) -> None:

@@ -179,14 +179,15 @@ async def test_the_body_is_asked_for_only_when_it_is_wanted(serve_app: ServeApp,
 
 
 def test_settings_that_mean_nothing_stop_the_start(tmp_path: Path) -> None:
-    for wrong in (
+    every: tuple[dict[str, Any], ...] = (
         {"rate_limit_login": "ten a minute"},
         {"rate_limit_default": "0/minute"},
         {"rate_limit_store_image": "10/fortnight"},
         {"media_store_url": "localhost:8002"},
         {"media_store_url": "http://a/b"},
         {"metrics_allow": "localhost"},
-    ):
+    )
+    for wrong in every:
         with pytest.raises(ValueError, match="validation error"):
             GatewaySettings(_env_file=None, jwt_secret_key=SECRET, internal_secret=INTERNAL, **wrong)
 

@@ -205,7 +205,9 @@ class TestEvents:
         from gateway.app import create_app
 
         async with wire_server(forever) as wire:
-            addresses = {f"{name}_url": (dead_url(),) for name in SERVICES} | {"planter_orders_url": (wire.url,)}
+            addresses: dict[str, Any] = {f"{name}_url": (dead_url(),) for name in SERVICES} | {
+                "planter_orders_url": (wire.url,)
+            }
             app = create_app(
                 GatewaySettings(
                     _env_file=None,

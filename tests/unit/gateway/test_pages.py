@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import aiohttp
 import pytest
@@ -121,7 +122,7 @@ async def test_without_pages_the_client_is_served_and_the_rest_is_json(
 
 
 def test_production_has_no_pages_unless_it_asks_for_them() -> None:
-    production = {
+    production: dict[str, Any] = {
         "environment": "production",
         "public_url": "https://api.example",
         "jwt_secret_key": SECRET,

@@ -43,7 +43,7 @@ def form(*parts: bytes) -> bytes:
 @dataclass
 class Answer:
     status: int
-    body: dict[str, Any]
+    body: Any
 
 
 @dataclass

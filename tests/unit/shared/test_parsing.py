@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import aiohttp
 import pytest
@@ -70,7 +70,9 @@ async def http(serve_app: ServeApp) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def post(http: aiohttp.ClientSession, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict]:
+async def post(
+    http: aiohttp.ClientSession, path: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, dict[str, Any]]:
     async with http.post(path, data=body, headers=headers) as answer:
         return answer.status, await answer.json(content_type=None)
 

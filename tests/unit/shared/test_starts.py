@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from shared.app.server import open_sockets
 from shared.settings import ServerSettings, read_settings
@@ -36,7 +37,10 @@ FOLDERS = {"DATA_DIR", "TEMP_DIR"}
 LOAD_ALL = "from stack.checks import load_processes; load_processes()"
 
 
-def names_read_by(model: type[ServerSettings]) -> set[str]:
+EVERY: tuple[type[BaseSettings], ...] = (*SETTINGS.values(), ShopSettings)
+
+
+def names_read_by(model: type[BaseSettings]) -> set[str]:
     """Return the environment's names for all that a process reads."""
     found: set[str] = set()
     for name, field in model.model_fields.items():
@@ -45,19 +49,15 @@ def names_read_by(model: type[ServerSettings]) -> set[str]:
     return found
 
 
-def checked_settings() -> list[tuple[type[ServerSettings], str]]:
-    return [
-        (model, name)
-        for model in (*SETTINGS.values(), ShopSettings)
-        for name in sorted(names_read_by(model) - FREE_TEXT - FOLDERS)
-    ]
+def checked_settings() -> list[tuple[type[BaseSettings], str]]:
+    return [(model, name) for model in EVERY for name in sorted(names_read_by(model) - FREE_TEXT - FOLDERS)]
 
 
 @pytest.fixture
 def settings_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Have nothing set but what must be."""
     monkeypatch.chdir(tmp_path)
-    for name in set().union(*map(names_read_by, (*SETTINGS.values(), ShopSettings))):
+    for name in set().union(*map(names_read_by, EVERY)):
         monkeypatch.delenv(name, raising=False)
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from shared.settings import Bucket, StorageSettings, explain
 
-R2 = {
+R2: dict[str, Any] = {
     "storage_backend": "r2",
     "r2_account_id": "acc",
     "r2_access_key_id": "key",

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.unit.shared.forms import left_in
 class CountingExecutor(ThreadPoolExecutor):
     submitted = 0
 
-    def submit(self, *args, **options) -> Future:
+    def submit(self, *args, **options) -> Future[Any]:
         self.submitted += 1
         return super().submit(*args, **options)
 

@@ -187,7 +187,7 @@ async def test_a_database_that_is_not_there_is_wrong(tmp_path: Path) -> None:
 
 
 def bucket_settings(s3: S3Server, data_dir: Path, **changed: str) -> StorageSettings:
-    said = {
+    said: dict[str, Any] = {
         "storage_backend": "s3",
         "s3_bucket": s3.bucket,
         "s3_endpoint_url": s3.endpoint_url,
@@ -244,7 +244,7 @@ class Stripe:
 
     async def states(self, **changed: str) -> dict[str, str]:
         """Run the check; return the state of each thing it looked at."""
-        said = {
+        said: dict[str, Any] = {
             "stripe_secret_key": "sk_live_known",
             "stripe_publishable_key": "pk_live_known",
             "stripe_webhook_secret": "whsec_x",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import stripe
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tests.support.stripe_sandbox import Sandbox, StartSandbox, line_item, session_params
 
@@ -65,7 +67,7 @@ async def test_a_key_whose_first_request_still_runs_is_in_use(start_sandbox: Sta
     with pytest.raises(stripe.APIError) as refused:
         await create(session_params(), KEY)
     assert refused.value.http_status == 409
-    assert refused.value.json_body["error"]["code"] == "idempotency_key_in_use"
+    assert refused.value.code == "idempotency_key_in_use"
     go_on.set()
     assert (await first).status == "open"
 
@@ -81,7 +83,7 @@ async def test_a_refusal_that_was_executed_is_replayed(sandbox: Sandbox) -> None
     sessions = sandbox.client.v1.checkout.sessions
     session = await sandbox.create()
     await sessions.expire_async(session.id)
-    answers = []
+    answers: list[Any] = []
     for _ in range(2):
         with pytest.raises(stripe.InvalidRequestError) as refused:
             await sessions.expire_async(session.id, {}, KEY)
@@ -101,6 +103,7 @@ async def test_an_injected_500_is_remembered_and_one_before_the_api_is_not(start
         with pytest.raises(stripe.APIError) as failed:
             await sandbox.client.v1.checkout.sessions.create_async(session_params(), KEY)
         assert failed.value.http_status == 500
+    assert failed.value.headers is not None
     assert failed.value.headers["Idempotent-Replayed"] == "true"
 
 
@@ -108,7 +111,7 @@ async def test_an_answer_that_was_lost_is_there_for_the_retry(start_sandbox: Sta
     lost = [True]
 
     @web.middleware
-    async def lose(request: web.Request, handler: web.Handler) -> web.StreamResponse:
+    async def lose(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = await handler(request)
         return web.json_response({"error": {"type": "api_error"}}, status=500) if lost and lost.pop() else answer
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 import stripe
@@ -10,7 +11,7 @@ from stripe_sandbox.payments import dispute, fail_refund
 from tests.support.stripe_sandbox import Sandbox, line_item
 
 
-async def paid_session(sandbox: Sandbox, **changes: object) -> stripe.checkout.Session:
+async def paid_session(sandbox: Sandbox, **changes: object) -> Any:
     session = await sandbox.create(**changes)
     assert (await sandbox.press(session.id, action="pay"))[0] == 303
     return await sandbox.client.v1.checkout.sessions.retrieve_async(session.id, {"expand": ["payment_intent"]})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from types import GenericAlias
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from tests.support.stripe_types import KINDS, faults_of
 
 def kind_of(thing: dict[str, Any]) -> Any:
     if thing["object"] == "list":
-        return stripe.ListObject[KINDS[thing["data"][0]["object"]]]
+        return GenericAlias(stripe.ListObject, KINDS[thing["data"][0]["object"]])
     return KINDS[thing["object"]]
 
 
@@ -102,7 +103,8 @@ def test_every_parameter_played_is_one_of_the_sdk(played: frozenset[str], params
 def test_every_operation_has_a_parameter_type_of_the_sdk() -> None:
     for operation in OPERATIONS:
         assert inspect.isclass(operation.params)
-        assert fields_of(operation.params)
+        params: Any = operation.params
+        assert fields_of(params)
 
 
 async def test_an_answer_that_lacks_a_member_or_has_one_too_many_is_noticed(sandbox: Sandbox) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -25,7 +26,7 @@ FORM = {
 }
 
 
-async def newest_event(sandbox: Sandbox) -> stripe.Event:
+async def newest_event(sandbox: Sandbox) -> Any:
     return (await sandbox.client.v1.events.list_async({"limit": 1})).data[0]
 
 
@@ -94,7 +95,7 @@ def test_in_production_it_does_not_start(tmp_path: Path) -> None:
 
 
 def test_settings_name_the_receiver_of_the_webhooks() -> None:
-    def settings(**given: object) -> SandboxSettings:
+    def settings(**given: Any) -> SandboxSettings:
         return SandboxSettings(_env_file=None, **given)
 
     first = settings(stripe_webhook_secret="whsec_new,whsec_old", checkout_url="http://a:1/,http://b:2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,7 +25,7 @@ FILES = {
 }
 
 
-def settings(**changes: object) -> ShopSettings:
+def settings(**changes: Any) -> ShopSettings:
     return ShopSettings(_env_file=None, **changes)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import jwt
 import sqlalchemy as sa
@@ -154,7 +155,8 @@ class TestSigningIn:
             {"username": "alice@EXAMPLE.org"},
         ):
             for encoding in ("json", "data"):
-                reply = await api.call("POST", "/api/auth/login", **{encoding: {**who, "password": PASSWORD}})
+                sent: dict[str, Any] = {encoding: {**who, "password": PASSWORD}}
+                reply = await api.call("POST", "/api/auth/login", **sent)
                 assert reply.status == 200
                 assert set(reply.body) == {"access_token", "token_type", "expires_in", "refresh_token"}
                 assert (reply.body["token_type"], reply.body["expires_in"]) == ("Bearer", 900)
@@ -195,7 +197,8 @@ class TestSigningIn:
             {"email": "a", "password": ""},
         ):
             for encoding in ("json", "data"):
-                assert (await api.call("POST", "/api/auth/login", **{encoding: body})).status == 400
+                sent: dict[str, Any] = {encoding: body}
+                assert (await api.call("POST", "/api/auth/login", **sent)).status == 400
 
     async def test_an_unreadable_form_is_a_bad_request(self, api: Api) -> None:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -263,7 +266,8 @@ class TestIntrospection:
             assert (reply.status, reply.body) == (200, {"active": False})
 
     async def test_without_a_token_field_is_a_bad_request(self, api: Api) -> None:
-        for options in ({"data": {}}, {"json": {"token": "x"}}, {"data": {"token": ""}}):
+        wrong: tuple[dict[str, Any], ...] = ({"data": {}}, {"json": {"token": "x"}}, {"data": {"token": ""}})
+        for options in wrong:
             assert (await api.call("POST", "/api/auth/introspect", token=service_token(), **options)).status == 400
 
     async def test_is_for_services_alone(self, api: Api) -> None:

@@ -133,10 +133,10 @@ async def world(settings: Settings) -> AsyncIterator[World]:
         await users.add(ALICE)
         now = datetime(2026, 1, 1, tzinfo=UTC)
         service = SessionService(
-            settings, SqlSessions(database), users, SecretSigner(JWT_SECRET), revocations, now=lambda: world.now
+            settings, SqlSessions(database), users, SecretSigner(JWT_SECRET), revocations, now=lambda: made.now
         )
-        world = World(service, database, revocations, now)
-        yield world
+        made = World(service, database, revocations, now)
+        yield made
 
 
 class TestInTime:

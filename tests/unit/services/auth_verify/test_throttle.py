@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from itertools import count
 
 import aiohttp
@@ -76,6 +77,9 @@ class Sleeper:
     async def __call__(self, seconds: float) -> None:
         self.asked.append(seconds)
         await self.wake.wait()
+
+    def was_asked_more_than(self, times: int) -> bool:
+        return len(self.asked) > times
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -163,8 +167,7 @@ class TestWaiting:
         for _ in range(3 * MAX_WAITING_PER_PAIR):
             sleeper.wake.clear()
             waiting = asyncio.create_task(throttle.wait_turn("alice", HOME))
-            asked = len(sleeper.asked)
-            await until(lambda asked=asked: len(sleeper.asked) > asked)
+            await until(partial(sleeper.was_asked_more_than, len(sleeper.asked)))
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
 

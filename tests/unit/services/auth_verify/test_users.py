@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -109,7 +110,8 @@ class TestRoles:
         self, api: Api, root: SignedIn, settings: Settings
     ) -> None:
         former = await made_admin(api, settings, "former")
-        for gone in ({"roles": []}, {"roles": ["admin"], "disabled": True}):
+        less: tuple[dict[str, Any], ...] = ({"roles": []}, {"roles": ["admin"], "disabled": True})
+        for gone in less:
             async with (  # past the service, so that no session ends
                 open_database(settings.database_url, settings.data_dir, "auth-verify") as database,
                 database.begin() as db,
@@ -199,7 +201,8 @@ class TestDisabling:
 
 class TestTheLastAdmin:
     async def test_stays(self, api: Api, root: SignedIn) -> None:
-        for body in ({"roles": []}, {"disabled": True}, {"roles": [], "disabled": True}):
+        less: tuple[dict[str, Any], ...] = ({"roles": []}, {"disabled": True}, {"roles": [], "disabled": True})
+        for body in less:
             reply = await change(api, root, root.id, **body)
             assert (reply.status, reply.body["code"]) == (409, "last_admin"), body
         assert (await change(api, root, root.id, roles=["admin"], disabled=False)).status == 200

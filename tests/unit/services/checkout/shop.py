@@ -273,7 +273,7 @@ class Shop:
 
     async def row(self, session_id: str) -> CheckoutSession:
         """Return checkout's own row of a session."""
-        found = await self._sessions().find(session_id=session_id)
+        found: CheckoutSession | None = await self._sessions().find(session_id=session_id)
         assert found is not None
         return found
 

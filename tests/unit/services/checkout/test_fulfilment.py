@@ -96,10 +96,12 @@ async def test_everybody_at_once_fulfils_once(shop: Shop) -> None:
         await put(key, data, content_type)
 
     shop.vault.put_bytes = counting
-    calls = [shop.postman.bring(event) for _ in range(25)] + [shop.status(session_id) for _ in range(25)]
-    answers = await asyncio.gather(*calls)
-    assert answers[:25] == [200] * 25
-    assert {(status, seen["payment_status"], seen["image"]["state"]) for status, seen in answers[25:]} == {
+    brought, answers = await asyncio.gather(
+        asyncio.gather(*(shop.postman.bring(event) for _ in range(25))),
+        asyncio.gather(*(shop.status(session_id) for _ in range(25))),
+    )
+    assert brought == [200] * 25
+    assert {(status, seen["payment_status"], seen["image"]["state"]) for status, seen in answers} == {
         (200, "paid", "promoted")
     }
     assert len(written) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from shared.app.erasure import PATH
 from shared.auth.access_tokens import sign_service_token
@@ -52,7 +53,7 @@ async def test_an_order_and_its_session_are_their_owners_alone(shop: Shop) -> No
 
 async def test_two_tabs_share_the_orders_session_and_one_charge_is_made(shop: Shop) -> None:
     order_id = shop.book.add("o1")
-    bodies = [{"order_id": order_id}, {"order_id": order_id, "quantity": 2}] * 5
+    bodies: list[dict[str, Any]] = [{"order_id": order_id}, {"order_id": order_id, "quantity": 2}] * 5
     answers = await asyncio.gather(*(shop.open(body, user="ann") for body in bodies))
     assert [status for status, _ in answers] == [200] * 10, answers
     sessions = {answer["session_id"] for _, answer in answers}
@@ -69,8 +70,8 @@ async def test_an_order_that_cannot_be_paid_is_refused(shop: Shop) -> None:
         answer = await shop.open({"order_id": shop.book.add(f"o{number}", status=status)}, user="ann")
         assert (answer[0], answer[1]["code"]) == (409, code)
     shop.book.is_down = True
-    status, answer = await shop.open({"order_id": "o1"}, user="ann")
-    assert (status, answer["code"]) == (503, "planter_orders_unavailable")
+    refused = await shop.open({"order_id": "o1"}, user="ann")
+    assert (refused[0], refused[1]["code"]) == (503, "planter_orders_unavailable")
 
 
 async def test_a_session_that_expires_gives_the_order_back(shop: Shop) -> None:

@@ -58,7 +58,11 @@ async def test_the_session_is_what_the_catalogue_and_the_settings_say(shop: Shop
 
 async def test_the_same_image_and_cart_share_a_session_and_nothing_else_does(shop: Shop) -> None:
     image_id = await shop.upload()
-    bodies = [{"imageId": image_id}] * 5 + [{"imageId": image_id, "quantity": 2}, {"imageId": await shop.upload()}]
+    bodies: list[dict[str, Any]] = [{"imageId": image_id}] * 5
+    bodies += [
+        {"imageId": image_id, "quantity": 2},
+        {"imageId": await shop.upload()},
+    ]
     bodies += [{}, {"imageId": None}, {}]
     answers = await asyncio.gather(*(shop.open(body) for body in bodies))
     assert [status for status, _ in answers] == [200] * len(bodies), answers

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ PRODUCTION = {
 }
 
 
-def read(**values: object) -> CheckoutSettings:
+def read(**values: Any) -> CheckoutSettings:
     return CheckoutSettings(_env_file=None, **values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,9 @@ class TestEither:
 
     async def test_other_content_is_refused(self, local: Store, path: str) -> None:
         assert (await send(local, path)).status == 200
-        changed = {"/store-image": {"session_id": "t"}, "/api/upload_user_image/": {"caption": "x"}}[path]
+        changed: dict[str, Any] = {"/store-image": {"session_id": "t"}, "/api/upload_user_image/": {"caption": "x"}}[
+            path
+        ]
         for answer in (await send(local, path, OTHER), await send(local, path, **changed)):
             assert (answer.status, answer.json["code"]) == (422, "idempotency_key_reused")
         assert len(await local.object_keys()) == 1

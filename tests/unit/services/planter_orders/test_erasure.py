@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from services.planter_orders.adapters.sql import Erasures
 from services.planter_orders.app import build_app
@@ -59,6 +60,12 @@ async def photo_of(api: Api, order: Any) -> bytes:
     return answer.raw
 
 
+def eraser_of(app: web.Application) -> PersonEraser:
+    eraser = app[ERASER]
+    assert isinstance(eraser, PersonEraser)
+    return eraser
+
+
 async def keys(objects: ObjectStore) -> list[str]:
     return [facts.key async for facts in objects.list()]
 
@@ -108,7 +115,7 @@ async def test_the_photos_go_once_the_order_is_done(
     await move(api, order_id, *moves[1:])
     app = build_app(settings, decoders=1)
     await serve_app(app)
-    await app[ERASER].sweep()
+    await eraser_of(app).sweep()
     after = await shown(api, order_id)
     assert (after["status"], after["files"]) == (moves[-1], [])
 
@@ -121,7 +128,7 @@ async def test_photos_of_an_order_that_is_done_already_go_at_once_or_with_the_ne
     order_id = await order(api)
     await move(api, order_id, "paid", "in_production", "shipped", "delivered")
     await erase(api)
-    await app[ERASER].sweep()
+    await eraser_of(app).sweep()
     assert (await shown(api, order_id))["files"] == []
     await gone_from(objects, "/ann/")
     assert not [key for key in await keys(objects) if key.endswith((".png", ".webp"))]
@@ -132,7 +139,7 @@ async def test_whoever_dies_at_any_step_the_next_call_goes_on_to_the_end(
 ) -> None:
     app = build_app(settings, decoders=1)
     api = Api(http, await serve_app(app), token())
-    whole: PersonEraser = app[ERASER]
+    whole = eraser_of(app)
     for step in itertools.count():
         unpaid, paid = await order(api), await order(api)
         await move(api, paid, "paid")

@@ -46,7 +46,7 @@ async def keys(store: ObjectStore) -> list[str]:
 
 async def wait_until_empty(store: ObjectStore) -> None:
     async with asyncio.timeout(20):
-        while await keys(store) or list(store.spool.iterdir()):  # noqa: ASYNC110 - a sweep sets no event
+        while await keys(store) or any(store.spool.iterdir()):  # noqa: ASYNC110 - a sweep sets no event
             await asyncio.sleep(0.05)
 
 

@@ -17,8 +17,9 @@ from tests.unit.services.planter_orders.test_orders import PHOTO, moved, ordered
 from tests.unit.services.planter_orders.test_photos import BLURRED, SHARP, replaced, requested, withdrawn
 from tests.unit.services.planter_orders.test_webhooks import SECRET, Receiver
 
+NO_ORDERS: dict[str, int] = dict.fromkeys(Status, 0)
 NOTHING = {
-    "orders": dict.fromkeys(Status, 0),
+    "orders": NO_ORDERS,
     "oldest_paid": None,
     "photo_requests": 0,
     "deliveries": {"pending": 0, "failed": 0},
@@ -51,13 +52,13 @@ class TestSummary:
         await moved(api, first, "paid")
         await moved(api, third, "cancelled")
         summary = await summary_of(api)
-        assert summary["orders"] == {**dict.fromkeys(Status, 0), "paid": 2, "cancelled": 1}
+        assert summary["orders"] == NO_ORDERS | {"paid": 2, "cancelled": 1}
         assert summary["oldest_paid"]["order_id"] == second
         assert summary["oldest_paid"]["at"].endswith("Z")
         await moved(api, second, "in_production")
         await api.call("DELETE", f"/api/images/orders/{third}")
         summary = await summary_of(api)
-        assert summary["orders"] == {**dict.fromkeys(Status, 0), "paid": 1, "in_production": 1}
+        assert summary["orders"] == NO_ORDERS | {"paid": 1, "in_production": 1}
         assert summary["oldest_paid"]["order_id"] == first
 
     async def test_open_requests_are_counted_until_they_are_answered(self, api: Api) -> None:

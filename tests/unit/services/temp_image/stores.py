@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -114,7 +115,7 @@ class RedisStores:
         await self.redis.eval(PASS_TIME, 0, int(seconds * 1000))
 
     async def leftovers(self) -> list[str]:
-        return [key.decode() for key in await self.redis.keys("*")]
+        return [os.fsdecode(key) for key in await self.redis.keys("*")]
 
 
 @asynccontextmanager

@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.support.serving import ServeApp
 IMAGE = pictures.jpeg()
 LARGE = pictures.of_bytes(3_000_000)
 
-Client = Callable[..., aiohttp.ClientSession]
+Client = Callable[..., Awaitable[aiohttp.ClientSession]]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def nobody() -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("redis", [nobody, silent_server])
 async def test_without_redis_each_call_is_told_so_within_three_seconds(
-    client: Client, redis: Callable[..., object]
+    client: Client, redis: Callable[[], AbstractAsyncContextManager[str]]
 ) -> None:
     async with redis() as url:
         http = await client(url)

@@ -8,9 +8,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -157,7 +158,8 @@ class TestSweeping:
     async def test_a_sweeper_who_looks_at_a_file_in_the_moment_it_is_made_does_not_fail_the_upload(
         self, folder: Folder, disk: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        image, system_flock, looks = folder.image(SMALL), fcntl.flock, []
+        image, system_flock = folder.image(SMALL), fcntl.flock
+        looks: list[int] = []
 
         def flock(descriptor: int, operation: int) -> None:
             if not looks:
@@ -268,7 +270,7 @@ class TestReadersOfWhatIsGone:
         assert not folder.files()
 
 
-def _calls(store: DiskImageStore, image_id: str) -> dict[str, Callable[[], Awaitable[object]]]:
+def _calls(store: DiskImageStore, image_id: str) -> dict[str, Callable[[], Coroutine[Any, Any, object]]]:
     async def claim() -> ImageContent:
         return await store.claim(image_id, new_secret())
 

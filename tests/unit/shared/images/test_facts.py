@@ -10,7 +10,9 @@ from tests.support import pictures
 
 
 def facts_of(data, **options):
-    return read_facts(data, sniff(data), **options)
+    image_format = sniff(data)
+    assert image_format is not None
+    return read_facts(data, image_format, **options)
 
 
 def code_of(data):

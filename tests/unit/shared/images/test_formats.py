@@ -21,7 +21,7 @@ from tests.support import pictures
     ],
 )
 def test_the_first_bytes_tell_the_format(data, image_format, content_type, extension):
-    assert sniff(data[:64]) is image_format
+    assert sniff(data[:64]) == image_format
     assert (image_format.content_type, image_format.extension) == (content_type, extension)
 
 

@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -80,7 +81,7 @@ def test_deep_grey_stays_as_bright_as_it_was(tmp_path):
     decode_worker.thumbnail(tmp_path / "source", tmp_path / "target")
     with Image.open(tmp_path / "target") as thumbnail:
         for shown in (picture, thumbnail):
-            levels = [shown.convert("L").getpixel((x, 24)) for x in (4, 32, 59)]
+            levels: list[Any] = [shown.convert("L").getpixel((x, 24)) for x in (4, 32, 59)]
             assert all(abs(level - x * 255 // 63) < 12 for level, x in zip(levels, (4, 32, 59), strict=True))
     white = decode_worker.prepare(heif_pictures.heic(Image.new("L", (64, 48), 255)), None, None, LIMITS)
     assert made.placeholder != white.placeholder
@@ -275,10 +276,10 @@ NUMBERS = st.sampled_from([b"\0\0\0\0", b"\0\0\0\1", b"\xff\xff\xff\xff", b"\0\0
     st.integers(0, 1000),
 )
 def test_whatever_the_boxes_say_it_is_read_or_refused(sample, changes, behind):
-    data = bytearray(sample)
+    changed = bytearray(sample)
     for at, patch, grows in changes:
-        data[at : at if grows else at + len(patch)] = patch
-    data = bytes(data[: len(data) - behind])
+        changed[at : at if grows else at + len(patch)] = patch
+    data = bytes(changed[: len(changed) - behind])
     image_format = sniff(data[:64])
     if image_format not in {ImageFormat.HEIC, ImageFormat.AVIF}:
         return

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -96,8 +98,8 @@ def fingerprint(picture):
     return fingerprint_of(small)
 
 
-PICTURES = {
-    **{f"photo {seed}": (lambda seed=seed: pictures.photo(900, 700, seed)) for seed in range(6)},
+PICTURES: dict[str, Callable[[], Image.Image]] = {
+    **{f"photo {seed}": partial(pictures.photo, 900, 700, seed) for seed in range(6)},
     "noise": lambda: pictures.noise(1000, 900),
     "other noise": lambda: pictures.noise(1000, 900, 1),
     "gradient": lambda: pictures.gradient(900, 900),

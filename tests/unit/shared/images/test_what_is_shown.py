@@ -8,6 +8,7 @@ import struct
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -38,7 +39,7 @@ from tests.support.odd_pictures import (
 )
 
 LIMITS = ImageLimits(max_pixels=1_000_000)
-PLUGINS = {
+PLUGINS: dict[ImageFormat, Any] = {
     ImageFormat.JPEG: JpegImagePlugin.JpegImageFile,
     ImageFormat.PNG: PngImagePlugin.PngImageFile,
     ImageFormat.WEBP: WebPImagePlugin.WebPImageFile,
@@ -198,7 +199,9 @@ def is_broken(data):
 
 
 def _shown(data):
-    with warnings.catch_warnings(action="ignore"), PLUGINS[sniff(data)](io.BytesIO(data)) as picture:
+    image_format = sniff(data)
+    assert image_format is not None
+    with warnings.catch_warnings(action="ignore"), PLUGINS[image_format](io.BytesIO(data)) as picture:
         frames = []
         for number in range(getattr(picture, "n_frames", 1)):
             picture.seek(number)

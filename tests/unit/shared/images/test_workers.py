@@ -366,6 +366,7 @@ def test_a_process_that_ends_in_any_way_leaves_no_worker_behind(small, slow, tmp
     with subprocess.Popen(
         [sys.executable, script, small, end, slow], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root)}
     ) as process:
+        assert process.stdout is not None
         pids = [int(pid) for pid in process.stdout.readline().split()]
         assert len(pids) == 2
         if end != "leave":

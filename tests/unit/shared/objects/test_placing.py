@@ -8,6 +8,7 @@ import pytest
 
 from shared.objects import InvalidKey, placing
 from shared.objects.disk import DiskObjectStore
+from shared.objects.disk_tree import DiskTree
 from shared.objects.placing import THREADS_AFTER_STALL_S, Placing
 
 KEYS = {"jpg": "pet-images/a.jpg", "png": "pet-images/a.png"}
@@ -88,13 +89,13 @@ async def test_there_is_nothing_to_undo_of_a_file_that_was_never_made(
 async def test_a_slow_disk_is_left_to_the_caller_for_a_while(
     store: DiskObjectStore, place: Placing, source: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = placing.DiskTree.place
+    link = DiskTree.place
 
     def slowly(*arguments: object, **options: bool) -> None:
         link(*arguments, **options)  # type: ignore[arg-type]
         clock.seconds += 1.0
 
-    monkeypatch.setattr(placing.DiskTree, "place", slowly)
+    monkeypatch.setattr(DiskTree, "place", slowly)
     assert place.place(source, "jpg") == KEYS["jpg"]
     assert place.place(source, "png") is None
     clock.seconds += THREADS_AFTER_STALL_S

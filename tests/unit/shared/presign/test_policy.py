@@ -40,7 +40,8 @@ class Form:
 def forms(draw: st.DrawFn) -> Form:
     key = f"up/{draw(PLAIN)}{draw(st.sampled_from(['', '${filename}', '/${filename}']))}"
     content_type = draw(st.sampled_from(["image/png", "image/jpeg", "image/webp"]))
-    fields, conditions = {"Content-Type": content_type}, []
+    fields = {"Content-Type": content_type}
+    conditions: list[Any] = []
     conditions.append(
         draw(st.sampled_from([{"Content-Type": content_type}, ["starts-with", "$Content-Type", "image/"]]))
     )
