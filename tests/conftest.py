@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest_plugins = [
+    "tests.support.decoders",
     "tests.support.migrations",
     "tests.support.postgres",
     "tests.support.redis",

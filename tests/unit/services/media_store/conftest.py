@@ -49,3 +49,8 @@ async def local(tmp_path: Path) -> AsyncIterator[Store]:
     """The service on disk and SQLite, for what does not depend on the backend."""
     async with open_store(settings_of(tmp_path)) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _decoders(kept_decoders: None) -> None:
+    """Start no decode worker for each test."""

@@ -84,7 +84,7 @@ async def calls(store: Store, tmp_path: Path) -> Calls:
     """The ways in which an image is kept."""
     path = tmp_path / "image"
     path.write_bytes(pictures.with_metadata("JPEG"))
-    file = UploadedFile[bytes | Path]("cat.jpg", None, path.stat().st_size, "", path)
+    file: UploadedFile[bytes | Path] = UploadedFile("cat.jpg", None, path.stat().st_size, "", path)
     temporary = (await store.send_temporary(pictures.jpeg()))["s3_key"]
     return {
         "of a session": lambda: store.service.store(file, "s", "original"),

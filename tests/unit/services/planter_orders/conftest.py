@@ -68,3 +68,8 @@ async def objects(settings: PlanterOrdersSettings) -> AsyncIterator[ObjectStore]
     """The store the service uses."""
     async with open_object_store(settings) as store:
         yield store
+
+
+@pytest.fixture(autouse=True)
+def _decoders(kept_decoders: None) -> None:
+    """Start no decode worker for each test."""
