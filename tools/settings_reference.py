@@ -63,7 +63,7 @@ def _words(model: type[SettingsPart]) -> dict[str, str]:
     (found,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
     assert isinstance(found, ast.ClassDef)
     return {
-        field.target.id: " ".join(below.value.value.split())
+        field.target.id: " ".join(str(below.value.value).split())
         for field, below in pairwise(found.body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
