@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 from shared.errors import NotFound
 from shared.images.formats.header import Buffer
@@ -62,9 +63,8 @@ class KeptUpload:
     expires_at: float
 
 
-def new_secret() -> str:
-    """Return a new image id or claim: 128 random bits in hex."""
-    return secrets.token_hex(16)
+new_secret = partial(secrets.token_hex, 16)
+"""Return a new image id or claim: 128 random bits in hex."""
 
 
 def parse_image_id(text: str) -> str:

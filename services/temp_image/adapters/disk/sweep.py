@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from services.temp_image.adapters.disk.image_file import HOLDS_SUFFIX, ImageFile, remove_holds
+from services.temp_image.adapters.disk.store import HOLDS_SUFFIX, ImageFile, remove_holds
 from services.temp_image.adapters.disk.upload_keys import KEY_SUFFIX, remove_key_if_done
 from services.temp_image.model import ImageGone
 from shared.concurrency.waiting import to_its_end

@@ -15,8 +15,7 @@ from uuid import uuid4
 from redis import asyncio as aioredis
 
 from services.temp_image.adapters.disk import open_disk_store
-from services.temp_image.adapters.disk.image_file import RECORD_BYTES, Record
-from services.temp_image.adapters.disk.store import DiskImageStore
+from services.temp_image.adapters.disk.store import RECORD_BYTES, DiskImageStore, Record
 from services.temp_image.adapters.disk.sweep import Sweeper
 from services.temp_image.adapters.redis import open_redis_store
 from services.temp_image.ports import ImageStore
