@@ -27,14 +27,13 @@ from services.media_store.handlers import (
     SETTINGS,
     UPLOADS,
 )
-from services.media_store.model import parse_account
+from services.media_store.model import PublicAddresses, parse_account
 from services.media_store.ports import Images
 from services.media_store.service.erasure import PersonEraser
 from services.media_store.service.images import ImageService
 from services.media_store.service.ingest import Intake
 from services.media_store.service.maintenance import Upkeep
 from services.media_store.service.organizations import OrganizationUploads, SigningBucket
-from services.media_store.service.public_urls import PublicAddresses
 from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from shared.auth.access_tokens import Principal
+from shared.auth.signed_links import SignedLinks
 from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
 from shared.http.body import size_text
 from shared.http.cursors import Position
@@ -102,6 +104,15 @@ class StoredImage:
     def name(self) -> str:
         """By which its user's name is found: the key, or the spelling where the release before has written it."""
         return self.name_key or self.username or ""
+
+    @property
+    def how_made(self) -> dict[str, Any]:
+        """What is told of how it was made: of what is not so, nothing."""
+        return {
+            "placeholder": self.placeholder,
+            "rewritten": self.rewritten or None,
+            "converted_from": self.converted_from,
+        }
 
     @property
     def position(self) -> Position:
@@ -219,8 +230,8 @@ def parse_purpose(purpose: str) -> str:
 
 def stored_key(session_id: str, purpose: str, moment: datetime, random: str, extension: str) -> str:
     """Name an image of a session; `random` is 8 hex digits."""
-    session, what = (NOT_IN_SESSION_KEYS.sub("_", text) for text in (session_id, purpose))
-    return f"{STORED_PREFIX}{session}_{what}_{moment:%Y%m%d%H%M%S}_{random}.{extension}"
+    said = NOT_IN_SESSION_KEYS.sub("_", f"{session_id}_{purpose}")
+    return f"{STORED_PREFIX}{said}_{moment:%Y%m%d%H%M%S}_{random}.{extension}"
 
 
 def user_key(username: str, image_type: str, moment: datetime, extension: str) -> str:
@@ -291,3 +302,24 @@ def renditions_of(key: str) -> str:
 def rendition_key(key: str, version: str, width: int, extension: str) -> str:
     """Name a rendition; `version` is the original's ETag, so that other bytes never show an old rendition."""
     return f"{renditions_of(key)}{version[:32]}.w{width}.{extension}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAddresses:
+    """`public_url` is the gateway's, `cdn_url` another place where the bucket is read, or empty; neither ends in a slash."""
+
+    public_url: str
+    cdn_url: str
+    users_are_public: bool
+    links: SignedLinks
+
+    def of(self, key: str) -> str:
+        """Return the address of an object: of private ones a signed link, and never the CDN's, which checks none."""
+        if key.startswith(USERS_PREFIX) and not self.users_are_public:
+            return self.links.url(f"/media/{path_of(key)}")
+        return f"{self.cdn_url}/{path_of(key)}" if self.cdn_url else f"{self.public_url}/media/{path_of(key)}"
+
+
+def path_of(key: str) -> str:
+    """Write a key as a URL's path; a plus too is escaped, which S3 would read as a space."""
+    return quote(key, safe="/~@")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -36,15 +36,6 @@ class HowMade(WireModel):
     converted_from: Literal["heic", "avif"] | None = left_out_where_none(
         "The format it was sent in, where it has become a JPEG"
     )
-
-
-def how_made(image: StoredImage) -> dict[str, Any]:
-    """Return the fields of `HowMade`."""
-    return {
-        "placeholder": image.placeholder,
-        "rewritten": image.rewritten or None,
-        "converted_from": image.converted_from,
-    }
 
 
 class StoreForm(QueryModel):
@@ -115,7 +106,7 @@ class UserImage(HowMade):
             height=image.height,
             size_bytes=image.size,
             mime_type=image.content_type,
-            **how_made(image),
+            **image.how_made,
         )
 
 

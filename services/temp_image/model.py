@@ -9,6 +9,7 @@ from functools import partial
 
 from shared.errors import NotFound
 from shared.images.formats.header import Buffer
+from shared.images.validation import sniff
 
 LEASE_S = 30.0
 """How long a claim stands after the last byte moved."""
@@ -65,6 +66,12 @@ class KeptUpload:
 
 new_secret = partial(secrets.token_hex, 16)
 """Return a new image id or claim: 128 random bits in hex."""
+
+
+def content_type_of(head: bytes) -> str:
+    """Return the type to serve an image under, by its first bytes."""
+    image_format = sniff(head)
+    return image_format.content_type if image_format else "application/octet-stream"
 
 
 def parse_image_id(text: str) -> str:

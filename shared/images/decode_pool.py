@@ -6,23 +6,30 @@ import asyncio
 import errno
 import os
 import pickle
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from shared.concurrency.waiting import to_its_end
 from shared.errors import StorageFull, Unavailable
 from shared.images import decode_worker
 from shared.images.formats.header import damaged
 from shared.images.photo_quality import PhotoFacts, Rendition
 from shared.images.validation import ImageLimits, PreparedImage
-from shared.images.worker_process import WorkerProcess
 from shared.metrics import IMAGE_WAIT_SECONDS, IMAGE_WORK_SECONDS, IMAGES_WAITING
 from shared.tracing import span
 
 _Result = TypeVar("_Result")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _START_S = 30  # for a worker to come up on a busy machine
+_MAIN = "from shared.images.decode_worker import serve; serve()"
+_LENGTH_BYTES = 4
+_READ_BYTES = 64 * 1024
 
 
 class ImageWorkers:
@@ -90,16 +97,18 @@ class ImageWorkers:
         """End the processes; what runs or waits is refused with Unavailable."""
         self._closed = True
         for worker in self._workers:
-            worker.kill()
+            worker.process.kill()  # whoever asked it something is told so
         while self._idle:
             await self._end(self._idle.pop())
 
     async def _make(self, target: Path, work: partial[_Result]) -> _Result:
-        _touch(target)
         try:
+            target.touch()  # noqa: ASYNC240 - a name, no bytes
             return await self._run(work)
-        except BaseException:
-            _discard(target)
+        except BaseException as error:
+            target.unlink(missing_ok=True)  # noqa: ASYNC240
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise StorageFull from error
             raise
 
     async def _run(self, work: partial[_Result]) -> _Result:
@@ -112,17 +121,21 @@ class ImageWorkers:
                     await self._turns.acquire()
                 try:
                     with IMAGE_WORK_SECONDS.labels(work.func.__name__).time():
-                        return await self._perform(work)
+                        answer = await self._ask(work)
                 finally:
                     self._turns.release()
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StorageFull from error
-            raise
         finally:
             self._room += 1
+        result: _Result
+        result, failure = pickle.loads(answer)  # noqa: S301 - our own process wrote it
+        if failure is None:
+            return result
+        if isinstance(failure, OSError) and failure.errno in _NO_ROOM:
+            raise StorageFull from failure
+        raise failure
 
-    async def _perform(self, work: Callable[[], _Result]) -> _Result:
+    async def _ask(self, work: Callable[[], object]) -> bytes:
+        """Have a worker do it; one that did not answer is ended."""
         worker = await self._free_worker()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -134,17 +147,13 @@ class ImageWorkers:
             await self._end(worker)
             raise
         self._idle.append(worker)
-        result: _Result
-        result, failure = pickle.loads(answer)  # noqa: S301 - our own process wrote it
-        if failure is not None:
-            raise failure
-        return result
+        return answer
 
     async def _free_worker(self) -> WorkerProcess:
         """Return one that works: the one that worked last, or a new one."""
         while self._idle and not self._closed:
             worker = self._idle.pop()
-            if worker.is_alive:
+            if worker.process.poll() is None:
                 return worker
             await self._end(worker)  # it died between two tasks
         if self._closed:
@@ -170,6 +179,55 @@ class ImageWorkers:
         await worker.end()
 
 
+class WorkerProcess:
+    """A worker of its own session, so that Ctrl-C is the parent's affair; it ends by itself where the parent dies.
+
+    `started` comes first, then one `ask` at a time, and `end` last. A worker that died is told by EOFError or ConnectionError.
+    """
+
+    def __init__(self, memory_bytes: int, timeout_s: float) -> None:
+        """Start the process. Raises OSError where the system has no room for one more."""
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        try:
+            with theirs:
+                self.process = subprocess.Popen(  # noqa: S603 - this program itself
+                    [sys.executable, "-P", "-c", _MAIN, *map(str, (theirs.fileno(), memory_bytes, int(timeout_s) + 2))],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                )
+        except BaseException:
+            self._socket.close()
+            raise
+
+    async def started(self) -> None:
+        """Wait until it can be asked."""
+        if not await asyncio.get_running_loop().sock_recv(self._socket, 1):
+            raise EOFError
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send a pickled request, and return the pickled answer."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self._socket, request)
+        answer, length = bytearray(), _LENGTH_BYTES
+        while len(answer) < length:
+            piece = await loop.sock_recv(self._socket, _READ_BYTES)
+            if not piece:
+                raise EOFError
+            answer += piece
+            if len(answer) >= _LENGTH_BYTES:
+                length = _LENGTH_BYTES + int.from_bytes(answer[:_LENGTH_BYTES], "big")
+        return bytes(answer[_LENGTH_BYTES:])
+
+    async def end(self) -> None:
+        """End the process, and wait until the system has taken it away."""
+        self.process.kill()
+        self._socket.close()
+        await to_its_end(asyncio.get_running_loop().run_in_executor(None, self.process.wait))
+
+
 @asynccontextmanager
 async def open_image_workers(
     *, processes: int = 2, memory_bytes: int = 2**30, timeout_s: float = 20, queue_limit: int = 32
@@ -184,16 +242,3 @@ async def open_image_workers(
         yield workers
     finally:
         await workers.close()
-
-
-def _touch(target: Path) -> None:
-    try:
-        target.touch()
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StorageFull from error
-        raise
-
-
-def _discard(target: Path) -> None:
-    target.unlink(missing_ok=True)

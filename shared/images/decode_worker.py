@@ -130,6 +130,8 @@ def prepare(
         key = place(file, settled.facts.format.extension) if place else None
     return PreparedImage(
         settled.facts,
+        settled.facts.display_width,
+        settled.facts.display_height,
         len(stored),
         hashlib.sha256(stored).hexdigest(),
         preview,

@@ -124,13 +124,15 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """An image as it may be stored: its facts, size in bytes and sha256 in hex.
+    """An image as it may be stored: its facts, width and height as displayed, size in bytes and sha256 in hex.
 
     `rewritten` where it was encoded anew, `converted_from` the format it had (`heic`, `avif`) where it has become a JPEG.
     `placeholder` is a ThumbHash in base64, `key` where it is stored already, if it is.
     """
 
     facts: ImageFacts
+    width: int
+    height: int
     size: int
     sha256: str
     placeholder: str

@@ -6,10 +6,10 @@ from typing import Final
 
 from aiohttp import web
 
+from services.media_store.model import PublicAddresses
 from services.media_store.service.images import ImageService
 from services.media_store.service.ingest import Intake
 from services.media_store.service.organizations import OrganizationUploads
-from services.media_store.service.public_urls import PublicAddresses
 from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings

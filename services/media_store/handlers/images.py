@@ -69,7 +69,7 @@ async def _store_image(request: web.Request, claim: Claim) -> web.Response:
         height=image.height,
         size=image.size,
         content_type=image.content_type,
-        **schemas.how_made(image),
+        **image.how_made,
     )
     return json_answer(answer, headers=PRIVATE)
 

@@ -79,7 +79,7 @@ async def promote(request: web.Request) -> web.Response:
         height=image.height,
         size=image.size,
         content_type=image.content_type,
-        **schemas.how_made(image),
+        **image.how_made,
     )
     return json_answer(answer, headers=NO_STORE)
 

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from cachetools import TTLCache
+
 from services.media_store.adapters.cloudinary import Cloudinary
 from services.media_store.model import (
     TEMP_PREFIX,
@@ -26,7 +28,6 @@ from services.media_store.model import (
 )
 from services.media_store.ports import Images
 from services.media_store.service.ingest import Intake, KeptImage
-from services.media_store.service.row_cache import RecentImages
 from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull
 from shared.http.cursors import Position
@@ -36,6 +37,8 @@ from shared.uploads import UploadedFile
 
 KEYS_TRIED = 100
 PAGE = 500
+REMEMBERED = 8192  # two of each image
+REMEMBERED_S = 30.0  # for as long another process's deletion may go unnoticed, where only a 304 is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class ImageService:
         self._stored_ttl = stored_ttl
         self._cloudinary = cloudinary
         self._cloudinary_intake = cloudinary_intake
-        self._recent = RecentImages()
+        # Rows shown a moment ago, by id and by key: what they say never changes, only whether they are still there.
+        self._recent: TTLCache[str, StoredImage] = TTLCache(REMEMBERED, REMEMBERED_S)
 
     async def store(self, file: UploadedFile[bytes | Path], session_id: str, purpose: str) -> StoredImage:
         """Keep an image of a session."""
@@ -118,16 +122,21 @@ class ImageService:
         image = self._recent.get(image_id) or await self._images.get(image_id)
         if image is None or image.username is None:
             raise ImageNotFound
-        self._recent.add(image)
+        self._remember(image)
         return image
 
     async def find(self, key: str) -> StoredImage:
         """Return the image of a key. Raises ImageNotFound."""
-        image = self._recent.find(key) or await self._images.find(key)
+        image = self._recent.get(key) or await self._images.find(key)
         if image is None or self.left_s(image) == 0:
             raise ImageNotFound
-        self._recent.add(image)
+        self._remember(image)
         return image
+
+    def _remember(self, image: StoredImage) -> None:
+        """Remember a row that was just read; one that is remembered already grows no younger."""
+        self._recent.setdefault(image.id, image)
+        self._recent.setdefault(image.key, image)
 
     async def promoted_from(self, source_key: str) -> StoredImage | None:
         """Return the image that a temporary upload has become, if it has."""
@@ -211,7 +220,8 @@ class ImageService:
         The row is marked first, so that a crash leaves nothing that is shown without its bytes; whoever tries again, or
         the sweep, takes up where it broke off.
         """
-        self._recent.forget(image)
+        self._recent.pop(image.id, None)
+        self._recent.pop(image.key, None)
         with suppress(StorageFull):  # no room for the mark: the bytes make some
             await self._images.begin_deletion(image.id, self._clock())
         if image.source_key is not None:
@@ -233,16 +243,16 @@ class ImageService:
 
 def describe(kept: KeptImage, kind: Kind, now: datetime) -> StoredImage:
     """Make the row of an image."""
-    prepared, facts = kept.prepared, kept.prepared.facts
+    prepared = kept.prepared
     return StoredImage(
         id=str(uuid4()),
         kind=kind,
         key=kept.key,
         sha256=prepared.sha256,
         size=prepared.size,
-        content_type=kept.content_type,
-        width=facts.display_width,
-        height=facts.display_height,
+        content_type=prepared.facts.format.content_type,
+        width=prepared.width,
+        height=prepared.height,
         uploaded_at=now,
         rewritten=prepared.rewritten,
         converted_from=prepared.converted_from,

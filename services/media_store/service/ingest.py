@@ -18,7 +18,7 @@ from services.media_store.adapters.cloudinary import Cloudinary
 from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown, KeepsakeError
 from shared.images.decode_pool import ImageWorkers
-from shared.images.validation import ImageFacts, ImageFormat, ImageLimits, PreparedImage, require_image
+from shared.images.validation import CONVERTED, ImageFacts, ImageFormat, ImageLimits, PreparedImage, require_image
 from shared.log import get_logger
 from shared.objects import ObjectExists, ObjectStore
 from shared.uploads.sinks import SmallFileSink, new_spool_path, storage_error
@@ -38,11 +38,6 @@ class KeptImage:
     key: str
     prepared: PreparedImage
 
-    @property
-    def content_type(self) -> str:
-        """The type that it is served under."""
-        return self.prepared.facts.format.content_type
-
 
 class Intake:
     """Checks images and puts them into the object store: all of it in one trip to a worker, where objects are files."""
@@ -56,10 +51,7 @@ class Intake:
         self._limits = limits
         self._strip = strip
         self._under_way: set[asyncio.Task[Any]] = set()
-
-    def open_sink(self) -> SmallFileSink:
-        """Open where an upload goes on its way in."""
-        return SmallFileSink(self._objects.spool)
+        self.open_sink = partial(SmallFileSink, objects.spool)
 
     async def take(
         self,
@@ -107,7 +99,9 @@ class Intake:
     async def _prepared(
         self, content: bytes | Path, file: Path, declared_type: str | None, keys: Keys
     ) -> PreparedImage:
-        placing = self._objects.placing({known.extension: next(keys(known)) for known in ImageFormat})
+        placing = self._objects.placing(
+            {known.extension: next(keys(known)) for known in ImageFormat if known not in CONVERTED}
+        )
         place = placing.place if placing else None
         try:
             return await self._workers.prepare(

@@ -128,8 +128,8 @@ def _named(
         incoming.filename,
         image_format.content_type,
         incoming.size,
-        prepared.facts.display_width,
-        prepared.facts.display_height,
+        prepared.width,
+        prepared.height,
         incoming.sha256,
         placeholder=prepared.placeholder,
     )

@@ -18,9 +18,9 @@ from typing import Any
 from redis import asyncio as aioredis
 
 from services.temp_image.adapters.redis_upload_keys import RedisUploadKeys, store_errors
-from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone
+from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone, content_type_of
 from shared.images.formats.header import Buffer
-from shared.images.validation import HEAD_BYTES, sniff
+from shared.images.validation import HEAD_BYTES
 from shared.persistence.redis import open_redis, redis_errors
 from shared.uploads import MemorySink
 
@@ -189,22 +189,17 @@ class RedisImageStore:
             return await self._scripts[script](keys=_keys(image_id), args=arguments)
 
 
-def _content_type(head: bytes) -> str:
-    image_format = sniff(head)
-    return image_format.content_type if image_format else "application/octet-stream"
-
-
 def _described(answer: list[Any] | None) -> ImageDescription:
     if answer is None:
         raise ImageGone
     size, head = answer
-    return ImageDescription(_content_type(head), size)
+    return ImageDescription(content_type_of(head), size)
 
 
 def _content(answer: bytes | None) -> ImageContent:
     if answer is None:
         raise ImageGone
-    return ImageContent(_content_type(answer[:HEAD_BYTES]), answer)
+    return ImageContent(content_type_of(answer[:HEAD_BYTES]), answer)
 
 
 def _require_claim(done: int) -> None:

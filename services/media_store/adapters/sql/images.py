@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,10 +38,11 @@ from shared.persistence.engine import Database, is_unique_violation
 LIVE = IMAGES.c.deleted_at.is_(None)
 NAMES = tuple(field.name for field in fields(StoredImage))
 COLUMNS = tuple(IMAGES.c[name] for name in NAMES)
+_VALUES = attrgetter(*NAMES)
 
 
 def _row(image: StoredImage) -> dict[str, Any]:
-    return {name: getattr(image, name) for name in NAMES}
+    return dict(zip(NAMES, _VALUES(image), strict=True))
 
 
 def _image(row: sa.Row[Any]) -> StoredImage:

@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone
+from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone, content_type_of
 from shared.concurrency.inline_io import promptly
 from shared.errors import DependencyDown
 from shared.images.formats.header import Buffer
-from shared.images.validation import HEAD_BYTES, sniff
+from shared.images.validation import HEAD_BYTES
 from shared.tracing import traced
 from shared.uploads.sinks import (
     NO_ROOM,
@@ -137,15 +137,15 @@ class ImageFile:
 
     def describe(self) -> ImageDescription:
         """Tell type and size."""
-        return ImageDescription(self._content_type, self.record.size)
+        return ImageDescription(content_type_of(self._head), self.record.size)
 
     def read(self) -> ImageContent:
         """Return the bytes: a small image's copied, a large one's mapped, which costs a tenth of reading it."""
         if self.record.size <= SMALL_BYTES:
-            return ImageContent(self._content_type, os.pread(self._descriptor, self.record.size, RECORD_BYTES))
+            return ImageContent(content_type_of(self._head), os.pread(self._descriptor, self.record.size, RECORD_BYTES))
         self._warm()
         mapped = mmap.mmap(self._descriptor, 0, flags=_MAP_FLAGS, prot=mmap.PROT_READ)
-        return ImageContent(self._content_type, memoryview(mapped)[RECORD_BYTES:])
+        return ImageContent(content_type_of(self._head), memoryview(mapped)[RECORD_BYTES:])
 
     def _warm(self) -> None:
         """Have the system read the file: mapping one that it has forgotten would stop every thread meanwhile.
@@ -183,11 +183,6 @@ class ImageFile:
         with suppress(FileNotFoundError):
             return (holds_folder(self.path) / holder).stat().st_mtime > now
         return False
-
-    @property
-    def _content_type(self) -> str:
-        image_format = sniff(self._head)
-        return image_format.content_type if image_format else "application/octet-stream"
 
 
 class DiskImageStore:
