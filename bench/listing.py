@@ -22,7 +22,8 @@ from services.planter_orders.adapters.sql.tables import EVENTS, FILES, ORDERS
 from services.planter_orders.app import MIGRATIONS, NAME, build_app
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.http.cursors import EPOCH, Position
-from shared.persistence.engine import migrate, open_database
+from shared.persistence.engine import open_database
+from shared.persistence.migrations import migrate
 from tests.support.serving import serving
 from tests.unit.services.planter_orders.api import INTERNAL_SECRET, JWT_SECRET, token
 

@@ -188,3 +188,7 @@ class StorageFull(Unavailable):
         super().__init__(
             "There is no room left to store this. Please try again later.", code="storage_full", retry_after_s=60
         )
+
+
+class NewerDatabase(KeepsakeError):
+    """The tables are at a revision that this release does not know: only a newer one may write to them."""

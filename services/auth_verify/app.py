@@ -40,7 +40,8 @@ from shared.auth.revocations import open_revocations
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
 from shared.concurrency.periodic import work_periodically
-from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.engine import Database, open_database
+from shared.persistence.migrations import migrate
 
 NAME = "auth-verify"
 ERASURES_S = 10.0

@@ -26,7 +26,8 @@ from shared.auth.service_client import open_http_client
 from shared.errors import KeepsakeError
 from shared.http.validation import refusal
 from shared.names import name_key
-from shared.persistence.engine import migrate, open_database
+from shared.persistence.engine import open_database
+from shared.persistence.migrations import migrate
 from shared.settings import load_settings
 
 

@@ -52,7 +52,8 @@ from shared.images.validation import image_limits
 from shared.log import get_logger
 from shared.objects import ObjectStore
 from shared.objects.factory import open_object_store
-from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.engine import Database, open_database
+from shared.persistence.migrations import migrate
 
 NAME = "checkout"
 MIGRATIONS = Path(__file__).with_name("migrations")

@@ -52,7 +52,8 @@ from shared.images.decode_pool import open_image_workers
 from shared.images.validation import image_limits
 from shared.objects import ObjectStore
 from shared.objects.factory import open_object_store
-from shared.persistence.engine import migrate, open_database
+from shared.persistence.engine import open_database
+from shared.persistence.migrations import migrate
 from shared.presign import local_bucket
 from shared.settings import Bucket
 

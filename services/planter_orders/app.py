@@ -68,7 +68,8 @@ from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.validation import ImageFormat, image_limits
 from shared.objects import ObjectStore
 from shared.objects.factory import open_object_store
-from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.engine import Database, open_database
+from shared.persistence.migrations import migrate
 from shared.persistence.redis import open_redis
 
 NAME = "planter-orders"

@@ -18,10 +18,10 @@ from aiohttp import http, web
 from shared.app.middleware import LIFE, ORIGINS, Life
 from shared.app.prefork import run_workers
 from shared.app.traced_requests import request_tracing
+from shared.errors import NewerDatabase
 from shared.http.clients import CONNECTION_LIMITER, raise_descriptor_limit
 from shared.http.connection import MAX_HEAD_BYTES, Connection, request_with_body
 from shared.log import configure_logging, get_logger
-from shared.persistence.engine import NewerDatabase
 from shared.settings import ServerSettings, refuse_start
 
 DRAIN_S = 15.0

@@ -97,7 +97,7 @@ class ImageWorkers:
         """End the processes; what runs or waits is refused with Unavailable."""
         self._closed = True
         for worker in self._workers:
-            worker.process.kill()  # whoever asked it something is told so
+            worker.kill()
         while self._idle:
             await self._end(self._idle.pop())
 
@@ -153,7 +153,7 @@ class ImageWorkers:
         """Return one that works: the one that worked last, or a new one."""
         while self._idle and not self._closed:
             worker = self._idle.pop()
-            if worker.process.poll() is None:
+            if worker.is_alive:
                 return worker
             await self._end(worker)  # it died between two tasks
         if self._closed:
@@ -191,7 +191,7 @@ class WorkerProcess:
         self._socket.setblocking(False)
         try:
             with theirs:
-                self.process = subprocess.Popen(  # noqa: S603 - this program itself
+                self._process = subprocess.Popen(  # noqa: S603 - this program itself
                     [sys.executable, "-P", "-c", _MAIN, *map(str, (theirs.fileno(), memory_bytes, int(timeout_s) + 2))],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -201,6 +201,11 @@ class WorkerProcess:
         except BaseException:
             self._socket.close()
             raise
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
 
     async def started(self) -> None:
         """Wait until it can be asked."""
@@ -221,11 +226,15 @@ class WorkerProcess:
                 length = _LENGTH_BYTES + int.from_bytes(answer[:_LENGTH_BYTES], "big")
         return bytes(answer[_LENGTH_BYTES:])
 
+    def kill(self) -> None:
+        """End the process; whoever asks it something is told so."""
+        self._process.kill()
+
     async def end(self) -> None:
         """End the process, and wait until the system has taken it away."""
-        self.process.kill()
+        self.kill()
         self._socket.close()
-        await to_its_end(asyncio.get_running_loop().run_in_executor(None, self.process.wait))
+        await to_its_end(asyncio.get_running_loop().run_in_executor(None, self._process.wait))
 
 
 @asynccontextmanager

@@ -1,15 +1,18 @@
-"""One database per process: SQLAlchemy over SQLite or PostgreSQL, with bounded waits, and migrations at start."""
+"""One database per process: SQLAlchemy over SQLite or PostgreSQL, with bounded waits.
+
+SQLite is read in place, and the rows of calls that wait together share a commit (decision 12).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import sqlite3
-import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from shared.errors import DependencyDown, KeepsakeError, StorageFull
-from shared.persistence.sqlite import InlineConnection, InsertQueue, create_blocking_engine, prepare
+from shared.concurrency.waiting import to_its_end
+from shared.errors import DependencyDown, StorageFull
 from shared.tracing import span
 
 # Together below the 3 s within which a caller is told that the database is away: a place in the pool, then either a new
@@ -32,13 +35,10 @@ CLOSE_TIMEOUT_S = 0.2
 TURN_S = 2.5
 POOL_SIZE = 10
 POSTGRES_WRITERS = 8
-MIGRATION_WAIT_S = 60.0
-SQLITE_ROOM_BYTES = 2 * 2**20
+LOCK_WAIT_MS = 2500
+JOURNAL_PAGES = 480  # of 4 KiB: less than the room, which the journal then never leaves
+MOST_AT_ONCE = 256
 FULL = ("disk is full", "disk full", "No space left", "53100")
-
-
-class NewerDatabase(KeepsakeError):
-    """The tables are at a revision that this release does not know: only a newer one may write to them."""
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -80,9 +80,9 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._turns = asyncio.Semaphore(POSTGRES_WRITERS if self.is_postgres else 1)
-        self._blocking = None if self.is_postgres else create_blocking_engine(engine.url)
+        self._blocking = None if self.is_postgres else _create_blocking_engine(engine.url)
         self._name = engine.dialect.name
-        self._inserts = InsertQueue(self._blocking, self._turn) if self._blocking else None
+        self._inserts = _InsertQueue(self._blocking, self._turn) if self._blocking else None
 
     @property
     def is_postgres(self) -> bool:
@@ -114,7 +114,7 @@ class Database:
         with span(self._name, "read"), database_errors():
             if self._blocking is not None:
                 with self._blocking.connect().execution_options(reading=True) as blocking, blocking.begin():
-                    yield InlineConnection(self.engine, blocking)
+                    yield _InlineConnection(self.engine, blocking)
                 return
             async with self.engine.connect() as connection, connection.begin():
                 yield connection
@@ -145,6 +145,133 @@ class Database:
         """Raise DependencyDown unless the database answers."""
         async with self.read() as connection:
             await connection.execute(sa.text("SELECT 1"))
+
+
+class _InlineConnection(AsyncConnection):
+    """A connection whose statements run where they are awaited: a read takes 0.1 ms, a trip to a thread more."""
+
+    async def execute(self, statement: Any, parameters: Any = None, **options: Any) -> Any:
+        """Run the statement at once."""
+        return self._proxied.execute(statement, parameters, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Insert:
+    table: sa.Table
+    row: Mapping[str, Any]
+    done: asyncio.Future[None]
+
+
+class _InsertQueue:
+    """Inserts rows by one thread; all that wait meanwhile share the next commit, the dearest part of an insert."""
+
+    def __init__(self, engine: sa.Engine, turn: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        """`turn` is this process's place among its writers."""
+        self._engine = engine
+        self._turn = turn
+        self._thread = ThreadPoolExecutor(1, "inserts")
+        self._waiting: list[_Insert] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def insert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        """Insert a row; return once it is committed. Whoever is cancelled is so only once it is known how it ended.
+
+        Raises IntegrityError for this row alone, and what keeps all of them from being written.
+        """
+        loop = asyncio.get_running_loop()
+        insert = _Insert(table, row, loop.create_future())
+        self._waiting.append(insert)
+        if self._writing is None:
+            self._writing = loop.create_task(self._write())
+        await to_its_end(insert.done)
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        self._thread.shutdown(wait=False)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch: list[_Insert] = []
+            try:
+                async with self._turn():
+                    batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                    writing = asyncio.get_running_loop().run_in_executor(self._thread, _insert_all, self._engine, batch)
+                    outcomes: Sequence[Exception | None] = await writing
+            except Exception as error:  # noqa: BLE001 - each caller gets it
+                if not batch:
+                    batch, self._waiting = self._waiting, []
+                outcomes = [error] * len(batch)
+            for insert, outcome in zip(batch, outcomes, strict=True):
+                if outcome is None:
+                    insert.done.set_result(None)
+                else:
+                    insert.done.set_exception(outcome)
+        self._writing = None
+
+
+def _insert_all(engine: sa.Engine, batch: Sequence[_Insert]) -> list[Exception | None]:
+    """Insert the rows in one transaction; where one violates a constraint, again with a savepoint for each."""
+    with engine.connect() as connection:
+        try:
+            with connection.begin():
+                for table, inserts in groupby(batch, attrgetter("table")):
+                    connection.execute(sa.insert(table), list(map(attrgetter("row"), inserts)))
+        except IntegrityError as error:
+            if len(batch) == 1:
+                return [error]
+        else:
+            return [None] * len(batch)
+        with connection.begin():
+            return [_insert_one(connection, insert) for insert in batch]
+
+
+def _insert_one(connection: sa.Connection, insert: _Insert) -> IntegrityError | None:
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(insert.table), insert.row)
+    except IntegrityError as error:
+        return error
+    return None
+
+
+def _prepare(engine: sa.Engine) -> None:
+    """Have the engine's connections write ahead and durably, and take the write lock first."""
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late to lock
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # a commit that was answered survives a power cut
+            f"busy_timeout={LOCK_WAIT_MS}",
+            "foreign_keys=ON",
+            f"wal_autocheckpoint={JOURNAL_PAGES}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def on_begin(connection: sa.Connection) -> None:
+        # Upgrading a read lock to a write lock fails at once under WAL; taking it first waits its turn.
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if not connection.get_execution_options().get("reading") else "BEGIN"
+        )
+
+
+def _create_blocking_engine(url: sa.URL) -> sa.Engine:
+    """Make an engine without threads; it never waits for a connection, because it would hold the event loop up."""
+    engine = sa.create_engine(
+        url.set(drivername="sqlite"),
+        poolclass=sa.QueuePool,
+        max_overflow=-1,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False},
+    )
+    _prepare(engine)
+    return engine
 
 
 def _create_postgres_engine(url: str) -> AsyncEngine:
@@ -190,7 +317,7 @@ def _create_engine(url: str, path: Path) -> AsyncEngine:
         pool_timeout=POOL_TIMEOUT_S,
         hide_parameters=True,  # ids that open a door, and hashes, stay out of the log
     )
-    prepare(engine.sync_engine)
+    _prepare(engine.sync_engine)
     return engine
 
 
@@ -203,80 +330,6 @@ async def open_database(url: str, data_dir: Path, service: str) -> AsyncIterator
         yield database
     finally:
         await database.close()
-
-
-def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:
-    from alembic import command  # noqa: PLC0415 - a quarter of a second that only the start needs
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    config.attributes.update(connection=connection, version_table=version_table)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    context = MigrationContext.configure(connection, opts={"version_table": version_table})
-    if not known.issuperset(context.get_current_heads()):
-        service = version_table.removeprefix("alembic_version_")
-        raise NewerDatabase(
-            f"The tables of {service} were migrated by a newer release than this one: run that release, or restore a backup."
-        )
-    command.upgrade(config, "head")
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-async def _lock_migrations(connection: AsyncConnection, version_table: str) -> None:
-    """Wait for the turn to migrate; asked again and again, since a statement that waits would be cut off."""
-    lock = {"lock": zlib.crc32(version_table.encode())}
-    async with asyncio.timeout(MIGRATION_WAIT_S):
-        while not await connection.scalar(  # noqa: ASYNC110 - PostgreSQL sets no event
-            sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), lock
-        ):
-            await asyncio.sleep(0.1)
-
-
-def _keep_room(path: str) -> None:
-    """Give the file and its journal pages that they do not need yet: on a full disk, deletions are written to them.
-
-    The journal ends with its last connection, so this is for every start; where the disk is full then, nothing is kept.
-    """
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection, suppress(sqlite3.OperationalError):
-        connection.execute("DROP TABLE IF EXISTS room")
-        connection.execute("CREATE TABLE room AS SELECT zeroblob(?) AS bytes", [SQLITE_ROOM_BYTES])
-        connection.execute("DROP TABLE room")
-        connection.execute("PRAGMA wal_checkpoint(RESTART)")
-
-
-async def migrate(database: Database, migrations: Path, service: str, data_dir: Path) -> None:
-    """Bring the service's tables up to date; of several processes that start at once, one does it while the others wait.
-
-    Raises DependencyDown where the database does not answer, NewerDatabase before anything is changed.
-    """
-    version_table = f"alembic_version_{service}"
-    with database_errors():
-        if database.is_postgres:
-            async with database.engine.begin() as connection:
-                await _lock_migrations(connection, version_table)
-                await connection.run_sync(_upgrade, migrations, version_table)
-            return
-        lock = _file_lock(data_dir / f"{service}.migrations.lock")
-        await asyncio.to_thread(lock.__enter__)
-        try:
-            async with database.engine.begin() as connection:
-                await connection.run_sync(_upgrade, migrations, version_table)
-            await asyncio.to_thread(_keep_room, database.engine.url.database or ":memory:")
-        finally:
-            lock.__exit__(None, None, None)
 
 
 def is_unique_violation(error: SQLAlchemyError, name: str) -> bool:

@@ -1,21 +1,120 @@
-"""`python -m shared.persistence.migrations <service>…` brings tables up to date before new processes start."""
+"""The tables of each service, brought up to date by Alembic at its start.
+
+`python -m shared.persistence.migrations <service>…` does so before new processes start.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
+import os
+import sqlite3
 import sys
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import sqlalchemy as sa
 from pydantic import create_model
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.errors import KeepsakeError
-from shared.persistence.engine import migrate, open_database
+from shared.errors import KeepsakeError, NewerDatabase
+from shared.persistence.engine import Database, database_errors, open_database
 from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
+MIGRATION_WAIT_S = 60.0
+SQLITE_ROOM_BYTES = 2 * 2**20
 WITH_TABLES = sorted(path.parent.name.replace("_", "-") for path in SERVICES.glob("*/migrations"))
+
+
+async def migrate(database: Database, migrations: Path, service: str, data_dir: Path) -> None:
+    """Bring the service's tables up to date; of several processes that start at once, one does it while the others wait.
+
+    Raises DependencyDown where the database does not answer, NewerDatabase before anything is changed.
+    """
+    version_table = f"alembic_version_{service}"
+    with database_errors():
+        if database.is_postgres:
+            async with database.engine.begin() as connection:
+                await _lock_migrations(connection, version_table)
+                await connection.run_sync(_upgrade, migrations, version_table)
+            return
+        lock = _file_lock(data_dir / f"{service}.migrations.lock")
+        await asyncio.to_thread(lock.__enter__)
+        try:
+            async with database.engine.begin() as connection:
+                await connection.run_sync(_upgrade, migrations, version_table)
+            await asyncio.to_thread(_keep_room, database.engine.url.database or ":memory:")
+        finally:
+            lock.__exit__(None, None, None)
+
+
+def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:
+    from alembic import command  # noqa: PLC0415 - a quarter of a second that only the start needs
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.attributes.update(connection=connection, version_table=version_table)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    context = MigrationContext.configure(connection, opts={"version_table": version_table})
+    if not known.issuperset(context.get_current_heads()):
+        service = version_table.removeprefix("alembic_version_")
+        raise NewerDatabase(
+            f"The tables of {service} were migrated by a newer release than this one: run that release, or restore a backup."
+        )
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+async def _lock_migrations(connection: AsyncConnection, version_table: str) -> None:
+    """Wait for the turn to migrate; asked again and again, since a statement that waits would be cut off."""
+    lock = {"lock": zlib.crc32(version_table.encode())}
+    async with asyncio.timeout(MIGRATION_WAIT_S):
+        while not await connection.scalar(  # noqa: ASYNC110 - PostgreSQL sets no event
+            sa.text("SELECT pg_try_advisory_xact_lock(:lock)"), lock
+        ):
+            await asyncio.sleep(0.1)
+
+
+def _keep_room(path: str) -> None:
+    """Give the file and its journal pages that they do not need yet: on a full disk, deletions are written to them.
+
+    The journal ends with its last connection, so this is for every start; where the disk is full then, nothing is kept.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("DROP TABLE IF EXISTS room")
+        connection.execute("CREATE TABLE room AS SELECT zeroblob(?) AS bytes", [SQLITE_ROOM_BYTES])
+        connection.execute("DROP TABLE room")
+        connection.execute("PRAGMA wal_checkpoint(RESTART)")
+
+
+def run_migrations() -> None:
+    """Be the `env.py` of every service.
+
+    Inside the caller's transaction, so that a start that is killed leaves the tables as they were.
+    """
+    from alembic import context  # noqa: PLC0415
+
+    attributes = context.config.attributes
+    context.configure(connection=attributes["connection"], version_table=attributes["version_table"])
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 class MigrationSettings(ServerSettings, DatabaseSettings):

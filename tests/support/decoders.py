@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.images import decode_pool
-from shared.images.worker_process import WorkerProcess
+from shared.images.decode_pool import WorkerProcess
 
 KEPT = 2
 

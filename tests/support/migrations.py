@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.persistence import engine
+from shared.persistence import migrations as at_start
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 OBJECTS = "SELECT name, type, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
@@ -43,7 +43,7 @@ class _Made:
 @pytest.fixture(scope="session", autouse=True)
 def migrations_run_once() -> Iterator[None]:
     """An empty database gets what the migrations made before, one that they made is left alone; any other is migrated."""
-    run = engine._upgrade
+    run = at_start._upgrade
     made: dict[Path, _Made] = {}
 
     def upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:
@@ -58,5 +58,5 @@ def migrations_run_once() -> Iterator[None]:
                 made[migrations] = _Made(connection)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(engine, "_upgrade", upgrade)
+        patched.setattr(at_start, "_upgrade", upgrade)
         yield

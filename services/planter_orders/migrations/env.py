@@ -1,5 +1,5 @@
 """Alembic's way in."""
 
-from shared.persistence.migrations_env import run_migrations
+from shared.persistence.migrations import run_migrations
 
 run_migrations()

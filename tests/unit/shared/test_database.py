@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from shared.errors import DependencyDown, StorageFull
-from shared.persistence.engine import Database, NewerDatabase, UtcDateTime, is_unique_violation, migrate, open_database
+from shared.errors import DependencyDown, NewerDatabase, StorageFull
+from shared.persistence.engine import Database, UtcDateTime, is_unique_violation, open_database
+from shared.persistence.migrations import migrate
 from tests.support.processes import free_port
 
 METADATA = sa.MetaData()
@@ -220,9 +221,7 @@ class TestMigrations:
     def migrations(self, tmp_path: Path) -> Path:
         folder = tmp_path / "100% migrations"
         (folder / "versions").mkdir(parents=True)
-        (folder / "env.py").write_text(
-            "from shared.persistence.migrations_env import run_migrations\n\nrun_migrations()\n"
-        )
+        (folder / "env.py").write_text("from shared.persistence.migrations import run_migrations\n\nrun_migrations()\n")
         (folder / "versions" / "1.py").write_text(MIGRATION)
         return folder
 

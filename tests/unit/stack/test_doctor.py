@@ -27,8 +27,8 @@ from services.checkout.service.webhooks import SESSION_EVENTS
 from services.checkout.settings import CheckoutSettings
 from shared.app.factory import base_app
 from shared.app.routes import ServiceInfo
-from shared.persistence.engine import migrate, open_database
-from shared.persistence.migrations import SERVICES
+from shared.persistence.engine import open_database
+from shared.persistence.migrations import SERVICES, migrate
 from shared.settings import ServerSettings, StorageSettings
 from stack.checks import Process
 from stack.doctor import bucket, machine, payments, stores

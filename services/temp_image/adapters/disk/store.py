@@ -26,15 +26,8 @@ from shared.errors import DependencyDown
 from shared.images.formats.header import Buffer
 from shared.images.validation import HEAD_BYTES
 from shared.tracing import traced
-from shared.uploads.sinks import (
-    NO_ROOM,
-    SMALL_BYTES,
-    SmallFileSink,
-    new_spool_path,
-    open_new,
-    storage_error,
-    write_whole,
-)
+from shared.uploads import sinks
+from shared.uploads.sinks import NO_ROOM, SMALL_BYTES, SmallFileSink, storage_error
 
 RECORD_BYTES = 64
 NO_CLAIM = bytes(16)
@@ -331,7 +324,7 @@ class DiskImageStore:
         """Make a file and remove it; on a full disk, reading and deleting still work."""
 
         def work() -> None:
-            probe = new_spool_path(self._spool)
+            probe = sinks.new_spool_path(self._spool)
             try:
                 probe.touch(mode=0o600, exist_ok=False)
                 probe.unlink()
@@ -376,10 +369,10 @@ async def _promptly(work: Callable[..., T]) -> T:
 
 def _create(path: str, record: Record, content: Buffer) -> None:
     """Write a new file; raises OSError, and then nothing stays."""
-    descriptor = open_new(path)
+    descriptor = sinks.open_new(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # free, or the sweeper's for the moment in which it looks
-        write_whole(descriptor, (record.pack(), content))
+        sinks.write_whole(descriptor, (record.pack(), content))
     except BaseException:
         Path(path).unlink()
         raise

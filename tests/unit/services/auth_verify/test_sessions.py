@@ -19,7 +19,8 @@ from services.auth_verify.service import SecretSigner, SessionService
 from services.auth_verify.settings import Settings
 from shared.auth.revocations import Revocations, open_revocations
 from shared.errors import Unauthorized
-from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.engine import Database, open_database
+from shared.persistence.migrations import migrate
 from tests.unit.services.auth_verify.api import JWT_SECRET, Api
 
 ALICE = User("7e57ab1e-0000-4000-8000-000000000001", "alice", "a@b.org", ("admin",), datetime.now(UTC), "$argon2id$")

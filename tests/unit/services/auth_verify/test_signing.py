@@ -16,7 +16,8 @@ from services.auth_verify.app import MIGRATIONS, build_app
 from services.auth_verify.service import KeyRing
 from services.auth_verify.settings import Settings
 from shared.errors import Conflict, Unauthorized
-from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.engine import Database, open_database
+from shared.persistence.migrations import migrate
 from tests.support.serving import ServeApp
 from tests.unit.services.auth_verify.api import INTERNAL_SECRET, Api
 

@@ -21,7 +21,8 @@ from shared.errors import Unavailable
 from shared.images.decode_pool import open_image_workers
 from shared.objects import ObjectStore
 from shared.objects.factory import open_object_store
-from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.engine import Database, open_database
+from shared.persistence.migrations import migrate
 from tests.support.processes import free_port
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import Api, token

@@ -19,7 +19,8 @@ from services.planter_orders.app import MIGRATIONS
 from services.planter_orders.model.orders import OrderFilter, Status
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.http.cursors import Position
-from shared.persistence.engine import Database, migrate, open_database
+from shared.persistence.engine import Database, open_database
+from shared.persistence.migrations import migrate
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 FILTERS = {

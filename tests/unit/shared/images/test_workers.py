@@ -347,7 +347,7 @@ SCRIPT = """
         context = open_image_workers(processes=2)
         workers = await context.__aenter__()
         await asyncio.gather(*(workers.prepare(pathlib.Path(sys.argv[1]), None, None, ImageLimits()) for _ in range(2)))
-        print(*[worker.process.pid for worker in workers._workers], flush=True)
+        print(*[worker._process.pid for worker in workers._workers], flush=True)
         if sys.argv[2] == "work":
             asyncio.create_task(workers.prepare(pathlib.Path(sys.argv[3]), None, None, ImageLimits()))
         if sys.argv[2] != "leave":
