@@ -11,9 +11,9 @@ from pathlib import Path
 
 from gateway.settings import GatewaySettings
 from services.checkout.settings import CheckoutSettings
-from shared.settings import StorageSettings
+from services.media_store.settings import MediaStoreSettings
 from stack.checks import Process, read_processes
-from stack.doctor.bucket import check_browsers, check_storage
+from stack.doctor.bucket import check_browsers, check_cloudinary, check_storage
 from stack.doctor.findings import Check, Finding, run_checks
 from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
 from stack.doctor.outside import Outside
@@ -42,10 +42,12 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
     for url in caches:  # one, or none: all processes read the same setting
         checks["redis"] = partial(check_redis, url)
     for process in processes:
-        if process.name == "media-store" and isinstance(process.settings, StorageSettings):
+        if isinstance(process.settings, MediaStoreSettings):
             checks["storage"] = partial(check_storage, process.settings)
             if process.settings.storage_backend != "local":
                 checks["uploads"] = partial(check_browsers, process.settings, process.settings.cors_origins)
+            if process.settings.cloudinary_url:
+                checks["cloudinary"] = partial(check_cloudinary, process.settings)
         elif isinstance(process.settings, GatewaySettings):
             checks["outside"] = Outside(process.settings).check
         elif isinstance(process.settings, CheckoutSettings):

@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import aiohttp
 
+from services.media_store.adapters.cloudinary import open_cloudinary
+from services.media_store.model import parse_account
 from services.media_store.service.storage_probe import StorageProbe
+from services.media_store.settings import MediaStoreSettings
 from shared.objects.factory import open_object_store
 from shared.settings import StorageSettings
 from stack.doctor.findings import Finding, right, wrong
+from stack.doctor.machine import compare_clocks
 
 PERMISSIONS = {"write": "s3:PutObject", "read": "s3:GetObject", "compare": "s3:GetObject", "delete": "s3:DeleteObject"}
 PROBE_KEY = "temp/keepsake-doctor"
@@ -30,11 +34,22 @@ async def check_storage(settings: StorageSettings) -> AsyncIterator[Finding]:
         yield right("storage", "an object was written, read back and deleted.")
 
 
+async def check_cloudinary(settings: MediaStoreSettings) -> AsyncIterator[Finding]:
+    """See that the account takes our signature."""
+    account = parse_account(settings.cloudinary_url)
+    async with open_cloudinary(settings.cloudinary_api_base.rstrip("/"), account, settings.data_dir) as cloudinary:
+        await cloudinary.check()
+    yield right("cloudinary", f"the account {account.cloud} takes our signature.")
+
+
 async def check_browsers(settings: StorageSettings, origins: Sequence[str]) -> AsyncIterator[Finding]:
     """Send the preflights of a presigned upload from each origin; on R2 forms come to Keepsake itself."""
     forms = {"POST": settings.bucket.url} if settings.storage_backend == "s3" else {}
     targets = {**forms, "PUT": f"{settings.bucket.url}{PROBE_KEY}"}
     async with aiohttp.ClientSession() as http:
+        async with http.head(settings.bucket.url) as answer:  # refused without a signature, and dated
+            if date := answer.headers.get("Date"):
+                yield compare_clocks("the bucket", date, "signed uploads")
         for origin in origins:
             refused = [method for method, url in targets.items() if not await _is_allowed(http, url, origin, method)]
             what = f"uploads from {origin}"

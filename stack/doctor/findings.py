@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import aiohttp
+
 from shared.errors import KeepsakeError
 
 # A bucket or a proxy that does not answer must not keep the others waiting for long.
 CHECK_TIMEOUT_S = 30.0
+UNREACHED = "see whether it runs, and can be reached from here."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,11 @@ async def run_checks(checks: dict[str, Check]) -> list[Finding]:
                 async for finding in check():
                     found.append(finding)  # noqa: PERF401 - what was found before a failure stays
         except TimeoutError:
-            found.append(
-                wrong(what, "it did not answer in time.", "see whether it runs, and can be reached from here.")
-            )
+            found.append(wrong(what, "it did not answer in time.", UNREACHED))
         except KeepsakeError as error:
-            found.append(wrong(what, error.detail, "see whether it runs, and can be reached from here."))
+            found.append(wrong(what, error.detail, UNREACHED))
+        except (aiohttp.ClientError, OSError) as error:
+            found.append(wrong(what, f"it cannot be reached ({type(error).__name__}).", UNREACHED))
         except Exception as error:  # noqa: BLE001 - the report must be whole, whatever one check meets
             found.append(wrong(what, f"it could not be checked ({type(error).__name__}).", "look at its settings."))
         return found

@@ -6,7 +6,9 @@ import asyncio
 import os
 import shutil
 import stat
+import time
 from collections.abc import AsyncIterator, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +20,8 @@ from stack.doctor.findings import Finding, right, wrong
 
 LEAST_FREE_BYTES = 512 * 2**20
 ANSWER_S = 3.0
+# Webhooks are refused from 5 minutes on, signed uploads from 15; a clock that is this far off is on its way there.
+MOST_SECONDS_OFF = 60
 SANDBOX_TITLE = "· Stripe sandbox</title>"
 
 
@@ -92,3 +96,13 @@ async def check_room(folders: dict[str, Path]) -> AsyncIterator[Finding]:
             )
         else:
             yield right(f"room of {name}", says)
+
+
+def compare_clocks(whose: str, date: str, what_is_refused: str) -> Finding:
+    """Compare this machine's clock with the `Date` (RFC 9110) of an answer."""
+    what, off = "clock", time.time() - parsedate_to_datetime(date).timestamp()
+    if abs(off) > MOST_SECONDS_OFF:
+        where = "ahead" if off > 0 else "behind"
+        says = f"this machine's clock is {abs(off):.0f} s {where}: {what_is_refused} will be refused."
+        return wrong(what, says, "set it, and keep it by NTP.")
+    return right(what, f"it agrees with {whose}'s.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -13,10 +11,9 @@ import stripe
 from services.checkout.service.webhooks import SESSION_EVENTS
 from services.checkout.settings import STRIPE_API, CheckoutSettings
 from stack.doctor.findings import Finding, right, wrong
+from stack.doctor.machine import compare_clocks
 
 WEBHOOK_PATH = "/api/checkout/webhook"
-# Checkout refuses a webhook that is dated 5 minutes away; a clock that is this far off is on its way there.
-MOST_SECONDS_OFF = 60
 # What is paid back or disputed on Stripe's own pages is known to Keepsake by these alone.
 OTHER_EVENTS = frozenset(
     {"charge.refunded", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.closed"}
@@ -32,8 +29,8 @@ async def check_stripe(settings: CheckoutSettings, api: str = STRIPE_API) -> Asy
     async with aiohttp.ClientSession(base_url=api) as http:
         headers = {"Authorization": f"Bearer {settings.stripe_secret_key}", "Stripe-Version": stripe.api_version}
         async with http.get("/v1/webhook_endpoints", params={"limit": "100"}, headers=headers) as answer:
-            for finding in (_key(settings, answer), _clock(answer)):
-                yield finding
+            yield _key(settings, answer)
+            yield compare_clocks("Stripe", answer.headers["Date"], "webhooks")
             if answer.ok:
                 yield _endpoint(settings, (await answer.json())["data"])
 
@@ -55,14 +52,6 @@ def _key(settings: CheckoutSettings, answer: aiohttp.ClientResponse) -> Finding:
     if settings.environment == "production" and not live:
         return wrong(what, "it is a test key: no real money moves.", "set the live keys.")
     return right(what, f"Stripe takes it, with API version {stripe.api_version}.")
-
-
-def _clock(answer: aiohttp.ClientResponse) -> Finding:
-    off = time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    if abs(off) > MOST_SECONDS_OFF:
-        says = f"this machine's clock is {abs(off):.0f} s {'ahead' if off > 0 else 'behind'}: webhooks will be refused."
-        return wrong("clock", says, "set it, and keep it by NTP.")
-    return right("clock", "it agrees with Stripe's.")
 
 
 def _endpoint(settings: CheckoutSettings, endpoints: list[Mapping[str, Any]]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,11 +35,11 @@ def badly(port: int, gateway: str) -> str:
     }}"""
 
 
-def certificate(folder: Path, days: int) -> Path:
-    """Make a key and its own certificate for 127.0.0.1 in one file."""
+def certificate(folder: Path, days: int, address: str = "127.0.0.1") -> Path:
+    """Make a key and its own certificate for an address in one file."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "images.shop.example")])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -107,6 +108,32 @@ async def test_a_certificate_that_nobody_trusts_or_that_ends_soon_is_wrong(behin
         assert (await said_of(behind, url))["certificate"] == "wrong"
         said = await said_of(behind, url, file)
     assert {what for what, state in said.items() if state == "wrong"} == {"certificate"}
+
+
+@pytest.mark.parametrize(("days", "address"), [(-1, "127.0.0.1"), (90, "192.0.2.7")])
+async def test_a_certificate_that_has_ended_or_is_anothers_is_wrong(
+    behind: Stack, tmp_path: Path, days: int, address: str
+) -> None:
+    file = certificate(tmp_path, days, address)
+    async with proxy(behind, tmp_path, partial(example, certificate=file), "https") as url:
+        said = await said_of(behind, url, file)
+    assert (said["certificate"], said["PUBLIC_URL"]) == ("wrong", "wrong")
+
+
+async def test_an_https_address_that_speaks_none_is_wrong(behind: Stack, tmp_path: Path) -> None:
+    async with proxy(behind, tmp_path, example) as url:
+        assert (await said_of(behind, url.replace("http:", "https:")))["certificate"] == "wrong"
+
+
+async def test_a_proxy_that_does_not_say_which_scheme_clients_use_is_wrong(behind: Stack, tmp_path: Path) -> None:
+    file = certificate(tmp_path, 90)
+
+    def with_tls(port: int, gateway: str) -> str:
+        return re.sub(r".*X-Forwarded-Proto.*", "", example(port, gateway, certificate=file))
+
+    async with proxy(behind, tmp_path, with_tls, "https") as url:
+        said = await said_of(behind, url, file)
+    assert {what for what, state in said.items() if state == "wrong"} == {"TRUSTED_PROXIES"}
 
 
 async def test_nginxs_defaults_are_wrong_about_sizes_and_claims(behind: Stack, tmp_path: Path) -> None:

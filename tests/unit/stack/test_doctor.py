@@ -7,7 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -25,6 +26,7 @@ from yarl import URL
 
 from services.checkout.service.webhooks import SESSION_EVENTS
 from services.checkout.settings import CheckoutSettings
+from services.media_store.settings import MediaStoreSettings
 from shared.app.factory import base_app
 from shared.app.routes import ServiceInfo
 from shared.persistence.engine import open_database
@@ -33,6 +35,7 @@ from shared.settings import ServerSettings, StorageSettings
 from stack.checks import Process
 from stack.doctor import bucket, machine, payments, stores
 from stack.doctor.findings import Check, Finding, right, run_checks, wrong
+from tests.support.cloudinary import SECRET, running_cloudinary
 from tests.support.processes import free_port
 from tests.support.s3 import S3Server
 from tests.support.serving import ServeApp
@@ -50,7 +53,7 @@ def server(port: int) -> ServerSettings:
     return ServerSettings(_env_file=None, port=port)
 
 
-def examine(folder: Path, *arguments: str, **settings: str) -> tuple[int, str]:
+def examine(folder: Path, *arguments: str, within: Sequence[str] = (), **settings: str) -> tuple[int, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     ports = ("GATEWAY", "AUTH_VERIFY", "TEMP_IMAGE", "MEDIA_STORE", "CHECKOUT", "PLANTER_ORDERS", "STRIPE_SANDBOX")
     good = {
@@ -60,7 +63,7 @@ def examine(folder: Path, *arguments: str, **settings: str) -> tuple[int, str]:
         **{f"{name}_PORT": str(free_port()) for name in ports},
     }
     done = subprocess.run(
-        [sys.executable, "-m", "stack", "doctor", *arguments],
+        [*within, sys.executable, "-m", "stack", "doctor", *arguments],
         cwd=folder,
         env={**kept, "PYTHONPATH": str(ROOT), **good, **settings},
         capture_output=True,
@@ -87,6 +90,34 @@ def test_what_is_wrong_is_told_to_people_and_to_machines(tmp_path: Path) -> None
     assert (status, report["right"]) == (1, False)
     (finding,) = [finding for finding in report["findings"] if finding["state"] == "wrong"]
     assert set(finding) == {"what", "state", "says", "mend"}
+
+
+def test_a_machine_is_told_the_same_of_what_is_right(tmp_path: Path) -> None:
+    status, said = examine(tmp_path, "--json")
+    report = json.loads(said)
+    assert (status, report["right"]) == (0, True), said
+    assert {finding["state"] for finding in report["findings"]} <= {"right", "unknown"}
+    assert {"settings", "port of gateway", "tables of checkout", "storage", "stripe"} <= {
+        finding["what"] for finding in report["findings"]
+    }
+
+
+def test_a_data_folder_that_cannot_be_one_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, said = examine(tmp_path, DATA_DIR=str(tmp_path / "file"))
+    assert status == 1
+    assert [line for line in said.splitlines() if "WRONG" in line and "DATA_DIR" in line]
+
+
+def test_a_small_disk_is_wrong(tmp_path: Path) -> None:
+    """On a real one of 64 MiB, in a mount namespace of its own."""
+    (tmp_path / "var").mkdir()
+    mounted = 'mount -t tmpfs -o size=64m tmpfs var && exec "$@"'
+    status, said = examine(
+        tmp_path, within=("unshare", "--map-root-user", "--mount", "sh", "-c", mounted, "sh"), DATA_DIR="var"
+    )
+    assert status == 1
+    assert [line for line in said.splitlines() if "WRONG" in line and "room of DATA_DIR: 64 MiB" in line], said
 
 
 async def test_a_check_that_fails_is_a_finding_and_the_others_go_on() -> None:
@@ -155,6 +186,18 @@ async def test_a_redis_that_is_not_there_is_wrong() -> None:
     assert await found(partial(stores.check_redis, f"redis://127.0.0.1:{free_port()}/0")) == [("wrong", "it")]
 
 
+@pytest.mark.parametrize("rights", [["+@read"], ["+@read", "+info", "+del"], ["-@all"]])
+async def test_a_redis_that_takes_no_keys_from_us_is_wrong(redis_url: str, rights: list[str]) -> None:
+    with Redis.from_url(redis_url) as redis:
+        redis.execute_command("ACL", "SETUSER", "guest", "on", ">guests-password", "~*", *rights)
+        try:
+            for password in ("guests-password", "another"):
+                url = redis_url.replace("//", f"//guest:{password}@")
+                assert await found(partial(stores.check_redis, url)) == [("wrong", "it")]
+        finally:
+            redis.execute_command("ACL", "DELUSER", "guest")
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_tables_that_are_not_this_codes_are_wrong(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
@@ -186,6 +229,11 @@ async def test_a_database_that_is_not_there_is_wrong(tmp_path: Path) -> None:
     assert await found(partial(stores.check_tables, {"auth-verify": (url, tmp_path)})) == [("wrong", "it")]
 
 
+async def test_a_database_that_refuses_us_is_wrong(postgres_url: str, tmp_path: Path) -> None:
+    url = sa.make_url(postgres_url).set(username="stranger", password="wrong").render_as_string(hide_password=False)
+    assert await found(partial(stores.check_tables, {"auth-verify": (url, tmp_path)})) == [("wrong", "it")]
+
+
 def bucket_settings(s3: S3Server, data_dir: Path, **changed: str) -> StorageSettings:
     said: dict[str, Any] = {
         "storage_backend": "s3",
@@ -203,7 +251,11 @@ async def test_a_store_that_takes_objects_is_right_and_one_that_does_not_is_wron
     local = StorageSettings(_env_file=None, data_dir=tmp_path)
     for settings in (local, bucket_settings(s3, tmp_path)):
         assert await found(partial(bucket.check_storage, settings)) == [("right", "storage")]
-    for changed in ({"s3_bucket": "no-such-bucket"}, {"s3_endpoint_url": f"http://127.0.0.1:{free_port()}"}):
+    for changed in (
+        {"s3_bucket": "no-such-bucket"},
+        {"s3_endpoint_url": f"http://127.0.0.1:{free_port()}"},
+        {"aws_access_key_id": "AKIASTRANGER00000000"},
+    ):
         check = partial(bucket.check_storage, bucket_settings(s3, tmp_path, **changed))
         assert ("wrong", "storage") in await found(check)
 
@@ -211,11 +263,61 @@ async def test_a_store_that_takes_objects_is_right_and_one_that_does_not_is_wron
 async def test_a_bucket_that_lets_no_browser_upload_is_wrong(s3: S3Server, tmp_path: Path) -> None:
     shop, other = "https://shop.example", "https://other.example"
     check = partial(bucket.check_browsers, bucket_settings(s3, tmp_path), (shop, other))
-    assert [state for state, _ in await found(check)] == ["wrong", "wrong"]
+    assert [state for state, _ in await found(check)] == ["right", "wrong", "wrong"]
     rule = {"AllowedOrigins": [shop], "AllowedMethods": ["POST", "PUT", "GET", "HEAD"], "AllowedHeaders": ["*"]}
     for methods, state in ((["POST", "PUT"], "right"), (["POST"], "wrong")):
         await set_cors(s3, {**rule, "AllowedMethods": methods})
-        assert await found(check) == [(state, f"uploads from {shop}"), ("wrong", f"uploads from {other}")]
+        assert await found(check) == [
+            ("right", "clock"),
+            (state, f"uploads from {shop}"),
+            ("wrong", f"uploads from {other}"),
+        ]
+
+
+async def test_r2_takes_uploads_by_put_alone(s3: S3Server, tmp_path: Path) -> None:
+    said = {
+        "storage_backend": "r2",
+        "r2_bucket_name": s3.bucket,
+        "r2_access_key_id": s3.access_key,
+        "r2_secret_access_key": s3.secret_key,
+    }
+    shop = "https://shop.example"
+    check = partial(bucket.check_browsers, bucket_settings(s3, tmp_path, **said), (shop,))
+    assert ("wrong", f"uploads from {shop}") in await found(check)
+    await set_cors(s3, {"AllowedOrigins": [shop], "AllowedMethods": ["PUT"], "AllowedHeaders": ["content-type"]})
+    assert ("right", f"uploads from {shop}") in await found(check)
+
+
+@pytest.mark.parametrize("seconds", [-600, 600])
+async def test_a_clock_that_is_not_the_buckets_is_wrong(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    now = time.time
+    monkeypatch.setattr("stack.doctor.machine.time.time", lambda: now() + seconds)
+    assert ("wrong", "clock") in await found(partial(bucket.check_browsers, bucket_settings(s3, tmp_path), ()))
+
+
+async def test_a_bucket_that_is_not_there_is_wrong_and_says_so(s3: S3Server, tmp_path: Path) -> None:
+    settings = bucket_settings(s3, tmp_path, s3_endpoint_url=f"http://127.0.0.1:{free_port()}")
+    (finding,) = await run_checks({"uploads": partial(bucket.check_browsers, settings, ("https://shop.example",))})
+    assert (finding.state, finding.what) == ("wrong", "uploads")
+    assert "cannot be reached" in finding.says
+
+
+async def test_cloudinary_takes_our_signature_or_not(tmp_path: Path) -> None:
+    async with running_cloudinary() as account:
+        for url, state in ((account.account, "right"), (account.account.replace(SECRET, "another"), "wrong")):
+            settings = MediaStoreSettings(
+                _env_file=None,
+                data_dir=tmp_path,
+                jwt_secret_key="users-secret-of-the-tests-0123456789",
+                internal_secret="internal-secret-of-the-tests-0123456789",
+                store_image_to="cloudinary",
+                cloudinary_url=url,
+                cloudinary_api_base=account.url,
+            )
+            check = partial(bucket.check_cloudinary, settings)
+            assert [finding.state for finding in await run_checks({"cloudinary": check})] == [state]
 
 
 async def set_cors(s3: S3Server, rule: dict[str, list[str]]) -> None:
@@ -234,13 +336,16 @@ class Stripe:
 
     endpoints: list[dict[str, Any]] = field(default_factory=lambda: [ENDPOINT])
     seconds_ahead: int = 0
+    version: str = stripe.api_version
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
-        assert request.headers["Stripe-Version"] == stripe.api_version
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=self.seconds_ahead), usegmt=True)
-        is_known = request.headers["Authorization"] in {"Bearer sk_live_known", "Bearer sk_test_known"}
-        return web.json_response({"data": self.endpoints}, status=200 if is_known else 401, headers={"Date": date})
+        keys = {"Bearer sk_live_known": 200, "Bearer sk_test_known": 200, "Bearer rk_live_restricted": 403}
+        status = keys.get(request.headers["Authorization"], 401)
+        if status == 200 and request.headers["Stripe-Version"] != self.version:
+            status = 400
+        return web.json_response({"data": self.endpoints}, status=status, headers={"Date": date})
 
     async def states(self, **changed: str) -> dict[str, str]:
         """Run the check; return the state of each thing it looked at."""
@@ -277,12 +382,35 @@ class TestStripe:
         assert await account.states(stripe_api_base="http://localhost:8009") == {"stripe": "right"}
 
     @pytest.mark.parametrize(
-        "changed", [{"stripe_secret_key": "sk_live_other"}, {"stripe_publishable_key": "pk_test_known"}]
+        "changed",
+        [
+            {"stripe_secret_key": "sk_live_other"},
+            {"stripe_secret_key": "rk_live_restricted"},
+            {"stripe_publishable_key": "pk_test_known"},
+            {"stripe_secret_key": "sk_test_known"},
+        ],
     )
     async def test_a_key_that_stripe_refuses_or_that_fits_no_other_is_wrong(
         self, account: Stripe, changed: dict[str, str]
     ) -> None:
         assert (await account.states(**changed))["stripe key"] == "wrong"
+
+    async def test_a_test_key_is_wrong_in_production_alone(
+        self, account: Stripe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keys = {"stripe_secret_key": "sk_test_known", "stripe_publishable_key": "pk_test_known"}
+        assert (await account.states(**keys))["stripe key"] == "right"
+        # Read, and not checked: production takes no address of this machine, where the double is.
+        monkeypatch.setattr(CheckoutSettings, "problems", lambda _self: iter(()))
+        assert (await account.states(environment="production", **keys))["stripe key"] == "wrong"
+
+    async def test_an_api_version_that_stripe_does_not_know_is_wrong(self, account: Stripe) -> None:
+        account.version = "2020-08-27"
+        assert await account.states() == {"stripe key": "wrong", "clock": "right"}
+
+    async def test_a_stripe_that_is_not_there_is_wrong(self, account: Stripe) -> None:
+        account.url = f"http://127.0.0.1:{free_port()}"
+        assert await account.states() == {"it": "wrong"}
 
     @pytest.mark.parametrize("seconds", [-400, 400])
     async def test_a_clock_that_is_off_is_wrong(self, account: Stripe, seconds: int) -> None:
