@@ -80,11 +80,12 @@ test-all: test ## everything but the browser, and how much of the code the quick
 test-browser: install-dev ## the pages in Chromium (Debian: apt-get install chromium)
 	$(PYTEST) $(or $(T),tests/browser)
 
-$(BENCH)/.installed: bench/requirements.lock bench/node/package-lock.json | $(BIN)/python
-	@command -v npm >/dev/null || { echo "make bench needs npm on the PATH (Debian: apt-get install wrk nginx-light nodejs npm)."; exit 2; }
+$(BENCH)/.installed: bench/requirements.lock bench/node/package-lock.json | $(VENV)/.installed-dev
 	$(BIN)/python -m venv $(BENCH)/venv
 	$(BENCH)/venv/bin/python -m pip install --quiet --require-hashes -r bench/requirements.lock
-	mkdir -p $(BENCH)/node && cp bench/node/package*.json $(BENCH)/node/ && npm ci --silent --prefix $(BENCH)/node
+	$(BENCH)/venv/bin/python -m pip install --quiet --no-deps --upgrade --target $(BENCH)/before pebble==5.2.3  # for 2602f7e
+	mkdir -p $(BENCH)/node && cp bench/node/package*.json $(BENCH)/node/
+	$(BIN)/python -c "from pathlib import Path; from tests.support.node import ensure_installed as e; e(Path('$(BENCH)/node'))"
 	@touch $@
 
 bench: install-dev $(BENCH)/.installed ## speed and memory against other servers, into docs/performance.md; 15 minutes

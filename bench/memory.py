@@ -28,7 +28,7 @@ START_PATIENCE_S = 60
 
 def _upload_together(port: int) -> None:
     """Send 64 forms in step, so that all of them are under way at the same time; each must be answered 200."""
-    body = form(photo("5 MB").data, {})
+    body = form(photo("12 MP").data, {})
     head = (
         f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM_TYPE}\r\nContent-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"
@@ -66,7 +66,7 @@ def growth() -> dict[str, float]:
     """Return by how many MiB the resident memory of each peaks above what it was before 64 uploads at once."""
     with ExitStack() as stack:
         ours = stack.enter_context(servers.keepsake(DATA / uuid.uuid4().hex, "temp-image", "gateway", cores=BOTH_CORES))
-        fastapi = stack.enter_context(servers.uvicorn("fastapi_memory", cores=BOTH_CORES))
+        fastapi = stack.enter_context(servers.fastapi("fastapi_memory", cores=BOTH_CORES))
         measured: dict[str, tuple[int, Server]] = {
             "temp-image": (ours["temp-image"].port, ours["temp-image"]),
             "gateway": (ours["gateway"].port, ours["gateway"]),

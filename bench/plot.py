@@ -1,4 +1,4 @@
-"""A plot of lines over a logarithmic axis, as SVG written by hand: it needs no library and its changes can be read."""
+"""Pictures as SVG written by hand: they need no library, and their changes can be read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 60, 250, 20, 40
-COLOURS = ("#1b6ca8", "#c1440e", "#2e7d32", "#7b1fa2", "#8d6e00")
+COLOURS = ("#1b6ca8", "#c1440e", "#2e7d32", "#7b1fa2", "#8d6e00", "#546e7a")
 
 
 def plot(lines: Mapping[str, Mapping[int, float]], *, x_title: str, y_title: str) -> str:
@@ -43,6 +43,26 @@ def plot(lines: Mapping[str, Mapping[int, float]], *, x_title: str, y_title: str
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="{WIDTH - RIGHT + 8}" y="{labels[name] + 4:.1f}" fill="{colour}">{name}</text>')
     return "\n".join([*parts, "</svg>", ""])
+
+
+def timelines(lanes: Mapping[str, Mapping[str, float]]) -> str:
+    """Draw each lane's steps one after the other, each as long as it took, with its name and milliseconds below."""
+    height, parts = 10, []
+    for title, steps in lanes.items():
+        whole, left = sum(steps.values()) or 1.0, 10.0
+        parts.append(f'<text x="10" y="{height + 16}" font-weight="bold">{title}: {whole:.3g} ms</text>')
+        for number, (name, took) in enumerate(steps.items()):
+            width, colour = took / whole * (WIDTH - 20), COLOURS[number % len(COLOURS)]
+            below = height + 62 + number * 17
+            parts += [
+                f'<rect x="{left:.1f}" y="{height + 24}" width="{width:.1f}" height="20" fill="{colour}"/>',
+                f'<rect x="10" y="{below - 9}" width="10" height="10" fill="{colour}"/>',
+                f'<text x="26" y="{below}">{name}: {took:.3g} ms</text>',
+            ]
+            left += width
+        height += 72 + 17 * len(steps)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">'
+    return "\n".join([head, f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>', *parts, "</svg>", ""])
 
 
 def _apart(heights: Mapping[str, float]) -> dict[str, float]:

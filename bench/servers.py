@@ -12,15 +12,19 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bench.machine import DATA, PYTHON, SERVER_CORE, TOOLS, on, redis_server
+from bench.machine import BOTH_CORES, DATA, PYTHON, ROOT, SERVER_CORE, TOOLS, on
+from tests.support.node import node
 from tests.support.processes import ServerDidNotStart, free_port, listens
 from tests.support.stack import Stack
 
 REFERENCES = Path(__file__).parent / "references"
 START_TIMEOUT_S = 30
-ENOUGH = "999999999/minute"  # the limits count each request, and refuse none
+SECRET = "bench-only-secret-of-more-than-32-characters"
+# The limits count each request, and refuse none.
+UNLIMITED = dict.fromkeys(("RATE_LIMIT_DEFAULT", "RATE_LIMIT_STORE_IMAGE", "RATE_LIMIT_LOGIN"), "999999999/minute")
 
 
 def _nothing() -> None:
@@ -85,86 +89,83 @@ def process(
 
 
 @contextmanager
-def uvicorn(app: str, *, cores: frozenset[int] = SERVER_CORE, **environment: str) -> Iterator[Server]:
+def fastapi(
+    app: str, *, workers: int = 1, cores: frozenset[int] = SERVER_CORE, folder: Path | None = None
+) -> Iterator[Server]:
     """Run a FastAPI reference as uvicorn is run for speed: uvloop, httptools, no access log."""
     port = free_port()
     command: list[str | Path] = [
-        PYTHON, "-m", "uvicorn", f"{app}:app", "--app-dir", REFERENCES, "--port", str(port),
+        PYTHON, "-m", "uvicorn", f"bench.references.{app}:app", "--app-dir", ROOT, "--port", str(port), "--workers", str(workers),
         "--no-access-log", "--log-level", "warning",
     ]  # fmt: skip
+    environment = {"UPLOADS": str(folder)} if folder else {}
     with process(command, port, cores=cores, environment=environment) as pid:
-        yield Server(port, [pid])
+        yield Server(port, [pid], partial(put_away, folder, "*") if folder else _nothing)
 
 
 @contextmanager
-def express(*, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
-    """Run the Express reference in production mode."""
-    port = free_port()
-    command: list[str | Path] = ["node", REFERENCES / "express_memory.js", str(port), TOOLS / "node"]
-    with process(command, port, cores=cores, environment={"NODE_ENV": "production"}) as pid:
-        yield Server(port, [pid])
-
-
-@contextmanager
-def flask(folder: Path, *, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
-    """Run the Flask reference under gunicorn: one worker, a thread for each connection, keep-alive."""
+def flask(folder: Path, *, promises: bool = True) -> Iterator[Server]:
+    """Run the Flask reference under gunicorn: two processes of eight threads, keep-alive, on all cores."""
     port = free_port()
     command: list[str | Path] = [
-        PYTHON, "-m", "gunicorn", "--chdir", REFERENCES, "--bind", f"127.0.0.1:{port}", "--workers", "1",
-        "--worker-class", "gthread", "--threads", "16", "--keep-alive", "60", "--log-level", "warning",
-        "--no-control-socket", "flask_store:app",
+        PYTHON, "-m", "gunicorn", "--chdir", ROOT, "--bind", f"127.0.0.1:{port}", "--workers", "2",
+        "--worker-class", "gthread", "--threads", "8", "--keep-alive", "60", "--log-level", "warning",
+        "--no-control-socket", "bench.references.flask_keep:app",
     ]  # fmt: skip
-
-    def empty() -> None:
-        put_away(folder, "*")
-
-    with process(command, port, cores=cores, environment={"UPLOADS": str(folder)}) as pid:
-        yield Server(port, [pid], empty)
+    environment = {"UPLOADS": str(folder), "PROMISES": "all" if promises else "none"}
+    with process(command, port, cores=BOTH_CORES, environment=environment) as pid:
+        yield Server(port, [pid], partial(put_away, folder, "*"))
 
 
 @contextmanager
-def aiohttp_proxy(upstream: int, *, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
-    """Run the plain proxy, on uvloop's rival: asyncio's own loop, as `web.run_app` does."""
+def express(folder: Path) -> Iterator[Server]:
+    """Run the Express reference in production mode, on all cores: sharp has threads of its own."""
     port = free_port()
-    command: list[str | Path] = [PYTHON, REFERENCES / "aiohttp_proxy.py", str(port), f"http://127.0.0.1:{upstream}"]
-    with process(command, port, cores=cores) as pid:
-        yield Server(port, [pid])
+    command: list[str | Path] = [node(), REFERENCES / "express_keep.js", str(port), TOOLS / "node", folder]
+    with process(command, port, cores=BOTH_CORES, environment={"NODE_ENV": "production"}) as pid:
+        yield Server(port, [pid], partial(put_away, folder, "*"))
 
 
 @contextmanager
-def sink(*, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
-    """Run the raw socket sink."""
-    port = free_port()
-    with process([sys.executable, REFERENCES / "sink.py", str(port)], port, cores=cores) as pid:
-        yield Server(port, [pid])
+def media_store_at(commit: str, folder: Path) -> Iterator[Server]:
+    """Run this repository's media-store as it was at a commit, with today's packages and what it needed beside them."""
+    tree, port = TOOLS / "commits" / commit, free_port()
+    if not tree.exists():
+        done = subprocess.run(["git", "-C", ROOT, "archive", commit], check=False, capture_output=True)
+        if done.returncode:
+            raise ServerDidNotStart(f"commit {commit}: {done.stderr.decode()}")
+        tree.mkdir(parents=True)
+        subprocess.run(["tar", "-x", "-C", tree], input=done.stdout, check=True)
+    environment = {
+        "PYTHONPATH": f"{tree}{os.pathsep}{TOOLS / 'before'}",
+        "DATA_DIR": str(folder),
+        "HOST": "127.0.0.1",
+        "MEDIA_STORE_PORT": str(port),
+        **dict.fromkeys(("JWT_SECRET_KEY", "INTERNAL_SECRET"), SECRET),
+        **UNLIMITED,
+    }
+    command = [sys.executable, "-P", "-m", "services.media_store"]  # not from where this runs
+    with process(command, port, cores=BOTH_CORES, environment=environment) as pid:
+        yield Server(port, [pid], partial(put_away, folder, "objects/**/*"))
 
 
 @contextmanager
-def nginx(upstream: int, files: Path, *, cores: frozenset[int] = SERVER_CORE) -> Iterator[Server]:
-    """Run nginx: `/files/` are those in the folder, everything else goes to the port `upstream`."""
+def nginx(files: Path) -> Iterator[Server]:
+    """Run nginx: `/files/` are those in the folder. Raises ServerDidNotStart where it is not installed."""
+    if shutil.which("nginx") is None:
+        raise ServerDidNotStart("nginx is not on the PATH (Debian: apt-get install nginx-light)")
     port = free_port()
     folder = TOOLS / f"nginx-{port}"
     folder.mkdir(parents=True)
     text = (REFERENCES / "nginx.conf").read_text()
-    for name, value in (("@PORT@", str(port)), ("@UPSTREAM@", str(upstream)), ("@FILES@", str(files))):
+    for name, value in (("@PORT@", str(port)), ("@FILES@", str(files))):
         text = text.replace(name, value)
     (folder / "nginx.conf").write_text(text)
     try:
-        with process(["nginx", "-p", folder, "-c", "nginx.conf"], port, cores=cores) as pid:
+        with process(["nginx", "-p", folder, "-c", "nginx.conf"], port, cores=SERVER_CORE) as pid:
             yield Server(port, [pid])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def redis(*, cores: frozenset[int]) -> Iterator[Server]:
-    """Run a Redis that keeps nothing on disk."""
-    port = free_port()
-    command: list[str | Path] = [
-        redis_server(), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no",
-    ]  # fmt: skip
-    with process(command, port, cores=cores) as pid:
-        yield Server(port, [pid])
 
 
 @contextmanager
@@ -173,8 +174,7 @@ def keepsake(
 ) -> Iterator[dict[str, Server]]:
     """Run processes of ours, with every check, limit, metric and request id on; give each by its name."""
     folder.mkdir(parents=True, exist_ok=True)
-    limits = dict.fromkeys(("RATE_LIMIT_DEFAULT", "RATE_LIMIT_STORE_IMAGE", "RATE_LIMIT_LOGIN"), ENOUGH)
-    stack = Stack(folder, {**limits, **(settings or {})})
+    stack = Stack(folder, {**UNLIMITED, **(settings or {})})
 
     def empty() -> None:
         put_away(folder / "var", "temp-images/[0-9a-f][0-9a-f]/*", "objects/**/*")
