@@ -9,6 +9,7 @@ from cachetools import TTLCache
 
 from gateway.rate_limits import Limits
 from gateway.route_table import Row
+from shared.auth.access import Access
 from shared.auth.access_tokens import ServiceGuard, require_access, sign_service_token
 from shared.errors import TooLarge, Unauthorized
 from shared.http.body import BODY, size_text
@@ -25,19 +26,15 @@ class Clients:
     """The addresses of clients, and the signed word about them that services trust."""
 
     def __init__(self, trusted_proxies: Networks, internal_secret: str) -> None:
-        self._trusted_proxies = trusted_proxies
+        self.trusted_proxies = trusted_proxies
         self._secret = internal_secret
         self._guard = ServiceGuard(internal_secret, "gateway")
         self._signed: TTLCache[tuple[str, str], str] = TTLCache(REMEMBERED_SIGNATURES, SIGNED_FOR_S)
 
-    def address_of(self, request: web.Request) -> Address:
-        """Return the client's address."""
-        return client_address(request, self._trusted_proxies)
-
     def scheme_of(self, request: web.Request) -> str:
         """Return `http`, or what a trusted proxy before us says the client used."""
         said = request.headers.get(hdrs.X_FORWARDED_PROTO, "")
-        trusted = said in {"http", "https"} and is_in(request[PEER], self._trusted_proxies)
+        trusted = said in {"http", "https"} and is_in(request[PEER], self.trusted_proxies)
         return said if trusted else "http"
 
     def seen_by_doctor(self, request: web.Request) -> dict[str, str]:
@@ -46,7 +43,11 @@ class Clients:
             asks = self._guard.require(request.headers.get(DOCTOR_HEADER, "")) == "doctor"
         except Unauthorized:
             return {}
-        seen = {"peer": request[PEER], "address": self.address_of(request), "scheme": self.scheme_of(request)}
+        seen = {
+            "peer": request[PEER],
+            "address": client_address(request, self.trusted_proxies),
+            "scheme": self.scheme_of(request),
+        }
         return {name: str(value) for name, value in seen.items()} if asks else {}
 
     def token(self, service: str, address: str) -> str:
@@ -73,9 +74,10 @@ async def admit(request: web.Request, row: Row) -> Address:
 
     Raises TooManyRequests, Unauthorized, Forbidden or TooLarge.
     """
-    address = request.app[CLIENTS].address_of(request)
+    address = client_address(request, request.app[CLIENTS].trusted_proxies)
     await request.app[LIMITS].count(row.limit, network_of(address))
-    await require_access(request, row.access, by_link=row.by_link)
+    if row.access is not Access.PUBLIC or row.by_link:
+        await require_access(request, row.access, by_link=row.by_link)
     if (request[BODY].length or 0) > row.max_bytes:
         raise too_large(row)
     return address

@@ -17,7 +17,7 @@ from gateway.path_check import check_path
 from gateway.rate_limits import open_limits
 from gateway.route_table import build_table
 from gateway.settings import GatewaySettings
-from gateway.upstream.pool import Pool
+from gateway.upstream.exchange import Pool
 from shared.app.builtin_endpoints import index_of
 from shared.app.factory import base_app
 from shared.app.routes import Handler, Route, ServiceInfo
@@ -25,7 +25,7 @@ from shared.auth.access_tokens import VERIFIER
 from shared.auth.jwks import open_verifier
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.errors import NotFound
-from shared.http.clients import CONNECTION_LIMITER, ConnectionLimiter, is_in
+from shared.http.clients import CONNECTION_LIMITER, ConnectionLimiter, client_address, is_in
 from shared.metrics import server_stats
 
 INFO = ServiceInfo(
@@ -37,7 +37,7 @@ INFO = ServiceInfo(
 
 def _metrics(settings: GatewaySettings) -> Handler:
     async def metrics(request: web.Request) -> web.StreamResponse:
-        if not is_in(request.app[CLIENTS].address_of(request), settings.metrics_allow):
+        if not is_in(client_address(request, settings.trusted_proxies), settings.metrics_allow):
             raise NotFound("There is nothing at this path.")
         page: web.StreamResponse = await server_stats(request)
         return page

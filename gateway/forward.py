@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, nullcontext
 
 from aiohttp import hdrs, web
@@ -14,8 +14,9 @@ from gateway.headers import answer_fields, request_fields
 from gateway.one_time_delivery import claim_of, deliver
 from gateway.route_table import Row
 from gateway.stalled_reader import ReaderWatch
-from gateway.upstream.exchange import Exchange, Outgoing
-from gateway.upstream.pool import Pool
+from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.exchange import Outgoing, Pool, exchange
+from gateway.upstream.response_head import Head
 from shared.app.middleware import LIFE, REQUEST_ID, Life
 from shared.app.routes import Handler
 from shared.http.body import BODY, continue_body, discard_body
@@ -27,70 +28,55 @@ BODY_IDLE_S = 30.0
 LENGTH_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
 
 
-def _fields(request: web.Request, row: Row, address: Address) -> bytes:
-    """Return the header lines for the service: the client's, and what the gateway alone may say."""
+async def _pieces(request: web.Request, row: Row) -> AsyncIterator[bytes]:
+    """Give the body in pieces as they go on the wire, and watch the row's limit."""
+    body, left = request[BODY], row.max_bytes
+    while data := await body.read(BODY_IDLE_S):
+        left -= len(data)
+        if left < 0:
+            raise too_large(row)
+        yield data if body.length is not None else chunk(data)
+    if body.length is None:
+        yield LAST_CHUNK
+
+
+async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoing:
+    """Return the request for the service: the client's, with the headers that the gateway alone may say."""
     clients = request.app[CLIENTS]
     lines = request_fields(request.raw_headers, request.headers.getall(hdrs.CONNECTION, ()))
     lines.append(
         f"X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {clients.scheme_of(request)}\r\n"
         f"X-Forwarded-Host: {request.host}\r\nX-Request-Id: {request[REQUEST_ID]}\r\n".encode("latin-1", "ignore")
     )
-    lines += (f"{name}: {value}\r\n".encode("latin-1") for name, value in trace_headers().items())
+    for name, value in trace_headers().items():
+        lines.append(f"{name}: {value}\r\n".encode("latin-1"))
     if row.signed:
         lines.append(f"X-Keepsake-Gateway: {clients.token(row.service, str(address))}\r\n".encode())
-    length = request[BODY].length
+    length, body, more = request[BODY].length, b"", None
     if length is None:
         lines.append(b"Transfer-Encoding: chunked\r\n")
     elif length or request.method in LENGTH_EXPECTED:
         lines.append(b"Content-Length: %d\r\n" % length)
-    return b"".join(lines)
-
-
-def _body(request: web.Request, row: Row) -> Callable[[], Awaitable[bytes]]:
-    """Return a function that gives the body's next bytes as they go on the wire, and watches the row's limit."""
-    chunked = request[BODY].length is None
-    left = row.max_bytes
-    ended = False
-
-    async def more() -> bytes:
-        nonlocal left, ended
-        if ended:
-            return b""
-        data = await request[BODY].read(BODY_IDLE_S)
-        if not chunked:
-            return data
-        left -= len(data)
-        if left < 0:
-            raise too_large(row)
-        ended = not data
-        return chunk(data) if data else LAST_CHUNK
-
-    return more
-
-
-async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoing:
-    body, more = b"", None
-    if request[BODY].length != 0:
+    if length != 0:
         await continue_body(request)
-        more = _body(request, row)
+        more = _pieces(request, row)
         if request[BODY].arrived:  # all of it came with the head: one write sends it on
-            while data := await more():
-                body += data
+            async for piece in more:
+                body += piece
             more = None
     return Outgoing(
         method=request.method,
         target=request.raw_path.encode("utf-8", "surrogateescape"),
-        fields=_fields(request, row, address),
+        fields=b"".join(lines),
         body=body,
         more=more,
         first_byte_s=row.first_byte_s,
     )
 
 
-def _response_to(request: web.Request, exchange: Exchange) -> web.StreamResponse:
+def _response_to(request: web.Request, head: Head) -> web.StreamResponse:
     """Return the answer's head for the client, its body yet to be streamed."""
-    head = exchange.head
-    stream = web.StreamResponse(status=head.status, headers=answer_fields(head.fields))
+    stream = web.StreamResponse(status=head.status, headers=answer_fields(head))
     if head.length is not None:
         stream.content_length = head.length
     elif request.version < HttpVersion11:
@@ -98,33 +84,33 @@ def _response_to(request: web.Request, exchange: Exchange) -> web.StreamResponse
     return stream
 
 
-async def _pass_on(request: web.Request, row: Row, exchange: Exchange) -> web.StreamResponse:
+async def _pass_on(request: web.Request, row: Row, answer: UpstreamConnection) -> web.StreamResponse:
     """Pass the answer on as it comes."""
-    head = exchange.head
-    if exchange.complete and exchange.upload_complete:
-        headers = answer_fields(head.fields)
+    head = answer.head
+    if answer.complete and answer.upload_complete:
+        headers = answer_fields(head)
         if request.method == hdrs.METH_HEAD and (length := head.value("content-length")) is not None:
             headers.append((hdrs.CONTENT_LENGTH, length))
-        return web.Response(status=head.status, headers=headers, body=await exchange.read())
-    stream = _response_to(request, exchange)
-    if exchange.upload_complete:
-        await _stream(request, row, exchange, stream)
+        return web.Response(status=head.status, headers=headers, body=await answer.read())
+    stream = _response_to(request, head)
+    if answer.upload_complete:
+        await _stream(request, row, answer, stream)
         return stream
     # An answer before the upload's end is a refusal: say it at once, then read the rest away so that it arrives.
-    await exchange.stop_upload()
+    await answer.stop_upload()
     stream.force_close()
-    await _stream(request, row, exchange, stream)
+    await _stream(request, row, answer, stream)
     await discard_body(request)
     return stream
 
 
 @contextmanager
-def _cut_at_stop(life: Life, exchange: Exchange) -> Iterator[None]:
+def _cut_at_stop(life: Life, answer: UpstreamConnection) -> Iterator[None]:
     """End a stream of events, which never ends by itself, when the gateway stops."""
 
     async def cut() -> None:
         await life.stopping.wait()
-        exchange.cut()
+        answer.fail(ConnectionResetError())
 
     task = asyncio.create_task(cut())
     try:
@@ -133,14 +119,14 @@ def _cut_at_stop(life: Life, exchange: Exchange) -> Iterator[None]:
         task.cancel()
 
 
-async def _stream(request: web.Request, row: Row, exchange: Exchange, stream: web.StreamResponse) -> None:
+async def _stream(request: web.Request, row: Row, answer: UpstreamConnection, stream: web.StreamResponse) -> None:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    cut = _cut_at_stop(request.app[LIFE], exchange) if row.events else nullcontext()
+    cut = _cut_at_stop(request.app[LIFE], answer) if row.events else nullcontext()
     with ReaderWatch(transport) as watch, cut:
         await stream.prepare(request)
-        while data := await exchange.read():
+        while data := await answer.read():
             watch.sent += len(data)
             await stream.write(data)
         await stream.write_eof()
@@ -152,9 +138,9 @@ def forwarder(row: Row, pool: Pool) -> Handler:
     async def forward(request: web.Request) -> web.StreamResponse:
         address = await admit(request, row)
         with span(row.service, row.method):
-            async with Exchange(pool, await _outgoing(request, row, address)) as exchange:
-                if row.one_time and (claim := claim_of(request, exchange, pool)) is not None:
-                    return await deliver(request, _response_to(request, exchange), exchange, claim)
-                return await _pass_on(request, row, exchange)
+            async with exchange(pool, await _outgoing(request, row, address)) as answer:
+                if row.one_time and (claim := claim_of(request, answer, pool)) is not None:
+                    return await deliver(request, _response_to(request, answer.head), answer, claim)
+                return await _pass_on(request, row, answer)
 
     return forward

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from gateway.upstream.response_head import Head
+
 # RFC 9110 section 7.6.1, with the older ones that RFC 2616 named.
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -40,25 +42,23 @@ def _goes_to_clients(name: str) -> bool:
     return not (word in HOP_BY_HOP or word in NOT_FOR_CLIENTS or word.startswith(NOT_FOR_CLIENTS_PREFIXES))
 
 
-def _named(options: Iterable[str]) -> frozenset[str]:
-    return frozenset(name.strip().lower() for option in options for name in option.split(","))
-
-
 def request_fields(raw_headers: Iterable[tuple[bytes, bytes]], connection: Iterable[str]) -> list[bytes]:
     """Return the header lines, each ending in CRLF, that a client's request brings to a service.
 
     `connection` are the values of its `Connection` headers: what they name ends here as well.
     """
-    named = _named(connection)
-    return [
-        b"%s: %s\r\n" % (name, value)
-        for name, value in raw_headers
-        if _goes_to_services(name) and (not named or name.decode("latin-1").lower() not in named)
-    ]
+    named = frozenset(map(str.strip, ",".join(connection).lower().split(",")))
+    lines = []
+    for name, value in raw_headers:
+        if _goes_to_services(name) and name.decode("latin-1").lower() not in named:
+            lines.append(b"%s: %s\r\n" % (name, value))
+    return lines
 
 
-def answer_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def answer_fields(head: Head) -> list[tuple[str, str]]:
     """Return the headers that a service's answer brings to the client; how the body is framed is set apart."""
-    kept = [(name, value) for name, value in fields if _goes_to_clients(name)]
-    named = _named(value for name, value in fields if name.lower() == "connection")
-    return [(name, value) for name, value in kept if name.lower() not in named] if named else kept
+    fields = []
+    for name, value in head.fields:
+        if _goes_to_clients(name) and name.lower() not in head.options:
+            fields.append((name, value))
+    return fields

@@ -10,8 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.admission import CLIENTS
-from gateway.upstream.exchange import Exchange, Outgoing
-from gateway.upstream.pool import Pool
+from gateway.upstream.exchange import Outgoing, Pool, exchange
 from shared.app.middleware import LIFE
 from shared.clock import rfc3339, utc_now
 from shared.errors import KeepsakeError, Unavailable
@@ -24,11 +23,11 @@ async def _is_healthy(pool: Pool) -> bool:
     try:
         async with (
             asyncio.timeout(ASK_TIMEOUT_S),
-            Exchange(pool, Outgoing(method="GET", target=b"/health", fields=b"")) as exchange,
+            exchange(pool, Outgoing(method="GET", target=b"/health", fields=b"")) as answer,
         ):
-            while await exchange.read():
+            while await answer.read():
                 pass
-            return exchange.head.status == 200
+            return answer.head.status == 200
     except (KeepsakeError, OSError, TimeoutError):
         return False
 

@@ -14,9 +14,9 @@ from aiohttp import web
 from gateway.admission import CLIENTS
 from gateway.metrics import CLAIMS_SETTLED
 from gateway.stalled_reader import ReaderWatch
-from gateway.upstream.errors import BadGateway
-from gateway.upstream.exchange import Exchange, Outgoing
-from gateway.upstream.pool import Address, Pool
+from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.exchange import Address, Outgoing, Pool, exchange
+from gateway.upstream.response_head import BadGateway
 from shared.app.middleware import REQUEST_ID
 from shared.errors import KeepsakeError
 from shared.http.clients import UNKNOWN
@@ -82,12 +82,13 @@ class Claim:
                 + "".join(f"{name}: {value}\r\n" for name, value in trace_headers().items())
             ).encode(),
         )
-        async with Exchange(self._pool, outgoing, only=self._address) as exchange:
-            while await exchange.read():
+        async with exchange(self._pool, outgoing, only=self._address) as answer:
+            while await answer.read():
                 pass
-        if exchange.head.status >= 500:
-            raise BadGateway(f"{verb}: {exchange.head.status}")
-        return exchange.head.status
+            status = answer.head.status
+        if status >= 500:
+            raise BadGateway(f"{verb}: {status}")
+        return status
 
     async def renew(self) -> None:
         """Keep the claim from lapsing; one call that fails is made up for by the next."""
@@ -121,16 +122,16 @@ class Claim:
         return "already_released" if verb == "release" and time.monotonic() < self._stands_until else "lapsed"
 
 
-def claim_of(request: web.Request, exchange: Exchange, pool: Pool) -> Claim | None:
+def claim_of(request: web.Request, answer: UpstreamConnection, pool: Pool) -> Claim | None:
     """Return the claim that the answer carries, if it is one that carries any."""
-    given = exchange.head.value(CLAIM_HEADER)
-    if given is None or exchange.head.status != 200:
+    given = answer.head.value(CLAIM_HEADER)
+    if given is None or answer.head.status != 200:
         return None
-    return Claim(request, pool, exchange.address, given)
+    return Claim(request, pool, answer.address, given)
 
 
 async def deliver(
-    request: web.Request, stream: web.StreamResponse, exchange: Exchange, claim: Claim
+    request: web.Request, stream: web.StreamResponse, answer: UpstreamConnection, claim: Claim
 ) -> web.StreamResponse:
     """Stream the image to the browser, and confirm the claim once its last byte has arrived; else release it."""
     settlements = request.app[SETTLEMENTS]
@@ -142,7 +143,7 @@ async def deliver(
         limit_send_buffer(transport)
         with ReaderWatch(transport, lambda: settlements.start(claim.renew())) as watch:
             await stream.prepare(request)
-            while data := await exchange.read():
+            while data := await answer.read():
                 for start in range(0, len(data), PIECE_BYTES):
                     watch.sent += len(data[start : start + PIECE_BYTES])
                     await stream.write(data[start : start + PIECE_BYTES])

@@ -12,8 +12,7 @@ from aiohttp import web
 
 from gateway.examples import add_examples
 from gateway.route_table import Row
-from gateway.upstream.exchange import Exchange, Outgoing
-from gateway.upstream.pool import Pool
+from gateway.upstream.exchange import Outgoing, Pool, exchange
 from shared.app.openapi import PATH_PARAMETER, describe, document, public_path
 from shared.app.routes import Route, ServiceInfo
 from shared.auth.access import Access
@@ -37,12 +36,12 @@ async def _fetch(pool: Pool) -> dict[str, Any] | None:
     try:
         async with (
             asyncio.timeout(ASK_TIMEOUT_S),
-            Exchange(pool, Outgoing(method="GET", target=b"/openapi.json", fields=b"")) as exchange,
+            exchange(pool, Outgoing(method="GET", target=b"/openapi.json", fields=b"")) as answer,
         ):
             body = bytearray()
-            while len(body) <= MAX_DOCUMENT_BYTES and (data := await exchange.read()):
+            while len(body) <= MAX_DOCUMENT_BYTES and (data := await answer.read()):
                 body += data
-        found = json.loads(body) if exchange.head.status == 200 else None
+        found = json.loads(body) if answer.head.status == 200 else None
     except (KeepsakeError, OSError, TimeoutError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("paths"), dict) else None

@@ -21,14 +21,11 @@ AMBIGUOUS: Final = re.compile(rf"{REFUSED_CHARACTERS}|{REFUSED_ESCAPES}|//|\.\.|
 def is_unambiguous(target: str) -> bool:
     """Tell whether a request's target is a path, with or without a query, that has only one reading."""
     path, _, query = target.partition("?")
-    return path.startswith("/") and AMBIGUOUS.search(path) is None and "#" not in query and _is_utf8(target)
-
-
-def _is_utf8(target: str) -> bool:
-    """Tell whether the bytes that the escapes stand for are UTF-8: of others every reader makes something else."""
+    if not path.startswith("/") or AMBIGUOUS.search(path) is not None or "#" in query:
+        return False
     if "%" not in target and target.isascii():
         return True
-    try:
+    try:  # the bytes that the escapes stand for must be UTF-8: of others every reader makes something else
         unquote_to_bytes(target.encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError:
         return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from gateway.settings import GatewaySettings
 from shared.auth.access import Access
@@ -28,7 +29,7 @@ class Limit(StrEnum):
     STORE_IMAGE = "store-image"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One path with one method.
 
@@ -51,7 +52,7 @@ class Row:
     one_time: bool = False
     events: bool = False
 
-    @property
+    @cached_property
     def max_bytes(self) -> int:
         """The most bytes of its body."""
         if not self.files:

@@ -1,158 +1,220 @@
-"""One request passed on and its answer: sent once, sent again only where nothing was done with it."""
+"""Asking a service: its addresses with their kept connections, balanced and with a breaker; a request is sent once.
+
+It is sent again only where nothing was done with it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from urllib.parse import urlsplit
 
+from gateway.metrics import UPSTREAM_CONNECT_FAILURES
 from gateway.upstream.connection import UpstreamConnection
-from gateway.upstream.errors import LostConnection
-from gateway.upstream.pool import Address, Pool
-from gateway.upstream.response_head import Head
+from gateway.upstream.response_head import LostConnection, ServiceDown
 
-REPEATABLE = frozenset({"GET", "HEAD"})  # a DELETE that was done already would be answered 404
+CONNECT_TIMEOUT_S = 2.0
+ALL_CONNECTS_S = 2.7  # a service that is down is said to be so within 3 s
 FIRST_BYTE_S = 10.0
+IDLE_S = 30.0  # less than the 60 s after which services close
+MAX_IDLE = 64
+FIRST_REST_S = 0.5
+LONGEST_REST_S = 3.0
+REPEATABLE = frozenset({"GET", "HEAD"})  # a DELETE that was done already would be answered 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
     """A request to a service: the target as it was received, header lines that each end in CRLF, and its body.
 
-    `body` is what is at hand, framed already; `more` returns the next framed bytes, `b""` after the last.
+    `body` is what is at hand, framed already; `more` gives what is still to come, framed too.
     """
 
     method: str
     target: bytes
     fields: bytes
     body: bytes = b""
-    more: Callable[[], Awaitable[bytes]] | None = None
+    more: AsyncIterator[bytes] | None = None
     first_byte_s: float = FIRST_BYTE_S
 
-    def opening(self, host: str) -> bytes:
-        """Return the first bytes on the wire."""
-        return b"%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n%s" % (
-            self.method.encode(),
-            self.target,
-            host.encode(),
-            self.fields,
-            self.body,
-        )
+
+class Address:
+    """One address of a service: its idle connections, how busy it is, and until when it rests after a failure."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        name = parts.hostname or ""
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._server_name = name if self._tls else None
+        self._port = parts.port or (443 if self._tls else 80)
+        # A resolver may say ::1 first, where nobody listens on a system without IPv6.
+        self._hosts = ("127.0.0.1", "::1") if name == "localhost" else (name,)
+        host = f"[{name}]" if ":" in name else name
+        self.host = f"{host}:{self._port}".encode()
+        self.in_flight = 0
+        self.rests_until = 0.0
+        self._rest_s = FIRST_REST_S
+        self._idle: list[UpstreamConnection] = []
+        self.connections: set[UpstreamConnection] = set()  # idle or at work
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """Return the connection used last, if one still stands."""
+        oldest = asyncio.get_running_loop().time() - IDLE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_since > oldest and connection.is_usable:
+                return connection
+            connection.abort()
+        return None
+
+    def put_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange is over for the next one, or cut it."""
+        self.in_flight -= 1
+        if connection.finish():
+            self._idle.append(connection)
+            if len(self._idle) > MAX_IDLE:
+                self._idle.pop(0).abort()
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that ended."""
+        self.connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    async def connect(self, timeout_s: float) -> UpstreamConnection:
+        """Open a connection; raises OSError or TimeoutError, and lets the address rest after either."""
+        loop = asyncio.get_running_loop()
+        # Whoever tries an address that failed keeps others from trying it at the same time.
+        self.rests_until = loop.time() + self._rest_s if self.rests_until else 0.0
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = await self._connect_to_any(loop)
+        except (OSError, TimeoutError):
+            self.rests_until = loop.time() + self._rest_s
+            self._rest_s = min(self._rest_s * 2, LONGEST_REST_S)
+            raise
+        self.rests_until, self._rest_s = 0.0, FIRST_REST_S
+        return connection
+
+    async def _connect_to_any(self, loop: asyncio.AbstractEventLoop) -> UpstreamConnection:
+        for host in self._hosts:
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(self), host, self._port, ssl=self._tls, server_hostname=self._server_name
+                )
+            except OSError:
+                if host == self._hosts[-1]:
+                    raise
+            else:
+                break
+        self.connections.add(connection)
+        return connection
+
+    def rest(self) -> None:
+        """Let other addresses be asked first for a moment: this one is stopping, or ended a connection without an answer."""
+        self.rests_until = asyncio.get_running_loop().time() + FIRST_REST_S
+
+
+class Pool:
+    """All addresses of one service."""
+
+    def __init__(self, service: str, urls: Sequence[str]) -> None:
+        self.service = service
+        self.addresses = [Address(url) for url in urls]
+        self._turn = 0
+
+    def _in_turn(self) -> list[Address]:
+        """Return the addresses, the least busy first; those that rest come last, so that the last one is never left out."""
+        self._turn += 1
+        now = asyncio.get_running_loop().time()
+        first = self._turn % len(self.addresses)
+        turned = self.addresses[first:] + self.addresses[:first]
+        return sorted(turned, key=lambda address: (address.rests_until > now, address.in_flight))
+
+    async def connect(self, *, only: Address | None = None, fresh: bool = False) -> UpstreamConnection:
+        """Return a connection that nothing was sent on yet; raises ServiceDown when no address can be connected to.
+
+        `fresh` asks for a new connection; `only` for one address.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ALL_CONNECTS_S
+        failure: Exception | None = None
+        addresses = self.addresses if only is None else [only]
+        for address in addresses if len(addresses) == 1 else self._in_turn():
+            if not fresh and (idle := address.take_idle()) is not None:
+                return idle
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                break
+            try:
+                return await address.connect(min(CONNECT_TIMEOUT_S, left_s))
+            except (OSError, TimeoutError) as error:
+                failure = error
+                UPSTREAM_CONNECT_FAILURES.labels(self.service).inc()
+        raise ServiceDown(self.service) from failure
 
     @property
-    def may_be_repeated(self) -> bool:
-        """Whether sending it a second time gives the same answer (safe methods, RFC 9110 section 9.2.1)."""
-        return self.method in REPEATABLE and self.more is None and not self.body
+    def open_connections(self) -> int:
+        """How many connections stand, idle or at work."""
+        return sum(len(address.connections) for address in self.addresses)
+
+    def close(self) -> None:
+        """Cut every connection of every address."""
+        for address in self.addresses:
+            for connection in tuple(address.connections):
+                connection.abort()
 
 
-class Exchange:
-    """`async with Exchange(pool, outgoing) as exchange`: the head is there on entry; `read` gives the body.
+@asynccontextmanager
+async def exchange(pool: Pool, outgoing: Outgoing, *, only: Address | None = None) -> AsyncIterator[UpstreamConnection]:
+    """Send a request to one of a service's addresses, or to `only` that; give the connection once the answer's head is there.
 
     Raises ServiceDown, BadGateway, UpstreamTimeout, or whatever `more` raised.
     """
+    connection = await _ask(pool, outgoing, only)
+    try:
+        yield connection
+    finally:
+        connection.address.put_back(connection)
+        await connection.stop_upload()
 
-    head: Head
-    address: Address
 
-    def __init__(self, pool: Pool, outgoing: Outgoing, *, only: Address | None = None) -> None:
-        self._pool = pool
-        self._outgoing = outgoing
-        self._only = only
-        self._connection: UpstreamConnection
-        self._upload: asyncio.Task[None] | None = None
-        self.upload_complete = outgoing.more is None
+async def _ask(pool: Pool, outgoing: Outgoing, only: Address | None) -> UpstreamConnection:
+    """Return the connection on which the answer begins.
 
-    async def __aenter__(self) -> Self:
-        """Send the request and wait for the head of its answer."""
-        fresh = False
-        while True:
-            self.address, self._connection = await self._pool.connect(only=self._only, fresh=fresh)
-            self.address.in_flight += 1
-            try:
-                self._send()
-                self.head = await self._connection.head()
-            except LostConnection:
-                self._end()
-                if fresh or not self._may_ask_again():
-                    raise
-                fresh = True
-            except BaseException:
-                self._end()
-                raise
-            else:
-                if fresh or not self._is_turned_away():
-                    return self
-                self._end()
-                fresh = True
-
-    def _may_ask_again(self) -> bool:
-        """Tell whether to ask once more after a lost connection: a kept one may have been dead, or another address lives."""
-        elsewhere = self._only is None and self._pool.has_choice
-        if elsewhere:
-            self.address.rest()
-        return self._outgoing.may_be_repeated and (elsewhere or self._connection.exchanges > 1)
-
-    def _is_turned_away(self) -> bool:
-        """Tell whether the address is stopping and did nothing, so that another one should be asked the same."""
-        stopping = self.head.status == 503 and not self.head.keep_alive
-        if not stopping or self._only is not None or not self._pool.has_choice:
-            return False
-        self.address.rest()
-        return self._outgoing.may_be_repeated
-
-    def _send(self) -> None:
-        outgoing, connection = self._outgoing, self._connection
-        connection.begin(outgoing.method, outgoing.opening(self.address.host_header))
-        if outgoing.more is None:
-            connection.expect_answer_within(outgoing.first_byte_s)
-        else:
-            self._upload = asyncio.create_task(self._send_body(outgoing.more))
-
-    async def _send_body(self, more: Callable[[], Awaitable[bytes]]) -> None:
-        connection = self._connection
+    A safe method (RFC 9110 section 9.2.1) is asked once more, on a new connection, where it was lost on a kept one, which may
+    have been dead, or where there is another address than the one that ended without an answer, or is stopping.
+    """
+    may_repeat = outgoing.method in REPEATABLE and outgoing.more is None and not outgoing.body
+    has_choice = only is None and len(pool.addresses) > 1
+    fresh = False
+    while True:
+        connection = await pool.connect(only=only, fresh=fresh)
+        address = connection.address
+        address.in_flight += 1
         try:
-            while data := await more():
-                connection.write(data)
-                await connection.drain()
-        except Exception as error:  # noqa: BLE001 - raised where the answer is awaited
-            connection.fail(error)
+            connection.start(outgoing)
+            await connection.wait_for_head()
+            head = connection.head
+            if fresh or not has_choice or head.status != 503 or head.keep_alive:
+                return connection
+            address.rest()
+            if not may_repeat:
+                return connection
+        except LostConnection:
+            address.put_back(connection)
+            if fresh:
+                raise
+            if has_choice:
+                address.rest()
+            if not may_repeat or not (has_choice or connection.exchanges > 1):
+                raise
+        except BaseException:
+            address.put_back(connection)
+            raise
         else:
-            self.upload_complete = True
-            connection.expect_answer_within(self._outgoing.first_byte_s)
-
-    async def read(self) -> bytes:
-        """Return the next bytes of the answer's body, `b""` at its end."""
-        return await self._connection.read()
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of the answer's body is here, so that `read` does not wait."""
-        return self._connection.complete
-
-    def cut(self) -> None:
-        """End the exchange from elsewhere: `read` raises ConnectionResetError."""
-        self._connection.fail(ConnectionResetError())
-
-    async def stop_upload(self) -> None:
-        """Send no more of the body: the answer came before its end."""
-        if self._upload is not None and not self._upload.done():
-            self._upload.cancel()
-            await asyncio.wait([self._upload])
-
-    def _end(self) -> None:
-        self.address.in_flight -= 1
-        if self._upload is not None and not self._upload.done():
-            self._upload.cancel()
-        if not self.upload_complete:
-            self._connection.abort()
-        self.address.put_back(self._connection)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Keep the connection for the next request if this one came to its end, else cut it."""
-        self._end()
-        if self._upload is not None and not self._upload.done():
-            await asyncio.wait([self._upload])
+            address.put_back(connection)
+        fresh = True

@@ -1,12 +1,17 @@
-"""HTTP/1.1 as bytes, strict in what it takes from a service (RFC 9112): the heads of its answers."""
+"""The heads of services' answers, read strictly (RFC 9112), and what the gateway says where a service did not answer well.
+
+├── BadGateway           502 bad_gateway
+│   └── LostConnection   502 bad_gateway         it ended before the first byte of an answer
+├── UpstreamTimeout      504 upstream_timeout
+└── ServiceDown          503 service_unavailable   nothing was sent: no address could be connected to
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.upstream.errors import BadGateway
+from shared.errors import KeepsakeError, Unavailable
 
 MAX_HEAD_BYTES = 32 * 1024
 HEAD_END = b"\r\n\r\n"
@@ -18,12 +23,53 @@ LENGTH = re.compile(r"[0-9]{1,18}")
 BODILESS = frozenset({204, 304})
 
 
+class BadGateway(KeepsakeError):
+    """The service's answer broke off or is not HTTP."""
+
+    status = 502
+    default_code = "bad_gateway"
+
+    def __init__(self, why: str) -> None:
+        """Keep `why` for the log; the client reads one sentence for all."""
+        super().__init__("The service behind the gateway gave no usable answer. Please try again.")
+        self.add_note(why)
+
+
+class LostConnection(BadGateway):
+    """The connection ended before any byte of an answer: a pooled one may have been dead already."""
+
+
+class UpstreamTimeout(KeepsakeError):
+    """The service took longer than its row allows."""
+
+    status = 504
+    default_code = "upstream_timeout"
+
+    def __init__(self) -> None:
+        """Use one sentence for every wait."""
+        super().__init__("The service behind the gateway did not answer in time. Please try again.")
+
+
+class ServiceDown(Unavailable):
+    """No address of the service could be connected to; nothing was sent."""
+
+    def __init__(self, service: str) -> None:
+        """Name the service, never its address."""
+        super().__init__(
+            f"The service {service} is not available right now. Please try again shortly.", retry_after_s=2
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A service's answer without its body: `length` is None where chunks or the connection's end mark the body's end."""
+    """A service's answer without its body: `length` is None where chunks or the connection's end mark the body's end.
+
+    `options` are those of its `Connection` headers, in lower case.
+    """
 
     status: int
     fields: tuple[tuple[str, str], ...]
+    options: frozenset[str]
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -31,27 +77,6 @@ class Head:
     def value(self, name: str) -> str | None:
         """Return the first value of the header `name`, given in lower case."""
         return next((value for given, value in self.fields if given.lower() == name), None)
-
-
-def _framing(fields: Iterable[tuple[str, str]]) -> tuple[int | None, bool, str]:
-    length: int | None = None
-    chunked = False
-    connection = ""
-    for given, value in fields:
-        name = given.lower()
-        if name == "content-length":
-            if length is not None or not LENGTH.fullmatch(value):
-                raise BadGateway("Content-Length")
-            length = int(value)
-        elif name == "transfer-encoding":
-            if chunked or value.lower() != "chunked":
-                raise BadGateway("Transfer-Encoding")
-            chunked = True
-        elif name == "connection":
-            connection += f"{value.lower()},"
-    if chunked and length is not None:
-        raise BadGateway("Content-Length beside Transfer-Encoding")
-    return length, chunked, connection
 
 
 def parse_head(head: bytes, method: str) -> Head:
@@ -63,14 +88,26 @@ def parse_head(head: bytes, method: str) -> Head:
         lines = match[3].decode().split("\r\n")
     except UnicodeDecodeError as error:
         raise BadGateway("header") from error
-    lines.pop()
-    fields = [(name, value.strip(" \t")) for name, _, value in [line.partition(":") for line in lines]]
-    status = int(match[2])
-    length, chunked, connection = _framing(fields)
+    fields: list[tuple[str, str]] = []
+    lengths: list[str] = []
+    codings: list[str] = []
+    options: set[str] = set()
+    for line in lines[:-1]:
+        name, _, value = line.partition(":")
+        value = value.strip(" \t")
+        fields.append((name, value))
+        match name.lower():
+            case "content-length":
+                lengths.append(value)
+            case "transfer-encoding":
+                codings.append(value.lower())
+            case "connection":
+                options.update(map(str.strip, value.lower().split(",")))
+    if len(lengths) + len(codings) > 1 or codings not in ([], ["chunked"]) or not all(map(LENGTH.fullmatch, lengths)):
+        raise BadGateway("Content-Length or Transfer-Encoding")
+    status, length, chunked = int(match[2]), int(lengths[0]) if lengths else None, bool(codings)
     if method == "HEAD" or status in BODILESS or status < 200:
         length, chunked = 0, False
-    options = [option.strip() for option in connection.split(",")] if connection else ()
-    modern = match[1] == b"1"
     ends_by_itself = chunked or length is not None
-    keep_alive = ends_by_itself and "close" not in options and (modern or "keep-alive" in options)
-    return Head(status, tuple(fields), length, chunked, keep_alive)
+    keep_alive = ends_by_itself and "close" not in options and (match[1] == b"1" or "keep-alive" in options)
+    return Head(status, tuple(fields), frozenset(options), length, chunked, keep_alive)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
-from gateway.upstream.errors import UpstreamTimeout
-from gateway.upstream.exchange import Exchange, Outgoing
-from gateway.upstream.pool import Pool
+from gateway.upstream.exchange import Outgoing, Pool, exchange
+from gateway.upstream.response_head import UpstreamTimeout
 from tests.support.raw_http import ask, connect
 from tests.unit.gateway.conftest import OpenGateway, bearer
 from tests.unit.gateway.wire_server import ok, saying, wire_server
@@ -215,7 +215,7 @@ async def test_a_late_first_byte_is_a_timeout() -> None:
     async with wire_server(never) as wire:
         pool = Pool("media-store", (wire.url,))
         with pytest.raises(UpstreamTimeout):
-            async with Exchange(pool, Outgoing(method="GET", target=b"/", fields=b"", first_byte_s=0.05)):
+            async with exchange(pool, Outgoing(method="GET", target=b"/", fields=b"", first_byte_s=0.05)):
                 pass
         pool.close()
 
@@ -227,13 +227,14 @@ async def test_the_wait_for_the_first_byte_begins_after_the_last_one_sent() -> N
 
     pieces = [b"a"] * 10 + [b"end"]
 
-    async def more() -> bytes:
-        await asyncio.sleep(0.03)
-        return pieces.pop(0) if pieces else b""
+    async def more() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            await asyncio.sleep(0.03)
+            yield piece
 
     async with wire_server(read_slowly) as wire:
         pool = Pool("media-store", (wire.url,))
-        outgoing = Outgoing(method="POST", target=b"/", fields=b"", more=more, first_byte_s=0.2)
-        async with Exchange(pool, outgoing) as exchange:
-            assert await exchange.read() == b"fine"
+        outgoing = Outgoing(method="POST", target=b"/", fields=b"", more=more(), first_byte_s=0.2)
+        async with exchange(pool, outgoing) as answer:
+            assert await answer.read() == b"fine"
         pool.close()

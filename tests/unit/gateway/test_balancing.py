@@ -8,9 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.upstream.errors import ServiceDown
-from gateway.upstream.exchange import Exchange, Outgoing
-from gateway.upstream.pool import FIRST_REST_S, Pool
+from gateway.upstream.exchange import FIRST_REST_S, Outgoing, Pool, exchange
+from gateway.upstream.response_head import ServiceDown
 from shared.app.factory import base_app
 from shared.app.middleware import LIFE
 from shared.app.routes import Route, ServiceInfo
@@ -101,7 +100,7 @@ async def test_a_black_hole_is_given_up() -> None:
         pool = Pool("media-store", (f"http://127.0.0.1:{hole.getsockname()[1]}",))
         async with asyncio.timeout(20):
             with pytest.raises(ServiceDown):
-                async with Exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")):
+                async with exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")):
                     pass
         pool.close()
 
@@ -111,8 +110,8 @@ async def test_connections_are_kept_and_shared() -> None:
         pool = Pool("media-store", (wire.url,))
 
         async def once() -> bytes:
-            async with Exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")) as exchange:
-                return await exchange.read()
+            async with exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")) as answer:
+                return await answer.read()
 
         assert await asyncio.gather(*(once() for _ in range(5))) == [b"fine"] * 5
         for _ in range(20):
@@ -125,8 +124,8 @@ async def test_an_exchange_that_is_left_early_takes_its_connection_along() -> No
     async with wire_server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegin")) as wire:
         pool = Pool("media-store", (wire.url,))
         for _ in range(2):
-            async with Exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")) as exchange:
-                assert await exchange.read() == b"begin"
+            async with exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")) as answer:
+                assert await answer.read() == b"begin"
         assert wire.connections == 2
         pool.close()
 
@@ -140,7 +139,7 @@ async def test_a_cancelled_request_leaves_no_connection_behind() -> None:
         pool = Pool("media-store", (wire.url,))
 
         async def once() -> None:
-            async with Exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")):
+            async with exchange(pool, Outgoing(method="GET", target=b"/", fields=b"")):
                 pass
 
         task = asyncio.create_task(once())
