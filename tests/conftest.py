@@ -15,31 +15,41 @@ pytest_plugins = [
     "tests.support.stripe_sandbox",
 ]
 
-# `make test` leaves these out: they need a server beside Python, or they take their time.
+# `make test` leaves these out: they need a server beside Python. What starts processes of ours, or takes its time, is marked
+# `long` where it stands.
 SERVERS = frozenset({"redis_server_url", "postgres_server_url", "s3_server"})
 BACKENDS = frozenset({"redis", "postgres", "s3", "r2", "servers"})
 LONG_SUITES = ("tests/system/", "tests/browser/")
 
-# They kill, cut and starve processes by the clock, or share real servers with other tests, so a busy machine can make one fail
-# that is in order: each gets two more tries, is listed as RERUN, and is counted at the end. The others have one try.
+# They kill, cut and starve processes by the clock, so a busy machine can make one fail that is in order: each gets two more
+# tries, is listed as RERUN, and is counted at the end. All others have one try.
 NEED_LUCK = (
-    "tests/system/",
-    "tests/unit/services/checkout/",
+    "tests/browser/",
+    "tests/system/attacks/test_races.py",
+    "tests/system/attacks/test_slow_clients.py",
+    "tests/system/client/test_connections.py",
+    "tests/system/faults/",
+    "tests/system/proxies/",
+    "tests/system/replicas/",
+    "tests/unit/services/checkout/test_crashes.py",
+    "tests/unit/services/checkout/test_decisions.py",
+    "tests/unit/services/checkout/test_killed.py",
     "tests/unit/services/media_store/test_cancelled.py",
     "tests/unit/services/media_store/test_faults.py",
     "tests/unit/services/planter_orders/test_processes.py",
     "tests/unit/services/temp_image/test_faults.py",
     "tests/unit/services/temp_image/test_process.py",
     "tests/unit/shared/images/test_workers.py",
-    "tests/unit/stack/",
-    "tests/unit/stripe_sandbox/",
+    "tests/unit/shared/objects/test_bucket_faults.py",
+    "tests/unit/shared/test_database.py::TestInserts::test_rows_and_transactions_at_once_all_get_their_turn[postgres]",
 )
 
 
 def _is_long(item: pytest.Function) -> bool:
     params = item.callspec.params.values() if hasattr(item, "callspec") else ()
     return (
-        item.nodeid.startswith(LONG_SUITES)
+        item.get_closest_marker("long") is not None
+        or item.nodeid.startswith(LONG_SUITES)
         or not SERVERS.isdisjoint(item.fixturenames)
         or any(not BACKENDS.isdisjoint(value.split("-")) for value in params if isinstance(value, str))
     )
@@ -48,8 +58,7 @@ def _is_long(item: pytest.Function) -> bool:
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses among them
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        is_long = isinstance(item, pytest.Function) and _is_long(item)
-        if is_long:
+        if isinstance(item, pytest.Function) and _is_long(item):
             item.add_marker("long")
-        if is_long or item.nodeid.startswith(NEED_LUCK):
+        if item.nodeid.startswith(NEED_LUCK):
             item.add_marker(pytest.mark.flaky(reruns=2))

@@ -36,7 +36,7 @@ class Collector:
 
     port: int
     spans: list[Span] = field(default_factory=list)
-    bytes: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray)
 
     @property
     def url(self) -> str:
@@ -45,7 +45,7 @@ class Collector:
 
     def take(self, body: bytes) -> None:
         """Read one export."""
-        self.bytes += body
+        self.received += body
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             names = {item.key: item.value.string_value for item in resource.resource.attributes}
             for scope in resource.scope_spans:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,7 @@ async def test_nothing_that_is_private_leaves_in_a_trace(
         shopper.authorization["Authorization"].encode(),
         *(shop.settings[name].encode() for name in ("INTERNAL_SECRET", "JWT_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")),
     ):
-        assert secret not in collector.bytes
+        assert secret not in collector.received
     assert {key for span in collector.spans for key in span.attributes} <= {
         "http.request.method",
         "http.route",
@@ -225,6 +226,11 @@ async def test_a_delivery_and_its_confirmation_are_one_trace(shopper: Shopper, c
     assert way_of(trace, *confirmed)[0] == (GATEWAY, RETRIEVE)
 
 
+def _is_told(process: str, before: int, collector: Collector) -> bool:
+    told = [(span.process, span.name) for span in collector.spans[before:]]
+    return (process, "GET /api/images/orders") in told
+
+
 async def test_a_strangers_trace_ends_at_the_gateway_and_at_each_service(
     shop: Stack, collector: Collector, http: aiohttp.ClientSession
 ) -> None:
@@ -233,11 +239,7 @@ async def test_a_strangers_trace_ends_at_the_gateway_and_at_each_service(
             before = len(collector.spans)
             async with http.get(f"{shop.url(process)}/api/images/orders", headers=headers) as answer:
                 assert answer.status == 401
-            collector.wait(
-                lambda found, process=process, before=before: any(
-                    (span.process, span.name) == (process, "GET /api/images/orders") for span in found.spans[before:]
-                )
-            )
+            collector.wait(partial(_is_told, process, before))
     assert GIVEN_TRACE not in {span.trace_id for span in collector.spans}
 
 
@@ -283,7 +285,7 @@ async def test_a_trusted_proxys_trace_goes_on_and_its_baggage_does_not(
     assert (root.process, root.name) == (GATEWAY, RETRIEVE)
     assert len([s for s in collector.spans if s.trace_id == GIVEN_TRACE]) == 3
     assert not names_of(collector, other)
-    assert b"somebody" not in collector.bytes
+    assert b"somebody" not in collector.received
 
 
 def names_of(collector: Collector, trace_id: str) -> set[tuple[str, str]]:

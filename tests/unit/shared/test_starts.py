@@ -80,6 +80,7 @@ def start(*arguments: str, folder: Path, **settings: str) -> tuple[int, list[str
     return done.returncode, done.stderr.splitlines()
 
 
+@pytest.mark.long
 def test_a_process_names_every_wrong_setting_in_a_line_each(tmp_path: Path) -> None:
     status, lines = start(
         "-m", "services.media_store", folder=tmp_path, ENVIRONMENT="production", MEDIA_STORE_PORT="http",
@@ -154,6 +155,7 @@ def test_an_address_that_is_none_is_told_once(settings_in_order: pytest.MonkeyPa
     assert line.startswith(name)
 
 
+@pytest.mark.long
 def test_a_setting_of_all_processes_is_told_once_by_the_name_that_was_set(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DATABASE_URL=mysql://x\n")
     status, lines = start("-c", LOAD_ALL, folder=tmp_path, WORKERS="x", CHECKOUT_WORKERS="99")
@@ -161,6 +163,7 @@ def test_a_setting_of_all_processes_is_told_once_by_the_name_that_was_set(tmp_pa
     assert sorted(line.split(":")[1].strip() for line in lines) == ["CHECKOUT_WORKERS", "DATABASE_URL", "WORKERS"]
 
 
+@pytest.mark.long
 def test_the_stack_names_what_is_wrong_of_any_process_once(tmp_path: Path) -> None:
     status, lines = start(
         "-c", LOAD_ALL, folder=tmp_path, JWT_SECRET_KEY="", RATE_LIMIT_LOGIN="often", CHECKOUT_SESSION_TTL_S="5",
@@ -172,6 +175,7 @@ def test_the_stack_names_what_is_wrong_of_any_process_once(tmp_path: Path) -> No
         assert said.count(name) == 1, said
 
 
+@pytest.mark.long
 def test_two_processes_on_one_port_are_told(tmp_path: Path) -> None:
     status, lines = start("-c", LOAD_ALL, folder=tmp_path, TEMP_IMAGE_PORT="8002")
     assert (status, len(lines)) == (2, 1)
@@ -180,6 +184,7 @@ def test_two_processes_on_one_port_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [*(("-m", f"services.{name}") for name in PROCESSES), ("-c", LOAD_ALL)])
+@pytest.mark.long
 def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     taken = tmp_path / "var"
     taken.touch()
@@ -189,6 +194,7 @@ def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, ar
         assert lines[0].startswith(f"keepsake: DATA_DIR: the folder {data_dir} cannot be written")
 
 
+@pytest.mark.long
 def test_a_data_folder_that_cannot_be_written_is_told_with_all_else(tmp_path: Path) -> None:
     status, lines = start(
         "-m", "services.media_store", folder=tmp_path, DATA_DIR="/proc/nope", MAX_IMAGE_FRAMES="x", STORAGE_BACKEND="s3",
@@ -203,6 +209,7 @@ def test_a_data_folder_that_cannot_be_written_is_told_with_all_else(tmp_path: Pa
     ("name", "workers"),
     [("auth_verify", "2"), ("media_store", "1"), ("checkout", "1"), ("planter_orders", "1")],
 )
+@pytest.mark.long
 def test_tables_of_a_newer_release_stop_the_start_with_one_sentence(tmp_path: Path, name: str, workers: str) -> None:
     service = name.replace("_", "-")
     with closing(sqlite3.connect(tmp_path / f"{service}.db")) as newer:
@@ -224,6 +231,7 @@ def test_a_host_that_is_not_of_this_machine_is_named(capsys: pytest.CaptureFixtu
         assert capsys.readouterr().err.startswith(f"keepsake: HOST: {host} is no address of this machine")
 
 
+@pytest.mark.long
 def test_a_folder_of_temporary_images_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     status, lines = start("-m", "services.temp_image", folder=tmp_path, TEMP_DIR="/proc/keepsake")
     assert (status, len(lines)) == (2, 1), lines

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shared.concurrency import inline_io
 from shared.errors import DependencyDown, StorageFull
 from shared.uploads import MemorySink, SpoolSink, clear_stale_spool
 from tests.support.file_size import no_file_larger_than
@@ -31,7 +32,9 @@ def file_size_limit() -> Iterator[int]:
         yield limit
 
 
-async def test_a_file_is_written_without_a_trip_to_a_thread_while_the_disk_is_prompt(tmp_path):
+async def test_a_file_is_written_without_a_trip_to_a_thread_while_the_disk_is_prompt(tmp_path, monkeypatch):
+    monkeypatch.setattr(inline_io, "PROMPT_S", float("inf"))  # however busy this machine is
+    monkeypatch.setattr(inline_io._Disk, "threads_until", 0.0)
     executor = CountingExecutor()
     asyncio.get_running_loop().set_default_executor(executor)
     sink = SpoolSink(tmp_path)

@@ -75,12 +75,14 @@ def examine(folder: Path, *arguments: str, within: Sequence[str] = (), **setting
     return done.returncode, done.stdout
 
 
+@pytest.mark.long
 def test_a_fresh_machine_is_right(tmp_path: Path) -> None:
     status, said = examine(tmp_path)
     assert status == 0, said
     assert "WRONG" not in said
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_told_to_people_and_to_machines(tmp_path: Path) -> None:
     status, said = examine(tmp_path, RATE_LIMIT_LOGIN="often")
     assert status == 1

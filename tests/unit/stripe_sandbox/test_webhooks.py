@@ -62,6 +62,7 @@ async def test_a_redirect_does_not_count_as_taken(sandbox: Sandbox) -> None:
     await sandbox.receiver.wait_for("checkout.session.expired", 2)
 
 
+@pytest.mark.long
 async def test_a_killed_sandbox_remembers_everything(tmp_path: Path) -> None:
     headers = {"Authorization": "Bearer sk_test_1", "Idempotency-Key": "one"}
     with running_stack(tmp_path, None, "stripe-sandbox") as stack:

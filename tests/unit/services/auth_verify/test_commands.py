@@ -14,6 +14,8 @@ from services.auth_verify.settings import Settings
 from tests.support.serving import ServeApp
 from tests.unit.services.auth_verify.api import PASSWORD, Api
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[4]
 
 

@@ -247,6 +247,7 @@ class TestWhoeverDies:
         assert [people.left_of(user.id) for user in users] == [[]] * 4
 
 
+@pytest.mark.long
 class TestByCommand:
     def command(self, settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {

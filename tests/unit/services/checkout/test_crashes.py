@@ -32,6 +32,8 @@ from shared.persistence.engine import open_database
 from tests.unit.services.checkout.conftest import StartShop
 from tests.unit.services.checkout.shop import Shop, picture
 
+pytestmark = pytest.mark.long
+
 Work = Callable[[CheckoutService], Awaitable[Any]]
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.support.stack import Stack, running_stack
 from tests.unit.services.checkout.shop import picture
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:

@@ -265,6 +265,7 @@ async def test_what_needs_no_review_and_what_is_not_there_cannot_be_decided(shop
     assert refunds(shop) == []
 
 
+@pytest.mark.long
 async def test_the_command_decides_as_the_call_does(shop: Shop) -> None:
     session_id = await in_review(shop)
     settings = shop.settings()

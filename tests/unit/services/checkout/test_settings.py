@@ -63,6 +63,7 @@ def test_what_production_must_not_run_with_is_refused_by_name(changes: dict[str,
         read(**(PRODUCTION | changes))
 
 
+@pytest.mark.long
 def test_a_catalogue_that_is_wrong_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "catalogue.toml").write_text("[[product]]\nsku = 'x'\n")
     done = subprocess.run(

@@ -13,6 +13,8 @@ from tests.support.s3 import REGION
 from tests.support.stack import running_stack
 from tests.unit.services.media_store.store import bearer, form, open_store, settings_of
 
+pytestmark = pytest.mark.long
+
 MIB = 2**20
 FIVE_MIB = pictures.saved(pictures.noise(1330, 1330), "PNG")
 ADMIN = bearer("root", admin=True)

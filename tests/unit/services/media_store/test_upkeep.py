@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -52,6 +53,7 @@ async def run(settings: MediaStoreSettings, *arguments: str) -> list[str]:
     return output.decode().splitlines()
 
 
+@pytest.mark.long
 async def test_the_commands_print_what_they_do(local: Store) -> None:
     for number in range(2):
         await local.objects.put_bytes(f"users/a/images/cover_{number}.jpg", b"x", "image/jpeg")

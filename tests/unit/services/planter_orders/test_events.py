@@ -197,6 +197,7 @@ async def test_strangers_hear_nothing(api: Api) -> None:
         assert answer.status == 404
 
 
+@pytest.mark.long
 async def test_five_hundred_listeners_hear_of_a_change(local: Api) -> None:
     order_ids = [await ordered(local) for _ in range(2)]
 

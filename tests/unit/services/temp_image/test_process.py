@@ -19,6 +19,8 @@ from tests.support import pictures
 from tests.support.processes import free_port, listens
 from tests.unit.services.temp_image.stores import eventually, thirty_seconds_pass
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[4]
 LARGE = pictures.of_bytes(5_000_000)
 Start = Callable[..., subprocess.Popen[bytes]]
