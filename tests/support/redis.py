@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,13 @@ def _answers(port: int) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
-def redis_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give `TEST_REDIS_URL`, else the address of a server started once for the session, which keeps nothing on disk."""
+@contextmanager
+def running_redis(folder: Path) -> Iterator[str]:
+    """Give `TEST_REDIS_URL`, else the address of a server that keeps nothing on disk and logs into the folder."""
     if given := os.environ.get("TEST_REDIS_URL"):
         yield given
         return
-    binary, folder = _redis_server(), tmp_path_factory.mktemp("redis")
+    binary = _redis_server()
     with server(
         lambda port: [binary, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"],
         log=folder / "redis.log",
@@ -48,6 +49,13 @@ def redis_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stop_signal=signal.SIGTERM,
     ) as port:
         yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="session")
+def redis_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a server that is started once for the session."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -43,19 +44,21 @@ class S3Server:
 
 
 @dataclass(frozen=True)
-class _Running:
+class RunningS3:
+    """An S3 server, and a client of it that may do everything."""
+
     endpoint_url: str
     client: Any
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
-    """Run ministack once for the session: the service S3 alone, everything in memory."""
+@contextmanager
+def running_s3(folder: Path) -> Iterator[RunningS3]:
+    """Run ministack: the service S3 alone, everything in memory."""
     # Here, since it takes a third of a second, which only those tests pay that need it.
     import botocore.session
     from botocore.config import Config
 
-    python, folder = ensure_ministack(), tmp_path_factory.mktemp("s3")
+    python = ensure_ministack()
     with server(
         lambda _port: [python, "-m", "ministack"],
         environment=lambda port: {
@@ -84,12 +87,19 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Running]:
             aws_secret_access_key=SECRET_KEY,
             config=Config(s3={"addressing_style": "path"}, proxies={}),
         )
-        yield _Running(endpoint_url, client)
+        yield RunningS3(endpoint_url, client)
         client.close()
 
 
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
+    """Give a server that is started once for the session."""
+    with running_s3(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
 @contextmanager
-def fresh_bucket(running: _Running) -> Iterator[S3Server]:
+def fresh_bucket(running: RunningS3) -> Iterator[S3Server]:
     """Make a bucket in the server, and empty and remove it after the block."""
     bucket, client = f"test-{uuid4().hex}", running.client
     client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -101,7 +111,7 @@ def fresh_bucket(running: _Running) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(s3_server: _Running) -> Iterator[S3Server]:
+def s3(s3_server: RunningS3) -> Iterator[S3Server]:
     """Give a bucket that is made for this test and emptied and removed after it."""
     with fresh_bucket(s3_server) as bucket:
         yield bucket

@@ -4,6 +4,7 @@ from services.planter_orders.adapters.sql.changes import Outbox
 from services.planter_orders.adapters.sql.jobs import Orphan, Orphans, PendingJobs, PhotoWork
 from services.planter_orders.adapters.sql.orders import Answered, Erasures, OrderRepository
 from services.planter_orders.adapters.sql.photos import PhotoRepository
+from services.planter_orders.adapters.sql.release_before import ReleaseBefore
 
 __all__ = [
     "Answered",
@@ -15,4 +16,5 @@ __all__ = [
     "PendingJobs",
     "PhotoRepository",
     "PhotoWork",
+    "ReleaseBefore",
 ]

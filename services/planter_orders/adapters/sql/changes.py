@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +24,8 @@ from shared.persistence.engine import Database
 
 PHOTO_REQUESTS = "photo_requests"
 T = OUTBOX.c
+TRIED_SINCE = sa.func.coalesce(T.tried_since, T.created_at)  # the release before leaves it empty
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def orders_counter(status: Status | str) -> str:
@@ -49,7 +51,8 @@ async def record(connection: AsyncConnection, event: OrderEvent, *, tell: bool) 
     del values["id"]
     told = {**values, "at": rfc3339(event.at)}
     if isinstance(event, PhotoEvent):
-        values["status"] = ""  # this column is not for photos
+        # Of no use here: the release before, which may read it beside this one, takes it for an event of the status.
+        values["status"] = sa.select(ORDERS.c.status).where(ORDERS.c.id == event.order_id).scalar_subquery()
     number = await connection.scalar(EVENTS.insert().values(**values).returning(EVENTS.c.id))
     if tell:
         await _tell(connection, "order.photo" if isinstance(event, PhotoEvent) else "order.status", event, told)
@@ -126,14 +129,15 @@ class Outbox:
         async with self._database.begin() as connection:
             numbers = list(await connection.scalars(due))
             claim = OUTBOX.update().where(T.seq.in_(numbers)).values(due_at=until, attempts=T.attempts + 1)
-            columns = (T.seq, T.message_id, T.order_id, T.body, T.tried_since, T.attempts - T.attempts_before)
+            columns = (T.seq, T.message_id, T.order_id, T.body, TRIED_SINCE, T.attempts - T.attempts_before)
             taken = await connection.execute(claim.returning(*columns)) if numbers else ()
             return [OutgoingWebhook(*row) for row in taken]
 
     async def finish(self, seq: int, state: DeliveryState, attempt: Attempt) -> None:
         """Send the message no more, for it was taken or is given up."""
         async with self._database.begin() as connection:
-            await self._set_state(connection, T.seq == seq, state, **_found(attempt))
+            # Not due any more: the release before, which deletes what was taken, would send it again.
+            await self._set_state(connection, T.seq == seq, state, due_at=NEVER, **_found(attempt))
 
     async def put_off(self, seq: int, until: datetime, attempt: Attempt) -> None:
         """Let the message be taken again then."""

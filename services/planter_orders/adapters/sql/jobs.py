@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.planter_orders.adapters.sql.changes import record
 from services.planter_orders.adapters.sql.orders import METADATA_LEASE
 from services.planter_orders.adapters.sql.queries import order_by_id
-from services.planter_orders.adapters.sql.tables import FILES, ORDERS, ORPHANS
+from services.planter_orders.adapters.sql.tables import FILES, NEWEST_EVENT, ORDERS, ORPHANS
 from services.planter_orders.model.orders import Order, PhotoChange, PhotoEvent
 from services.planter_orders.model.photos import Quality
 from shared.persistence.engine import Database
@@ -109,7 +109,7 @@ class PendingJobs:
         photos stay due.
         """
         async with self._database.begin() as connection:
-            query = sa.select(T.photos_due_at, T.newest_event_id).where(T.id == order.id).with_for_update()
+            query = sa.select(T.photos_due_at, NEWEST_EVENT).where(T.id == order.id).with_for_update()
             row = (await connection.execute(query)).first()
             if row is None or row.photos_due_at is None:
                 return False

@@ -21,7 +21,7 @@ from services.planter_orders.adapters.sql.changes import (
 )
 from services.planter_orders.adapters.sql.photos import NO_REQUEST, columns_of
 from services.planter_orders.adapters.sql.queries import order_by_id, orders_of, page_query, summary_of
-from services.planter_orders.adapters.sql.tables import APPLIED, EVENTS, FILES, ORDERS, ORPHANS
+from services.planter_orders.adapters.sql.tables import APPLIED, EVENTS, FILES, NEWEST_EVENT, ORDERS, ORPHANS
 from services.planter_orders.model.orders import (
     DONE,
     NOT_SHIPPED,
@@ -170,7 +170,7 @@ class OrderRepository:
     async def current(self, order_id: str) -> StatusEvent | None:
         """Return the present status, with the id of the newest event: a listener has seen all up to here."""
         query = (
-            sa.select(EVENTS, ORDERS.c.newest_event_id)
+            sa.select(EVENTS, NEWEST_EVENT)
             .join(ORDERS, ORDERS.c.last_event_id == EVENTS.c.id)
             .where(ORDERS.c.id == order_id)
         )
@@ -188,7 +188,7 @@ class OrderRepository:
     async def latest(self, order_ids: Sequence[str]) -> Mapping[str, int]:
         """Return the newest event's id of each order that there is."""
         found: dict[str, int] = {}
-        query = sa.select(ORDERS.c.id, ORDERS.c.newest_event_id)
+        query = sa.select(ORDERS.c.id, NEWEST_EVENT)
         async with self._database.read() as connection:
             for start in range(0, len(order_ids), IDS_AT_ONCE):
                 part = order_ids[start : start + IDS_AT_ONCE]

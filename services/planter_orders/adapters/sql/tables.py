@@ -50,6 +50,7 @@ def _partial_index(name: str, where: sa.ColumnElement[bool], *columns: sa.Column
 # A partial index serves only queries that say its condition in the same words: so nothing in these is a parameter.
 HAS_OPEN_REQUEST = ORDERS.c.open_requests > sa.literal_column("0")
 IS_WARNED = ORDERS.c.is_warned.is_(True)
+HAS_UNFOLDED_NAME = ORDERS.c.pet_name.is_not(None) & ORDERS.c.pet_name_folded.is_(None)
 IS_PAID = ORDERS.c.status == sa.literal_column(f"'{Status.PAID.value}'")
 
 
@@ -63,9 +64,14 @@ def _index_orders() -> None:
     _partial_index("planter_orders_requested", HAS_OPEN_REQUEST, *newest)
     _partial_index("planter_orders_warned", IS_WARNED, *newest)
     _partial_index("planter_orders_paid", IS_PAID, columns.last_event_id)
+    _partial_index("planter_orders_unfolded", HAS_UNFOLDED_NAME, *newest)
 
 
 _index_orders()
+# The release before sets the first alone.
+NEWEST_EVENT = sa.case(
+    (ORDERS.c.last_event_id > ORDERS.c.newest_event_id, ORDERS.c.last_event_id), else_=ORDERS.c.newest_event_id
+).label("newest_event_id")
 
 FILES = sa.Table(
     "planter_files",
@@ -115,6 +121,17 @@ ORPHANS = sa.Table(
     METADATA,
     sa.Column("order_id", sa.String(32), primary_key=True),
     sa.Column("filename", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("due_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("doomed", sa.Boolean, nullable=False),
+    sa.Column("passes", sa.Integer, nullable=False),
+)
+
+# What the release before had in its place: its processes use it until the last of them has ended.
+LEFTOVERS = sa.Table(
+    "planter_leftovers",
+    METADATA,
+    sa.Column("order_id", sa.String(32), primary_key=True),
     sa.Column("user_id", sa.Text, nullable=False),
     sa.Column("due_at", UtcDateTime, nullable=False, index=True),
     sa.Column("doomed", sa.Boolean, nullable=False),

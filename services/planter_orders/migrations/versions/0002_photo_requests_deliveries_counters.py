@@ -1,8 +1,11 @@
-"""Photo requests and replacements, webhooks that stay as deliveries, what listings select by, and counters."""
+"""Photo requests and replacements, webhooks that stay as deliveries, what listings select by, and counters.
+
+Tables and columns are only added, so that processes of the release before go on beside this one. What takes long with many rows,
+and what those processes add meanwhile, is done afterwards, a few hundred rows at a time (`adapters/sql/release_before.py`):
+the folded names, and what they leave in `planter_leftovers`.
+"""
 
 from __future__ import annotations
-
-import unicodedata
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +17,6 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-NAMES_AT_ONCE = 1000
 STATUSES = (
     "pending", "awaiting_payment", "paid", "in_production", "shipped", "delivered", "cancelled", "refunded",
 )  # fmt: skip
@@ -32,12 +34,10 @@ def _orders() -> None:
         sa.Column("is_warned", sa.Boolean, nullable=False, server_default=sa.false()),
     ):
         op.add_column("planter_orders", column)
-    op.execute("UPDATE planter_orders SET newest_event_id = last_event_id")
     op.execute(
         "UPDATE planter_orders SET is_warned = true WHERE id IN"
         " (SELECT order_id FROM planter_files WHERE CAST(warnings AS TEXT) <> '[]')"
     )
-    _fold_names()
     _partial_index(
         "planter_orders_names", "planter_orders", "pet_name_folded IS NOT NULL", "created_at", "id", "pet_name_folded"
     )
@@ -45,22 +45,6 @@ def _orders() -> None:
     is_warned = "is_warned IS true" if op.get_bind().dialect.name == "postgresql" else "is_warned IS 1"
     _partial_index("planter_orders_warned", "planter_orders", is_warned, "created_at", "id")
     _partial_index("planter_orders_paid", "planter_orders", "status = 'paid'", "last_event_id")
-
-
-def _fold_names() -> None:
-    connection = op.get_bind()
-    orders = sa.table("planter_orders", sa.column("id"), sa.column("pet_name"), sa.column("pet_name_folded"))
-    last = ""
-    while rows := connection.execute(
-        sa.select(orders.c.id, orders.c.pet_name)
-        .where(orders.c.id > last, orders.c.pet_name.is_not(None))
-        .order_by(orders.c.id)
-        .limit(NAMES_AT_ONCE)
-    ).all():
-        for row in rows:
-            name = unicodedata.normalize("NFC", unicodedata.normalize("NFD", row.pet_name).casefold())
-            connection.execute(orders.update().where(orders.c.id == row.id).values(pet_name_folded=name))
-        last = rows[-1].id
 
 
 def _photos() -> None:
@@ -82,11 +66,6 @@ def _photos() -> None:
         sa.Column("doomed", sa.Boolean, nullable=False),
         sa.Column("passes", sa.Integer, nullable=False),
     )
-    op.execute(
-        "INSERT INTO planter_orphans (order_id, filename, user_id, due_at, doomed, passes)"
-        " SELECT order_id, '', user_id, due_at, doomed, passes FROM planter_leftovers"
-    )
-    op.drop_table("planter_leftovers")
 
 
 def _deliveries() -> None:
@@ -98,7 +77,6 @@ def _deliveries() -> None:
         sa.Column("last_error", sa.Text),
     ):
         op.add_column("planter_outbox", column)
-    op.execute("UPDATE planter_outbox SET tried_since = created_at")
     for index in ("ix_planter_outbox_due_at", "planter_outbox_of_order"):
         op.drop_index(index, "planter_outbox")
     op.create_index("planter_outbox_message", "planter_outbox", ["message_id"], unique=True)
