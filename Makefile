@@ -103,7 +103,7 @@ check: install-dev ## format, lint, types, layers, dependencies, sizes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry shared services gateway stack stripe_sandbox web
-	$(BIN)/python tools/check_sizes.py
+	$(BIN)/python tools/check_tree.py
 
 settings: install-dev ## write docs/settings.md and .env.example from the settings classes
 	$(BIN)/python -m tools.settings_reference

@@ -96,7 +96,7 @@ class Claim:
             if await self._call("renew") < 300:
                 self._stands_until = time.monotonic() + CLAIM_STANDS_S
         except KeepsakeError as error:
-            get_logger().warning("a claim was not renewed", exc_info=error)
+            get_logger().warning("delivery_not_renewed", exc_info=error)
 
     async def settle(self, verb: str) -> None:
         """Confirm or release; a claim that cannot be settled lapses by itself, and the image is available again."""
@@ -105,7 +105,7 @@ class Claim:
             try:
                 status = await self._call(verb)
             except KeepsakeError as error:
-                get_logger().warning("a claim was not settled", verb=verb, exc_info=error)
+                get_logger().warning("delivery_not_settled", verb=verb, exc_info=error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:

@@ -114,7 +114,7 @@ async def _settle(claims: TempImageService, image_id: str, claim: str, *, delive
     try:
         await (claims.confirm if delivered else claims.release)(image_id, claim)
     except KeepsakeError as error:
-        get_logger().warning("claim not settled", code=error.code, delivered=delivered)
+        get_logger().warning("delivery_not_settled", code=error.code, delivered=delivered)
 
 
 @asynccontextmanager

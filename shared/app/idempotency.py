@@ -202,7 +202,7 @@ class IdempotencyKeys:
             async with self._database.begin() as connection:
                 await self.write(connection, claim, status, body, content_type)
         except KeepsakeError as error:
-            get_logger().warning("an idempotent answer was not kept", code=error.code)
+            get_logger().warning("idempotent_answer_not_kept", code=error.code)
 
     async def _release(self, claim: Claim) -> None:
         with suppress(KeepsakeError):

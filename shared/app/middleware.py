@@ -145,12 +145,12 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _refuse(request, _router_refusal(request, error))
     except KeepsakeError as error:
         if error.status >= 500:
-            get_logger().error("refused", route=route, code=error.code, exc_info=error)
+            get_logger().error("request_refused", route=route, code=error.code, exc_info=error)
         response = await _refuse(request, error)
     except ConnectionError:
         raise
     except Exception:  # noqa: BLE001 - the one place where what nobody expected becomes a 500
-        get_logger().exception("failed", method=request.method, route=route)
+        get_logger().exception("request_failed", method=request.method, route=route)
         response = await _refuse(request, KeepsakeError())
     finally:
         status = 499 if response is None else response.status
@@ -161,7 +161,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         answered.inc()
         duration.observe(seconds)
         if seconds > SLOW_S and not route.endswith(STREAM):
-            get_logger().info("slow", route=route, status=status, seconds=round(seconds, 3))
+            get_logger().info("request_slow", route=route, status=status, seconds=round(seconds, 3))
         life.in_flight -= 1
         if life.stopping.is_set() and not life.in_flight:
             life.idle.set()

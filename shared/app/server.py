@@ -88,7 +88,7 @@ async def _drain(life: Life) -> None:
         async with asyncio.timeout(DRAIN_S):
             await life.idle.wait()
     except TimeoutError:
-        get_logger().warning("requests were cut at the end of the grace period", in_flight=life.in_flight)
+        get_logger().warning("requests_cut_at_stop", in_flight=life.in_flight)
 
 
 async def serve(app: web.Application, sockets: Sequence[socket.socket], stop: asyncio.Event) -> None:
@@ -139,7 +139,7 @@ async def _main(name: str, build_app: Callable[[], web.Application], sockets: Se
     except NewerDatabase as error:
         refuse_start([error.detail])
     except Exception:  # noqa: BLE001 - a sentence in the log and a status, whatever kept it from starting
-        get_logger().exception("could not start", service=name)
+        get_logger().exception("start_failed", service=name)
         raise SystemExit(1) from None
 
 

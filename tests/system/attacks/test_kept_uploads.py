@@ -113,5 +113,5 @@ async def test_what_is_refused_leaves_no_object(
 def test_no_failure_of_ours_was_among_them(site: Stack) -> None:
     """Of this suite and those before it: no 500, and nothing that aiohttp had to catch."""
     for process in ("gateway", "auth-verify", "temp-image", "media-store", "checkout", "planter-orders"):
-        assert '"event": "failed"' not in site.log(process)
+        assert '"event": "request_failed"' not in site.log(process)
         assert "Unhandled exception" not in site.log(process)

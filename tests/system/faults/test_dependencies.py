@@ -169,5 +169,5 @@ async def test_an_object_that_breaks_off_never_looks_complete(
 def test_no_failure_of_ours_was_among_them(site: ToxicSite, process: str) -> None:
     """Every refusal is one that was meant: no 500, and nothing that a library or the loop had to catch."""
     log = site.stack.log(process)
-    assert '"event": "failed"' not in log
+    assert '"event": "request_failed"' not in log
     assert [line for line in log.splitlines() if not line.startswith("{")] == []

@@ -81,7 +81,7 @@ async def keep_sweeping(folder: Path, clock: Callable[[], float]) -> None:
                 if turn is not None:  # to its end: the lock is held for as long as a pass runs
                     await to_its_end(loop.run_in_executor(None, sweeper.sweep))
             except OSError:
-                get_logger().exception("sweep failed")
+                get_logger().exception("sweep_failed")
             await asyncio.sleep(PAUSE_S)
     finally:
         if turn is not None:

@@ -1,16 +1,34 @@
-"""`make check`: a room over 400 lines becomes a package, and no finished tree holds unfinished work or junk drawers."""
+"""`make check`: a file over 400 lines becomes a package, nothing unfinished or misplaced is kept, log events are snake_case."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 MAX_LINES = 400
 CODE = ("gateway/", "services/", "shared/", "stack/", "stripe_sandbox/")
 DRAWERS = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py", ".env"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+EVENT = re.compile(r"[a-z]+(_[a-z0-9]+)*")
+
+
+def _logged(text: str) -> Iterator[str]:
+    """Give what each call of the log is said to be about: the text between quotes, or the code where it is none."""
+    for call in ast.walk(ast.parse(text)):
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr in LEVELS
+            and ast.unparse(call.func.value) == "get_logger()"
+        ):
+            event = call.args[0]
+            for branch in (event.body, event.orelse) if isinstance(event, ast.IfExp) else (event,):
+                yield str(branch.value) if isinstance(branch, ast.Constant) else ast.unparse(branch)
 
 
 def main() -> int:
@@ -26,6 +44,11 @@ def main() -> int:
             if (count := text.count("\n")) > MAX_LINES:
                 found.append(f"{name}: {count} lines, over {MAX_LINES}")
             found += [f"{name}: {match[0]}" for match in UNFINISHED.finditer(text)]
+            found += [
+                f"{name}: the log event {event!r} is not snake_case"
+                for event in _logged(text)
+                if not EVENT.fullmatch(event)
+            ]
     sys.stdout.write("".join(f"{line}\n" for line in found))
     return 1 if found else 0
 
