@@ -83,7 +83,7 @@ def _servers(work: Path, code: Path) -> None:
         _pack_redis(redis)
         _pack_bucket(running, bucket, work / "objects")
         url = database.replace(DRIVER, "postgresql://", 1)
-        command = [postgres_program("pg_dump"), "--no-owner", "--no-privileges", url]
+        command: list[str | Path] = [postgres_program("pg_dump"), "--no-owner", "--no-privileges", url]
         dump = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         (FIXTURE / "dump.sql").write_text(dump)
     statements = dict(json.loads(line) for line in recorded.read_text().splitlines())

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-SEEN = set()
+SEEN: set[str] = set()
 
 
 def _plain(value: object) -> object:

@@ -37,7 +37,7 @@ def _promised(name: str) -> dict[str, Any]:
 
 def load_dump(database: str) -> None:
     """Read the fixture's dump into an empty database."""
-    command = [postgres_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", FIXTURE / "dump.sql"]
+    command: list[str | Path] = [postgres_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", FIXTURE / "dump.sql"]
     subprocess.run([*command, database.replace(DRIVER, "postgresql://", 1)], check=True, capture_output=True)
 
 
