@@ -1,17 +1,23 @@
-"""Who is asking: the checks before a request goes anywhere, and what a service is told of the client's address."""
+"""The checks before a request goes anywhere, and what a service is told of the client's address.
+
+There is one reading of a request's target: what could mean two things to two readers is refused, never normalised.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import hdrs, web
 from cachetools import TTLCache
 
 from gateway.rate_limits import Limits
 from gateway.route_table import Row
+from shared.app.routes import Handler
 from shared.auth.access import Access
 from shared.auth.access_tokens import ServiceGuard, require_access, sign_service_token
-from shared.errors import TooLarge, Unauthorized
+from shared.errors import BadRequest, TooLarge, Unauthorized
 from shared.http.body import BODY, size_text
 from shared.http.clients import PEER, Address, client_address, is_in, network_of
 from shared.settings import Networks
@@ -19,6 +25,11 @@ from shared.settings import Networks
 SIGNED_FOR_S = 20.0  # of the 60 s that a service token lives
 REMEMBERED_SIGNATURES = 4096
 DOCTOR_HEADER = "X-Keepsake-Doctor"
+# Bytes that a path may not hold: control characters, `\`, `;`, `#`, and what is no UTF-8 (a lone surrogate here).
+REFUSED_CHARACTERS = r"[\x00-\x20\x7f-\x9f\\;#\ud800-\udfff]"
+# Escapes of a slash, backslash, dot, percent, semicolon or control character, and a percent that begins no escape.
+REFUSED_ESCAPES = r"%(?:2[fFeE5]|5[cC]|3[bB]|[01][0-9A-Fa-f]|7[fF]|(?![0-9A-Fa-f]{2}))"
+AMBIGUOUS: Final = re.compile(rf"{REFUSED_CHARACTERS}|{REFUSED_ESCAPES}|//|\.\.|/\.(?:/|\Z)")
 LIMITS: Final = web.AppKey("LIMITS", Limits)
 
 
@@ -81,3 +92,25 @@ async def admit(request: web.Request, row: Row) -> Address:
     if (request[BODY].length or 0) > row.max_bytes:
         raise too_large(row)
     return address
+
+
+def is_unambiguous(target: str) -> bool:
+    """Tell whether a request's target is a path, with or without a query, that has only one reading."""
+    path, _, query = target.partition("?")
+    if not path.startswith("/") or AMBIGUOUS.search(path) is not None or "#" in query:
+        return False
+    if "%" not in target and target.isascii():
+        return True
+    try:  # the bytes that the escapes stand for must be UTF-8: of others every reader makes something else
+        unquote_to_bytes(target.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@web.middleware
+async def check_path(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse an ambiguous target before anything is decided by it."""
+    if not is_unambiguous(request.raw_path):
+        raise BadRequest("This path is not allowed.", "path_not_allowed")
+    return await handler(request)

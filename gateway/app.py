@@ -7,13 +7,12 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from gateway.admission import CLIENTS, LIMITS, Clients
+from gateway.admission import CLIENTS, LIMITS, Clients, check_path
 from gateway.forward import forwarder
 from gateway.health import HEALTH, Health, health, ready
 from gateway.one_time_delivery import SETTLEMENTS, open_settlements
 from gateway.openapi import WHOLE_API, WholeApi, openapi
 from gateway.pages import client_routes, page_routes
-from gateway.path_check import check_path
 from gateway.rate_limits import open_limits
 from gateway.route_table import build_table
 from gateway.settings import GatewaySettings

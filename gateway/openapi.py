@@ -22,7 +22,6 @@ ASK_TIMEOUT_S = 1.5
 REMEMBERED_S = 5.0
 MAX_DOCUMENT_BYTES = 4 * 2**20
 SCHEMA_PATH = "#/components/schemas/"
-SHARED_SCHEMA = "Problem"
 WHERE_TOKENS_COME_FROM = "The `access_token` that `POST /api/auth/login` answers."
 
 

@@ -10,9 +10,7 @@ from redis.exceptions import RedisError
 
 from shared.auth.revocations import KEPT_S, digest_of
 from shared.metrics import REVOCATIONS_UNKNOWN
-from shared.persistence.redis import open_redis, redis_errors
-
-__all__ = ["RedisRevocations", "open_redis"]
+from shared.persistence.redis import redis_errors
 
 ASK_TIMEOUT_S = 0.5
 REST_AFTER_FAILURE_S = 2.0

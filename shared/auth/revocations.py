@@ -62,7 +62,8 @@ async def open_revocations(redis_url: str, data_dir: Path) -> AsyncIterator[Revo
         yield DiskRevocations(data_dir / "revoked")
         return
     # redis-py takes a tenth of a second and 8 MB to import: only where there is a Redis.
-    from shared.auth.redis_revocations import RedisRevocations, open_redis  # noqa: PLC0415
+    from shared.auth.redis_revocations import RedisRevocations  # noqa: PLC0415
+    from shared.persistence.redis import open_redis  # noqa: PLC0415
 
     async with open_redis(redis_url) as redis:
         yield RedisRevocations(redis)

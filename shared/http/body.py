@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
 
 from shared.errors import KeepsakeError, RequestTimeout, TooLarge, UnsupportedMedia
 from shared.http.chunked import ChunkedBody
@@ -38,20 +37,22 @@ class Body:
 
     aiohttp's own parser and stream never see them: they would copy each piece, and wake the handler at twice the cost.
     `length` is what the head promised, in bytes: None where the body is chunked, 0 where there is none.
-    `received` counts the bytes that came, and `arrived` says that no more will.
+    `received` counts the bytes that came, and `arrived` says that no more will. `held_back` says that the client waits to be
+    told to send it (RFC 9110 section 10.1.1).
     """
 
     __slots__ = (
-        "_chunks", "_dropped", "_flow", "_gone", "_held", "_lent", "_paused", "_pieces", "_waiter", "arrived", "length",
-        "received",
+        "_chunks", "_dropped", "_flow", "_gone", "_held", "_lent", "_paused", "_pieces", "_waiter", "arrived",
+        "held_back", "length", "received",
     )  # fmt: skip
 
-    def __init__(self, flow: Flow, length: int | None, chunks: ChunkedBody | None = None) -> None:
+    def __init__(self, flow: Flow, length: int | None, *, held_back: bool = False) -> None:
         self.length = length
         self.received = 0
         self.arrived = length == 0
+        self.held_back = held_back
         self._flow = flow
-        self._chunks = chunks
+        self._chunks = ChunkedBody() if length is None else None
         self._pieces: deque[bytes] = deque()
         self._held = 0
         self._lent = 0  # the piece that the reader has
@@ -74,6 +75,7 @@ class Body:
         else:
             end = min(len(data), at + (self.length or 0) - self.received)
             piece = data[at:end]
+        self.held_back = False
         self.received += len(piece)
         self.arrived = self.arrived or self.received == self.length
         if piece and not self._dropped:
@@ -99,9 +101,9 @@ class Body:
 
         Raises RequestTimeout when none came for `idle_s` seconds, and ClientGone where the connection is lost.
         """
-        if self._lent:  # until now the reader was busy with the last piece: it counts as held for so long
-            self._held -= self._lent
-            self._lent = 0
+        self._held -= self._lent  # until now the reader was busy with the last piece: it counts as held for so long
+        self._lent = 0
+        if self._paused:
             self._resume()
         if not self._pieces and not self.arrived and not self._gone:
             await self._wait(idle_s)
@@ -128,10 +130,11 @@ class Body:
         self._dropped = True
         self._pieces.clear()
         self._held = self._lent = 0
-        self._resume()
+        if self._paused:
+            self._resume()
 
     def _resume(self) -> None:
-        if self._paused and self._held <= HELD_BYTES:
+        if self._held <= HELD_BYTES:
             self._paused = False
             self._flow.resume_body()
 
@@ -142,7 +145,6 @@ def _expire(waiter: asyncio.Future[None]) -> None:
 
 
 BODY: Final = web.RequestKey("BODY", Body)
-_CONTINUED: Final = web.RequestKey("continued", bool)
 
 
 def require_unencoded(request: web.BaseRequest) -> None:
@@ -159,21 +161,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
-def _expects_continue(request: web.BaseRequest) -> bool:
-    """Tell whether the client holds its body back until it is told to go on (RFC 9110 section 10.1.1)."""
-    return (
-        request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
-        and request.version >= HttpVersion11
-        and not request[BODY].received
-        and _CONTINUED not in request
-    )
-
-
 async def continue_body(request: web.BaseRequest) -> None:
     """Tell a client that waits for it to send its body; at most once, and only where it waits. Raises ClientGone."""
-    if not _expects_continue(request):
+    if not request[BODY].held_back:
         return
-    request[_CONTINUED] = True
+    request[BODY].held_back = False
     try:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     except ConnectionError as error:
@@ -198,7 +190,7 @@ async def read_bytes(request: web.BaseRequest, *, max_bytes: int) -> bytes:
 
 async def discard_body(request: web.BaseRequest, *, max_s: float = 2.0, max_bytes: int = 16 * MIB) -> None:
     """Read on after an early refusal and keep nothing: to close over unread bytes would reset the answer away."""
-    if _expects_continue(request):
+    if request[BODY].held_back:
         return
     with suppress(ConnectionError, TimeoutError, KeepsakeError):
         async with asyncio.timeout(max_s):

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import BadHttpMethod
 
 from shared.errors import KeepsakeError, RequestTimeout
 from shared.http.body import BODY, Body, RequestContent
-from shared.http.chunked import BrokenChunks, ChunkedBody
+from shared.http.chunked import BrokenChunks
 from shared.http.clients import PEER, UNKNOWN, Address, ConnectionLimiter, parse_address
 from shared.http.problem import problem_message
 from shared.http.request_head import malformed, method_not_taken, read_head
@@ -190,7 +190,7 @@ class Connection(web.RequestHandler):
         self._passed = data
         self.unanswered += 1
         self.last = self.last or head.upgrade
-        body = Body(self, None, ChunkedBody()) if head.chunked else Body(self, head.length)
+        body = Body(self, head.length, held_back=head.held_back)
         self.bodies.append(body)
         self._arriving = None if body.arrived else body
         super().data_received(head.data)

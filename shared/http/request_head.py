@@ -36,11 +36,14 @@ class VersionNotSupported(KeepsakeError):
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A head that may be passed on, without its `Upgrade` and all that says where its body ends: that is told here."""
+    """A head that may be passed on, without its `Upgrade` and all that says where its body ends: that is told here.
+
+    `length` is None where the body is chunked; `held_back` says that the client waits to be told to send it.
+    """
 
     data: bytes
-    length: int
-    chunked: bool
+    length: int | None
+    held_back: bool
     upgrade: bool
 
 
@@ -77,14 +80,16 @@ def read_head(data: bytes) -> RequestHead:
         raise malformed()
     if codings and (codings[0] != b"chunked" or match[3] == b"0"):
         raise malformed()
-    if any(expected != b"100-continue" for expected in EXPECT.findall(lowered)):
+    expected = set(EXPECT.findall(lowered))
+    if not expected <= {b"100-continue"}:
         raise ExpectationFailed("Only Expect: 100-continue is understood.")
     if not match[2].startswith(b"/"):
         data = _in_origin_form(data, match[2])
     upgrade = b"\r\nupgrade:" in lowered
     if upgrade or lengths or codings:
         data = OURS.sub(b"", data)
-    return RequestHead(data, int(lengths[0]) if lengths else 0, bool(codings), upgrade)
+    length = None if codings else int(lengths[0]) if lengths else 0
+    return RequestHead(data, length, bool(expected) and match[3] == b"1", upgrade)
 
 
 def _in_origin_form(data: bytes, target: bytes) -> bytes:

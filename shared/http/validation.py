@@ -65,19 +65,30 @@ def length_as_typed(text: str) -> int:
     return len(text) - text.count("\r\n")
 
 
-class MaxChars:
-    """Annotates text that may have so many characters, a line break counting as one."""
+class _TextCheck:
+    """Annotates text that `_check` returns or refuses; OpenAPI shows `shown`."""
 
-    def __init__(self, max_chars: int) -> None:
-        self._max_chars = max_chars
+    def __init__(self, **shown: Any) -> None:
+        self._shown = shown
+
+    def _check(self, text: str) -> str:
+        return text
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Count once it is known to be text."""
+        """Check after what the annotations before this one say: that it is text, and how long."""
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Show the limit."""
-        return {**handler(schema), "maxLength": self._max_chars}
+        return {**handler(schema), **self._shown}
+
+
+class MaxChars(_TextCheck):
+    """Annotates text that may have so many characters, a line break counting as one."""
+
+    def __init__(self, max_chars: int) -> None:
+        super().__init__(maxLength=max_chars)
+        self._max_chars = max_chars
 
     def _check(self, text: str) -> str:
         if length_as_typed(text) > self._max_chars:
@@ -85,20 +96,13 @@ class MaxChars:
         return text
 
 
-class Matching:
+class Matching(_TextCheck):
     """Annotates text that matches `pattern` whole: OpenAPI shows the pattern, a person reads the sentence."""
 
     def __init__(self, pattern: str, sentence: str) -> None:
+        super().__init__(pattern=f"^(?:{pattern})$")
         self._pattern = re.compile(pattern)
         self._sentence = sentence
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check after what the annotations before this one say, such as the length."""
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Show the pattern."""
-        return {**handler(schema), "pattern": f"^(?:{self._pattern.pattern})$"}
 
     def _check(self, text: str) -> str:
         if self._pattern.fullmatch(text) is None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.path_check import is_unambiguous
+from gateway.admission import is_unambiguous
 from tests.support.raw_http import ask
 from tests.unit.gateway.conftest import OpenGateway
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.path_check import is_unambiguous
+from gateway.admission import is_unambiguous
 from shared.names import NOT_CARRIED, is_carriable, is_same_name, name_key
 
 # Letters that fold, letters that NFKC changes, marks that change places, and any others.
