@@ -69,7 +69,7 @@ class _Replay(Exception):
         self.answer = answer
 
 
-class Claim:
+class Reservation:
     """One request's hold on a key; one without a key lets everything pass."""
 
     def __init__(self, keys: IdempotencyKeys | None = None, scope: str = "", known: StoredAnswer | None = None) -> None:
@@ -109,21 +109,21 @@ class IdempotencyKeys:
         self._table = table
         self._now = now
 
-    async def run(self, request: web.Request, work: Callable[[Claim], Awaitable[web.Response]]) -> web.Response:
+    async def run(self, request: web.Request, work: Callable[[Reservation], Awaitable[web.Response]]) -> web.Response:
         """Answer `request` by `work`, or with what it answered the first time.
 
-        `work` calls `claim.check` once it has read the content. Answers under 500 are remembered, and failures are not.
+        `work` calls `reservation.check` once it has read the content. Answers under 500 are remembered, and failures are not.
         Raises NotAllowedValue for a malformed key or other content, BadRequest for several keys, Conflict while the first
         request runs.
         """
         key = key_of(request)
         if key is None:
-            return await work(Claim())
-        claim = await self._begin(await _scope_of(request, key))
-        renewal = asyncio.create_task(self._renew(claim))
+            return await work(Reservation())
+        reservation = await self._begin(await _scope_of(request, key))
+        renewal = asyncio.create_task(self._renew(reservation))
         try:
             try:
-                response = await work(claim)
+                response = await work(reservation)
             except _Replay as replay:
                 answer = replay.answer
                 return web.Response(
@@ -133,17 +133,17 @@ class IdempotencyKeys:
                 )
             except KeepsakeError as error:
                 body = problem_body(error, request[REQUEST_ID])
-                await self._end(claim, error.status, body, CONTENT_TYPE)
+                await self._end(reservation, error.status, body, CONTENT_TYPE)
                 raise
             assert isinstance(response.body, bytes)  # noqa: S101 - what is remembered is small JSON, never a stream
-            await self._end(claim, response.status, response.body, response.headers["Content-Type"])
+            await self._end(reservation, response.status, response.body, response.headers["Content-Type"])
             return response
         finally:
             renewal.cancel()
             with suppress(asyncio.CancelledError):
                 await renewal
             # One that has its answer is not touched: this only clears what failed, was cancelled or was never checked.
-            await asyncio.shield(self._release(claim))
+            await asyncio.shield(self._release(reservation))
 
     async def forget_old(self) -> None:
         """Remove the keys that count no more."""
@@ -151,31 +151,31 @@ class IdempotencyKeys:
             await connection.execute(self._table.delete().where(self._table.c.created_at < self._now() - KEPT))
 
     async def write(
-        self, connection: AsyncConnection, claim: Claim, status: int, body: bytes, content_type: str
+        self, connection: AsyncConnection, reservation: Reservation, status: int, body: bytes, content_type: str
     ) -> None:
-        """Keep the answer of a claim whose content is known, if the claim has not lapsed to somebody else."""
+        """Keep the answer of a reservation whose content is known, if the reservation has not lapsed to somebody else."""
         await connection.execute(
             self._table.update()
-            .where(*self._mine(claim))
-            .values(fingerprint=claim.fingerprint, status=status, body=body, content_type=content_type)
+            .where(*self._mine(reservation))
+            .values(fingerprint=reservation.fingerprint, status=status, body=body, content_type=content_type)
         )
 
-    def _mine(self, claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    def _mine(self, reservation: Reservation) -> tuple[sa.ColumnElement[bool], ...]:
         columns = self._table.c
-        return columns.scope == claim.scope, columns.owner == claim.owner, columns.status.is_(None)
+        return columns.scope == reservation.scope, columns.owner == reservation.owner, columns.status.is_(None)
 
-    async def _begin(self, scope: str) -> Claim:
+    async def _begin(self, scope: str) -> Reservation:
         """Take the key, whose last holder may have died: then its lease is over."""
-        claim, now, columns = Claim(self, scope), self._now(), self._table.c
-        taken = {"owner": claim.owner, "created_at": now, "leased_until": now + LEASE}
+        reservation, now, columns = Reservation(self, scope), self._now(), self._table.c
+        taken = {"owner": reservation.owner, "created_at": now, "leased_until": now + LEASE}
         try:
             async with self._database.begin() as connection:
                 free = sa.or_(columns.created_at < now - KEPT, columns.status.is_(None) & (columns.leased_until < now))
                 await connection.execute(self._table.delete().where(columns.scope == scope, free))
                 await connection.execute(self._table.insert().values(scope=scope, **taken))
         except IntegrityError:
-            return Claim(self, scope, await self._known(scope))
-        return claim
+            return Reservation(self, scope, await self._known(scope))
+        return reservation
 
     async def _known(self, scope: str) -> StoredAnswer:
         columns = self._table.c
@@ -186,28 +186,30 @@ class IdempotencyKeys:
             raise key_in_use()
         return StoredAnswer(*found)
 
-    async def _renew(self, claim: Claim) -> None:
+    async def _renew(self, reservation: Reservation) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
             with suppress(KeepsakeError):
                 async with self._database.begin() as connection:
                     until = self._now() + LEASE
-                    await connection.execute(self._table.update().where(*self._mine(claim)).values(leased_until=until))
+                    await connection.execute(
+                        self._table.update().where(*self._mine(reservation)).values(leased_until=until)
+                    )
 
-    async def _end(self, claim: Claim, status: int, body: bytes, content_type: str) -> None:
+    async def _end(self, reservation: Reservation, status: int, body: bytes, content_type: str) -> None:
         """Keep the answer if it is one to keep; the work is done, so a failure here is only logged."""
-        if claim.fingerprint is None or status >= 500 or status in NOT_REMEMBERED:
+        if reservation.fingerprint is None or status >= 500 or status in NOT_REMEMBERED:
             return
         try:
             async with self._database.begin() as connection:
-                await self.write(connection, claim, status, body, content_type)
+                await self.write(connection, reservation, status, body, content_type)
         except KeepsakeError as error:
             get_logger().warning("idempotent_answer_not_kept", code=error.code)
 
-    async def _release(self, claim: Claim) -> None:
+    async def _release(self, reservation: Reservation) -> None:
         with suppress(KeepsakeError):
             async with self._database.begin() as connection:
-                await connection.execute(self._table.delete().where(*self._mine(claim)))
+                await connection.execute(self._table.delete().where(*self._mine(reservation)))
 
 
 def key_reused() -> NotAllowedValue:

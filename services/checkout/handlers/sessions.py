@@ -8,7 +8,7 @@ from services.checkout.handlers.app_keys import CATALOGUE, KEYS, OBJECTS, SERVIC
 from services.checkout.model.sessions import CheckoutSession, ImageState
 from services.checkout.schemas import ImageAnswer, SessionAnswer, SessionRequest, StatusAnswer, StatusQuery
 from services.checkout.settings import CheckoutSettings
-from shared.app.idempotency import Claim
+from shared.app.idempotency import Reservation
 from shared.app.responses import PRIVATE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
@@ -21,9 +21,9 @@ from shared.http.validation import parse_json, parse_query
 async def open_session(request: web.Request) -> web.Response:
     """Sell an image, an order, or the default item."""
 
-    async def work(claim: Claim) -> web.Response:
+    async def work(reservation: Reservation) -> web.Response:
         wanted = await parse_json(request, SessionRequest)
-        claim.check(wanted.model_dump_json().encode())
+        reservation.check(wanted.model_dump_json().encode())
         if wanted.order_id is not None and (wanted.imageId is not None or wanted.sku is not None):
             raise NotAllowedValue.of(
                 "order_id", "order_id: cannot be sent together with imageId or sku.", "order_and_image"

@@ -24,7 +24,7 @@ LOOK_S = 0.05
 
 @dataclass(slots=True, kw_only=True)
 class Outbox:
-    """Sends queued updates of orders; each is claimed first, so that any number of processes share the work."""
+    """Sends queued updates of orders; each is leased first, so that any number of processes share the work."""
 
     sessions: SqlSessions
     order_updates: SqlOrderUpdates
@@ -35,7 +35,7 @@ class Outbox:
 
     async def send_due(self) -> bool:
         """Send what is due, in a bounded batch; return whether more may be."""
-        due = await self.order_updates.claim_due(self.now(), BATCH)
+        due = await self.order_updates.lease_due(self.now(), BATCH)
         for queued in due:
             try:
                 await self._send(queued)
@@ -48,7 +48,7 @@ class Outbox:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 while await self.order_updates.are_queued(order_id):
-                    for queued in await self.order_updates.claim_due(self.now(), BATCH, order_id=order_id):
+                    for queued in await self.order_updates.lease_due(self.now(), BATCH, order_id=order_id):
                         await self._send(queued)
                     await asyncio.sleep(LOOK_S if await self.order_updates.are_queued(order_id) else 0)
                 return

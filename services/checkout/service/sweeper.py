@@ -32,7 +32,7 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(slots=True, kw_only=True)
 class Sweeper:
-    """Works in the background of every process; rows are claimed, so that any number of them share the work."""
+    """Works in the background of every process; rows are leased, so that any number of them share the work."""
 
     sessions: SqlSessions
     events: SqlEvents
@@ -63,9 +63,9 @@ class Sweeper:
 
     async def _sweep(self) -> bool:
         more = await self.outbox.send_due()
-        rows = await self.sessions.claim_due(self.now(), BATCH)
+        rows = await self.sessions.lease_due(self.now(), BATCH)
         await self._each(rows, self._look_at)
-        events = await self.events.claim_due(self.now(), BATCH)
+        events = await self.events.lease_due(self.now(), BATCH)
         await self._each(events, self.webhooks.act)
         if self.now() >= self._housekeeping_at:
             self._housekeeping_at = self.now() + HOUSEKEEPING

@@ -70,7 +70,7 @@ class Webhooks:
             get_logger().warning("webhook_event_deferred", event_id=event.id, code=error.code)
 
     async def act(self, event: WebhookEvent) -> None:
-        """Do what a stored and claimed event asks for, and mark it done; put it off where that fails."""
+        """Do what a stored and leased event asks for, and mark it done; put it off where that fails."""
         try:
             async with provider_deadline():
                 await (self._settle if event.type in SESSION_EVENTS else self._look_at_payment)(event)

@@ -23,7 +23,7 @@ from services.media_store.model import (
     require_owner,
 )
 from services.media_store.service.images import UserImage
-from shared.app.idempotency import Claim
+from shared.app.idempotency import Reservation
 from shared.app.responses import NO_STORE, PRIVATE, json_answer
 from shared.auth.access_tokens import identify, principal_of
 from shared.auth.signed_links import check_link
@@ -38,13 +38,13 @@ MISSING = "Missing required fields"
 
 
 @asynccontextmanager
-async def _form(request: web.Request, missing: str, claim: Claim) -> AsyncIterator[Form[bytes | Path]]:
+async def _form(request: web.Request, missing: str, reservation: Reservation) -> AsyncIterator[Form[bytes | Path]]:
     """Read the form; where the request has an Idempotency-Key, its content is known with the last byte."""
-    field, has_key = FileField("image", request.app[SETTINGS].max_upload_size, missing=missing), claim.scope != ""
+    field, has_key = FileField("image", request.app[SETTINGS].max_upload_size, missing=missing), reservation.scope != ""
     async with read_form(request, field, open_sink=request.app[INTAKE].open_sink, digest=has_key) as form:
         if has_key:
             file, said = form.files[0], sorted(form.fields.items())
-            claim.check(json.dumps([said, file.filename, file.declared_type, file.sha256]).encode())
+            reservation.check(json.dumps([said, file.filename, file.declared_type, file.sha256]).encode())
         yield form
 
 
@@ -55,8 +55,8 @@ async def store_image(request: web.Request) -> web.Response:
     return await request.app[KEYS].run(request, partial(_store_image, request))
 
 
-async def _store_image(request: web.Request, claim: Claim) -> web.Response:
-    async with _form(request, "No image provided", claim) as form:
+async def _store_image(request: web.Request, reservation: Reservation) -> web.Response:
+    async with _form(request, "No image provided", reservation) as form:
         said = parse_mapping(form.fields, schemas.StoreForm)
         session_id = said.session_id or uuid.uuid4().hex
         purpose = parse_purpose(form.fields.get("purpose", said.purpose))  # an empty one is not an absent one
@@ -79,8 +79,8 @@ async def upload_user_image(request: web.Request) -> web.Response:
     return await request.app[KEYS].run(request, partial(_upload_user_image, request))
 
 
-async def _upload_user_image(request: web.Request, claim: Claim) -> web.Response:
-    async with _form(request, MISSING, claim) as form:
+async def _upload_user_image(request: web.Request, reservation: Reservation) -> web.Response:
+    async with _form(request, MISSING, reservation) as form:
         said = parse_mapping(form.fields, schemas.UserImageForm, missing=MISSING)
         if not is_username(said.username):
             raise BadRequest.of(

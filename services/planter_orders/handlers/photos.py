@@ -16,7 +16,7 @@ from services.planter_orders.schemas.answers import FileEntry, UploadAnswer
 from services.planter_orders.schemas.requests import FileQuery, PetFields
 from services.planter_orders.service import IncomingPhoto, Pet, photo_to_replace
 from services.planter_orders.service.downloads import photos_zip, photos_zip_size
-from shared.app.idempotency import Claim
+from shared.app.idempotency import Reservation
 from shared.app.object_response import EMBEDDABLE, Representation, send_object
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, FormBody, Route
@@ -43,7 +43,7 @@ def _content(fields: PetFields, photos: Sequence[IncomingPhoto]) -> list[bytes]:
     return [b"" if part is None else b"=" + part.encode() for part in parts]
 
 
-async def _upload(request: web.Request, claim: Claim) -> web.Response:
+async def _upload(request: web.Request, reservation: Reservation) -> web.Response:
     settings, spool = request.app[SETTINGS], request.app[BLOBS].spool
     field = FileField(
         PHOTOS_FIELD,
@@ -61,18 +61,18 @@ async def _upload(request: web.Request, claim: Claim) -> web.Response:
             .model_dump_json()
             .encode()
         )
-        return partial(_remember, claim, answer)
+        return partial(_remember, reservation, answer)
 
     async with read_form(request, field, open_sink=lambda: SpoolSink(spool), digest=True) as form:
         fields = parse_mapping(form.fields, PetFields)
-        claim.check(*_content(fields, form.files))
+        reservation.check(*_content(fields, form.files))
         pet = Pet(fields.pet_name, fields.pet_type, fields.notes)
         await request.app[UPLOADING].place(principal_of(request).user_id, pet, form.files, answered)
     return web.Response(body=answer, headers={"Content-Type": JSON, **NO_STORE})
 
 
-async def _remember(claim: Claim, answer: bytes, connection: Any) -> None:
-    await claim.remember(connection, 200, answer, JSON)
+async def _remember(reservation: Reservation, answer: bytes, connection: Any) -> None:
+    await reservation.remember(connection, 200, answer, JSON)
 
 
 async def upload(request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from services.checkout.model.sessions import OrderUpdate
 from shared.persistence.engine import Database
 
 T = ORDER_UPDATES.c
-CLAIM_S = 10.0
+LEASE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class SqlOrderUpdates:
         async with self._database.read() as connection:
             return await connection.scalar(query) is not None
 
-    async def claim_due(self, now: datetime, limit: int, *, order_id: str | None = None) -> Sequence[QueuedUpdate]:
+    async def lease_due(self, now: datetime, limit: int, *, order_id: str | None = None) -> Sequence[QueuedUpdate]:
         """Return updates whose time has come, of each order the oldest alone, put off so that nobody else takes them.
 
         Of the one order where it is named, and then also before their time.
@@ -86,15 +86,15 @@ class SqlOrderUpdates:
             ids = list(await connection.scalars(due))
             if not ids:
                 return []
-            claim = (
+            lease = (
                 ORDER_UPDATES.update()
                 .where(T.seq.in_(ids))
-                .values(next_try_at=now + timedelta(seconds=CLAIM_S), attempts=T.attempts + 1)
+                .values(next_try_at=now + timedelta(seconds=LEASE_S), attempts=T.attempts + 1)
                 .returning(T.row_id, T.attempts, T.event_id, T.order_id, T.status, T.note)
             )
             return [
                 QueuedUpdate(found.row_id, found.attempts, OrderUpdate(*found[2:]))
-                for found in await connection.execute(claim)
+                for found in await connection.execute(lease)
             ]
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:

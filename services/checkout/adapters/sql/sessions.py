@@ -30,7 +30,7 @@ from shared.persistence.engine import Database, UtcDateTime
 
 T, E = SESSIONS.c, EVENTS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]
-CLAIM_S, EVENT_CLAIM_S = 30.0, 15.0
+LEASE_S, EVENT_LEASE_S = 30.0, 15.0
 PAGE = 200
 NOBODY = ""  # and not NULL, which would show a row without an owner's token: no token's `sub` is empty
 
@@ -158,7 +158,7 @@ class SqlSessions:
         async with self._database.begin() as connection:
             await connection.execute(SESSIONS.update().where(T.id == row_id).values(leased_until=None))
 
-    async def claim_due(self, now: datetime, limit: int) -> Sequence[CheckoutSession]:
+    async def lease_due(self, now: datetime, limit: int) -> Sequence[CheckoutSession]:
         """Return rows whose `next_check_at` has come, put off so that no other process takes them too."""
         due = (
             sa.select(T.id)
@@ -171,13 +171,13 @@ class SqlSessions:
             ids = list(await connection.scalars(due))
             if not ids:
                 return []
-            claim = (
+            lease = (
                 SESSIONS.update()
                 .where(T.id.in_(ids))
-                .values(next_check_at=now + timedelta(seconds=CLAIM_S), checks=T.checks + 1)
+                .values(next_check_at=now + timedelta(seconds=LEASE_S), checks=T.checks + 1)
                 .returning(*COLUMNS)
             )
-            return [_row(found) for found in await connection.execute(claim)]
+            return [_row(found) for found in await connection.execute(lease)]
 
 
 class SqlEvents:
@@ -191,16 +191,16 @@ class SqlEvents:
         values = {"id": event.id, "type": event.type, "hint": asdict(event), "received_at": now, "attempts": 1}
         try:
             async with self._database.begin() as connection:
-                claimed_until = now + timedelta(seconds=EVENT_CLAIM_S)
-                await connection.execute(EVENTS.insert().values(**values, next_try_at=claimed_until))
+                leased_until = now + timedelta(seconds=EVENT_LEASE_S)
+                await connection.execute(EVENTS.insert().values(**values, next_try_at=leased_until))
         except IntegrityError:
             async with self._database.begin() as connection:
-                claim = self._claim(now).where(E.id == event.id, E.next_try_at <= now)
-                return (await connection.execute(claim)).rowcount == 1
+                lease = self._lease(now).where(E.id == event.id, E.next_try_at <= now)
+                return (await connection.execute(lease)).rowcount == 1
         return True
 
-    async def claim_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
-        """Return events that were stored and not done, claimed."""
+    async def lease_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
+        """Return events that were stored and not done, leased."""
         due = (
             sa.select(E.id)
             .where(E.next_try_at <= now)
@@ -212,7 +212,7 @@ class SqlEvents:
             ids = list(await connection.scalars(due))
             if not ids:
                 return []
-            taken = await connection.scalars(self._claim(now).where(E.id.in_(ids)).returning(E.hint))
+            taken = await connection.scalars(self._lease(now).where(E.id.in_(ids)).returning(E.hint))
             return [WebhookEvent(**hint) for hint in taken]
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
@@ -226,5 +226,5 @@ class SqlEvents:
             await connection.execute(EVENTS.delete().where(E.next_try_at.is_(None), E.received_at < before))
 
     @staticmethod
-    def _claim(now: datetime) -> sa.Update:
-        return EVENTS.update().values(next_try_at=now + timedelta(seconds=EVENT_CLAIM_S), attempts=E.attempts + 1)
+    def _lease(now: datetime) -> sa.Update:
+        return EVENTS.update().values(next_try_at=now + timedelta(seconds=EVENT_LEASE_S), attempts=E.attempts + 1)

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from services.media_store.adapters.sql.names import (
-    claim_name,
     clear_primary,
     find_name,
     forget_names,
@@ -20,6 +19,7 @@ from services.media_store.adapters.sql.names import (
     keys_of_person,
     locked_name,
     name_images,
+    take_name,
 )
 from services.media_store.adapters.sql.tables import IMAGES
 from services.media_store.model import (
@@ -70,7 +70,7 @@ class SqlImages:
         async with self._database.begin() as connection:
             name = await locked_name(connection, str(image.username))
             require_uploader(uploader, name.username, name.owner)
-            await claim_name(connection, name, uploader)
+            await take_name(connection, name, uploader)
             if image.is_primary:
                 await clear_primary(connection, [name.key])
             named = replace(image, username=name.username, name_key=name.key)

@@ -44,7 +44,7 @@ async def locked_name(connection: AsyncConnection, username: str) -> Name:
     return known
 
 
-async def claim_name(connection: AsyncConnection, name: Name, uploader: Principal) -> None:
+async def take_name(connection: AsyncConnection, name: Name, uploader: Principal) -> None:
     """Make a name that is nobody's the uploader's, where it is the uploader's."""
     if name.owner is None and first_spelling(name.username, uploader) == uploader.username:
         owned = sa.update(NAMES).where(NAMES.c.name_key == name.key)
@@ -81,7 +81,7 @@ async def name_images(connection: AsyncConnection, *, limit: int) -> int:
     unnamed = IMAGES.c.username.is_not(None), IMAGES.c.name_key.is_(None)
     if (await connection.execute(sa.select(IMAGES.c.id).where(*unnamed).limit(1))).first() is None:
         return 0
-    if connection.dialect.name == "postgresql":  # one at a time, and no name is claimed meanwhile
+    if connection.dialect.name == "postgresql":  # one at a time, and no name is taken meanwhile
         await connection.execute(sa.text("LOCK TABLE media_names IN SHARE ROW EXCLUSIVE MODE"))
     columns = IMAGES.c.id, IMAGES.c.username, IMAGES.c.is_primary
     oldest = sa.select(*columns).where(*unnamed).order_by(IMAGES.c.uploaded_at, IMAGES.c.id).limit(limit)

@@ -128,9 +128,9 @@ class Outbox:
         )
         async with self._database.begin() as connection:
             numbers = list(await connection.scalars(due))
-            claim = OUTBOX.update().where(T.seq.in_(numbers)).values(due_at=until, attempts=T.attempts + 1)
+            lease = OUTBOX.update().where(T.seq.in_(numbers)).values(due_at=until, attempts=T.attempts + 1)
             columns = (T.seq, T.message_id, T.order_id, T.body, TRIED_SINCE, T.attempts - T.attempts_before)
-            taken = await connection.execute(claim.returning(*columns)) if numbers else ()
+            taken = await connection.execute(lease.returning(*columns)) if numbers else ()
             return [OutgoingWebhook(*row) for row in taken]
 
     async def finish(self, seq: int, state: DeliveryState, attempt: Attempt) -> None:

@@ -47,13 +47,13 @@ class PendingJobs:
 
     async def take_metadata(self, order_id: str, now: datetime) -> Order | None:
         """Take the order's metadata file to write; None where it is up to date or somebody writes it."""
-        claim = (
+        lease = (
             ORDERS.update()
             .where(T.id == order_id, T.metadata_due_at <= now)
             .values(metadata_due_at=now + METADATA_LEASE)
         )
         async with self._database.begin() as connection:
-            if not (await connection.execute(claim)).rowcount:
+            if not (await connection.execute(lease)).rowcount:
                 return None
             return await order_by_id(connection, order_id)
 
@@ -93,9 +93,9 @@ class PendingJobs:
             order_id = await connection.scalar(due)
             if order_id is None:
                 return None
-            claim = ORDERS.update().where(T.id == order_id)
+            lease = ORDERS.update().where(T.id == order_id)
             attempts = await connection.scalar(
-                claim.values(photos_due_at=now + PHOTOS_LEASE, photos_attempts=T.photos_attempts + 1).returning(
+                lease.values(photos_due_at=now + PHOTOS_LEASE, photos_attempts=T.photos_attempts + 1).returning(
                     T.photos_attempts
                 )
             )
