@@ -51,8 +51,7 @@ def main() -> None:
     """Run what the arguments name."""
     arguments, settings = _arguments(), load_settings(MediaStoreSettings)
     if arguments.command is None:
-        # asyncio's own loop has sendfile, which uvloop lacks.
-        run(NAME, settings, lambda: build_app(settings), fast_loop=False)
+        run(NAME, settings, lambda: build_app(settings))
         return
     configure_logging(NAME)
     try:

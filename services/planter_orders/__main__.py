@@ -9,9 +9,9 @@ from shared.settings import load_settings
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT, on the loop that has sendfile: photos are files."""
+    """Serve until SIGTERM or SIGINT."""
     settings = load_settings(PlanterOrdersSettings)
-    run(NAME, settings, lambda: build_app(settings), fast_loop=False)
+    run(NAME, settings, lambda: build_app(settings))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from aiohttp import ETag, hdrs, web
 
 from shared.errors import DependencyDown
 from shared.http.conditional_requests import is_not_modified, require_match, wanted_range
+from shared.http.sendfile import send_file
 from shared.objects import ObjectNotFound, ObjectStore
 from shared.uploads.sinks import storage_error
 
@@ -106,24 +107,17 @@ async def _stream(
 async def _send_file(request: web.Request, path: Path, response: web.StreamResponse, start: int) -> web.StreamResponse:
     """Send a small part in one write with its head, for which sendfile costs more; a larger one by sendfile."""
     length = response.content_length or 0
-    loop = asyncio.get_running_loop()
     with ExitStack() as opened:
         file = _open(path, opened)
-        if length <= IN_ONE_WRITE_BYTES:
-            data: bytes | bytearray | None = _read_cached(file, start, length)
-            if data is None:
-                data = await loop.run_in_executor(None, os.pread, file.fileno(), length, start)
-            if len(data) != length:
-                raise DependencyDown("storage")
-            return web.Response(status=response.status, headers=response.headers, body=data)
-        await response.prepare(request)
-        if request.transport is None:
-            raise ConnectionResetError
-        if await loop.sendfile(request.transport, file, start, length) != length:
-            request.transport.abort()  # shorter than its row says: nothing else tells the client
-            raise ConnectionResetError
-    await response.write_eof()
-    return response
+        if length > IN_ONE_WRITE_BYTES:
+            await send_file(request, response, file.fileno(), start)
+            return response
+        data: bytes | bytearray | None = _read_cached(file, start, length)
+        if data is None:
+            data = await asyncio.to_thread(os.pread, file.fileno(), length, start)
+        if len(data) != length:
+            raise DependencyDown("storage")
+        return web.Response(status=response.status, headers=response.headers, body=data)
 
 
 def _open(path: Path, opened: ExitStack) -> FileIO:

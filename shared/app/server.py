@@ -143,18 +143,16 @@ async def _main(name: str, build_app: Callable[[], web.Application], sockets: Se
         raise SystemExit(1) from None
 
 
-def run(
-    name: str, settings: ServerSettings, build_app: Callable[[], web.Application], *, fast_loop: bool = True
-) -> None:
-    """Run one service until SIGTERM or SIGINT; `fast_loop=False` keeps asyncio's own loop, which has sendfile."""
+def run(name: str, settings: ServerSettings, build_app: Callable[[], web.Application]) -> None:
+    """Run one service until SIGTERM or SIGINT."""
     require_c_parser()
     raise_descriptor_limit()
     configure_logging(name)
 
     def work() -> None:
         sockets = open_sockets(settings.host, settings.port, shared=settings.workers > 1)
-        loop_factory = uvloop.new_event_loop if fast_loop else None
-        with request_tracing(name, settings) as around, asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        with request_tracing(name, settings) as around, runner:
 
             def build() -> web.Application:
                 app = build_app()
