@@ -28,6 +28,7 @@ from tests.support import pictures
 
 COUNTS = (100, 1_000, 10_000, 100_000)
 CALLS = 60
+IDLE_S = 30  # a connection is kept for a minute, and others may be filled for as long
 NAME = "grower"
 PICTURE = pictures.jpeg(200, 150)
 Row = Mapping[str, Any]
@@ -71,13 +72,16 @@ def _multiply(folder: Path, table: str, count: int, fresh: Callable[[], Row]) ->
 @contextmanager
 def _caller(server: Server, headers: Mapping[str, str] | None = None) -> Iterator[Callable[..., bytes]]:
     """Give a function that asks over one kept connection and returns the body of a 200."""
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection, answered_at = HTTPConnection("127.0.0.1", server.port, timeout=60), [0.0]
 
     def call(method: str, path: str, body: bytes | None = None, **more: str) -> bytes:
         given = {name.replace("_", "-"): value for name, value in more.items()}
+        if time.monotonic() - answered_at[0] > IDLE_S:
+            connection.close()  # opened anew by the request
         connection.request(method, path, body, {**(headers or {}), **given})
         answer = connection.getresponse()
         data = answer.read()
+        answered_at[0] = time.monotonic()
         require(answer.status == 200, f"{method} {path.partition('?')[0]} was answered {answer.status}")
         return data
 
