@@ -1,4 +1,4 @@
-"""Sending a part of a file as an answer's body: from the file to the socket within the kernel (sendfile(2)), on any event loop."""
+"""Sending a part of a file as the body of an answer: from file to socket within the kernel (sendfile(2)), on any event loop."""
 
 from __future__ import annotations
 

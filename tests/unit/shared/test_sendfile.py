@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -56,6 +57,10 @@ def much(tmp_path):
     return path
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def asked(url):
     connection = socket.create_connection(("127.0.0.1", yarl.URL(url).port), timeout=10)
     connection.sendall(REQUEST)
@@ -106,11 +111,11 @@ def test_who_leaves_in_the_middle_ends_the_sending_and_leaves_nothing_open(run, 
     async def main():
         sending = Sending(much, len(MUCH) - 5)
         async with sending.serving() as url:
-            before = len(os.listdir("/proc/self/fd"))
+            before = open_files()
             with await asyncio.to_thread(asked, url) as connection:
                 await asyncio.to_thread(connection.recv, 1000)
             assert await sending.ended == "reset"
             await asyncio.sleep(0.1)
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert open_files() == before
 
     run(main())
