@@ -29,7 +29,7 @@ def main() -> None:
     gateway = next(process.settings.port for process in processes if process.name == "gateway")
     os.environ["KEEPSAKE_SANDBOX"] = "true" if sandbox else "false"
     os.environ["KEEPSAKE_SHOP"] = "true" if shop else "false"
-    os.environ["DEMO_SHOP"] = "on" if shop else "off"  # the front page leads to a shop that is there
+    os.environ["DEMO_SHOP"] = "on" if shop else "off"  # the front page links to the shop only where it runs
     os.environ["KEEPSAKE_RELOAD"] = "true" if "--reload" in sys.argv else "false"
     os.environ["KEEPSAKE_GATEWAY"] = f"http://localhost:{gateway}"
     os.environ["KEEPSAKE_STARTED"] = str(time.time())

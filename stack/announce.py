@@ -21,7 +21,7 @@ def _healthy(url: str) -> bool:
 
 
 def main() -> None:
-    """Ask the gateway's /health until all is well; stay silent where it never is: the services' logs say why."""
+    """Ask the gateway's /health until every service is healthy, then say so; a service that stays ill says why in its log."""
     gateway = os.environ["KEEPSAKE_GATEWAY"]
     started = float(os.environ["KEEPSAKE_STARTED"])
     while time.time() - started < PATIENCE_S:

@@ -65,7 +65,7 @@ def _is_sandbox(checkout: CheckoutSettings) -> bool:
 
 
 def _shared_ports(processes: Iterable[Process]) -> Iterator[str]:
-    """Say which processes want one port."""
+    """Name the processes that want the same port."""
     seen: dict[int, str] = {}
     for process in processes:
         other = seen.setdefault(process.settings.port, process.name)

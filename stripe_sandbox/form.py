@@ -18,7 +18,7 @@ Tree = dict[str, Any]
 def parse_form(encoded: bytes) -> Tree:
     """Parse a body or a query string; lists are dictionaries with the keys `0`, `1`, … here.
 
-    Raises StripeError for what is no UTF-8, no form, too deep, too much, or says two things about one name.
+    Raises StripeError for bytes that are not UTF-8 or no form, for too much or too deep nesting, and for a name with two values.
     """
     tree: Tree = {}
     for key, value in parse_pairs(encoded):

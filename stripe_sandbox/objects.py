@@ -129,7 +129,7 @@ def new_payment_intent(amount: int, currency: str, created: int, **known: Any) -
 
 
 def new_charge(intent: Object, created: int, **known: Any) -> Object:
-    """Return the charge of a payment intent, by a card that is none."""
+    """Return the charge of a payment intent, by a pretend card."""
     card = blank(
         Charge.PaymentMethodDetails.Card, brand="visa", country="US", exp_month=12, exp_year=2099, funding="credit",
         last4="4242", network="visa",

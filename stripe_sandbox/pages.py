@@ -65,7 +65,7 @@ def render_refusal(message: str, status: int, session: Object | None = None) -> 
 
 
 def _destination(session: Object, name: str) -> str:
-    """Return an address of the session's as it goes into a header or a link: ASCII, and nothing quoted that was not."""
+    """Return an address of the session's as it goes into a header or a link: ASCII, and quoted no further."""
     url = session[name].replace("{CHECKOUT_SESSION_ID}", session["id"])
     return "".join(c if c.isascii() else "".join(f"%{byte:02X}" for byte in c.encode()) for c in url)
 

@@ -1,4 +1,4 @@
-"""What happens to money that is none: paying, declining, settling late, refunding, disputing."""
+"""Pretend payments: paying, declining, settling late, refunding, disputing."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
         "room": partial(check_room, folders),
         "database": partial(check_tables, databases),
     }
-    for url in caches:  # one, or none: all processes read the same setting
+    for url in caches:  # one address at most: all processes read the same setting
         checks["redis"] = partial(check_redis, url)
     for process in processes:
         if isinstance(process.settings, MediaStoreSettings):

@@ -36,17 +36,17 @@ class Finding:
 
 
 def right(what: str, says: str) -> Finding:
-    """Return what is as it should be."""
+    """Return a finding that is in order."""
     return Finding(what, "right", says)
 
 
 def unknown(what: str, says: str) -> Finding:
-    """Return what could not be asked, and is not wrong for that."""
+    """Return a finding that could not be checked; it does not count as wrong."""
     return Finding(what, "unknown", says)
 
 
 def wrong(what: str, says: str, mend: str) -> Finding:
-    """Return what is not, and how to mend it."""
+    """Return a finding that is wrong, and how to mend it."""
     return Finding(what, "wrong", says, mend)
 
 

@@ -26,7 +26,7 @@ SANDBOX_TITLE = "· Stripe sandbox</title>"
 
 
 async def check_settings(problems: Sequence[str]) -> AsyncIterator[Finding]:
-    """Say each setting of any process that is wrong."""
+    """Name every wrong setting of any process."""
     for problem in problems:
         yield wrong("settings", problem, "change it in the environment or in .env.")
     if not problems:

@@ -26,7 +26,7 @@ from stack.doctor.findings import Finding, right, unknown, wrong
 EXPIRES_SOON_S = 14 * 24 * 3600
 CLAIMED = "192.0.2.1"  # of no machine (RFC 5737)
 PIECE_BYTES = 64 * 1024
-# The gateway may take 15 s for an answer, and an event's comment comes as often: who waits for less cuts both.
+# The gateway may take 15 s for an answer, and an event's comment comes as often: a proxy with a shorter time-out cuts both.
 PAUSE_S = 16.0
 GIVEN_BACK_S = 8.0
 PROXIES = 'see "A proxy before the gateway" in docs/operations.md.'
@@ -168,7 +168,7 @@ class Outside:
         host, port = self._url.host or "", self._url.port
         family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
         sock = socket.socket(family, kind, protocol)
-        # Before it connects: what the doctor's own system would take counts as delivered, too.
+        # Set before it connects: bytes that wait in this system's buffer count as delivered, too.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         await loop.sock_connect(sock, address)
