@@ -274,7 +274,8 @@ def _create_blocking_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _create_postgres_engine(url: str) -> AsyncEngine:
+def create_postgres_engine(url: str | sa.URL, statement_timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncEngine:
+    """Return an engine whose statements are cut off when they take longer."""
     import asyncpg  # noqa: PLC0415 - only where PostgreSQL is used
 
     class Connection(asyncpg.Connection):  # type: ignore[misc]  # it ships no types
@@ -289,7 +290,7 @@ def _create_postgres_engine(url: str) -> AsyncEngine:
         hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": STATEMENT_TIMEOUT_S,
+            "command_timeout": statement_timeout_s,
             "connection_class": Connection,
         },
     )
@@ -306,7 +307,7 @@ def _create_postgres_engine(url: str) -> AsyncEngine:
 
 def _create_engine(url: str, path: Path) -> AsyncEngine:
     if url.startswith("postgresql"):
-        return _create_postgres_engine(url)
+        return create_postgres_engine(url)
     if not url:
         path.parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite+aiosqlite:///{path}"

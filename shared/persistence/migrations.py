@@ -18,14 +18,19 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import create_model
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import KeepsakeError, NewerDatabase
-from shared.persistence.engine import Database, database_errors, open_database
+from shared.persistence.engine import Database, create_postgres_engine, database_errors, open_database
 from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 MIGRATION_WAIT_S = 60.0
+STATEMENT_S = 900.0
+LOCK_WAIT_S = 1
+TRIES = 60
+LOCK_NOT_AVAILABLE = "canceling statement due to lock timeout"
 SQLITE_ROOM_BYTES = 2 * 2**20
 WITH_TABLES = sorted(path.parent.name.replace("_", "-") for path in SERVICES.glob("*/migrations"))
 
@@ -38,9 +43,7 @@ async def migrate(database: Database, migrations: Path, service: str, data_dir: 
     version_table = f"alembic_version_{service}"
     with database_errors():
         if database.is_postgres:
-            async with database.engine.begin() as connection:
-                await _lock_migrations(connection, version_table)
-                await connection.run_sync(_upgrade, migrations, version_table)
+            await _upgrade_postgres(database.engine.url, migrations, version_table)
             return
         lock = _file_lock(data_dir / f"{service}.migrations.lock")
         await asyncio.to_thread(lock.__enter__)
@@ -50,6 +53,28 @@ async def migrate(database: Database, migrations: Path, service: str, data_dir: 
             await asyncio.to_thread(_keep_room, database.engine.url.database or ":memory:")
         finally:
             lock.__exit__(None, None, None)
+
+
+async def _upgrade_postgres(url: sa.URL, migrations: Path, version_table: str) -> None:
+    """Migrate on a connection whose statements may take their time: with many rows an index takes longer than an answer may.
+
+    For a table's lock it waits a second at most, since all who come after it wait behind it, and then begins anew.
+    """
+    engine = create_postgres_engine(url, STATEMENT_S)
+    try:
+        for tries_left in range(TRIES - 1, -1, -1):
+            try:
+                async with engine.begin() as connection:
+                    await _lock_migrations(connection, version_table)
+                    await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'"))
+                    await connection.run_sync(_upgrade, migrations, version_table)
+            except DBAPIError as error:
+                if not tries_left or LOCK_NOT_AVAILABLE not in str(error.orig):
+                    raise
+            else:
+                return
+    finally:
+        await engine.dispose()
 
 
 def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:

@@ -39,6 +39,21 @@ def upgrade():
     op.execute("INSERT INTO things (id) VALUES (2)")
     op.execute("INSERT INTO no_such_table VALUES (1)")
 """
+SLOW = """
+from alembic import op
+revision = "2"
+down_revision = "1"
+def upgrade():
+    op.execute("SELECT pg_sleep(2)")
+"""
+COLUMN = """
+import sqlalchemy as sa
+from alembic import op
+revision = "2"
+down_revision = "1"
+def upgrade():
+    op.add_column("things", sa.Column("colour", sa.Text))
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -260,6 +275,30 @@ class TestMigrations:
             async with database.read() as connection:
                 version = await connection.scalar(sa.text("SELECT version_num FROM alembic_version_test"))
             assert (version, await self.things(database)) == ("from-tomorrow", 1)
+
+    async def test_one_that_takes_long_is_not_cut_off_as_other_statements_are(
+        self, postgres_url: str, tmp_path: Path, migrations: Path
+    ) -> None:
+        (migrations / "versions" / "2.py").write_text(SLOW)
+        async with open_database(postgres_url, tmp_path, "test") as database:
+            await migrate(database, migrations, "test", tmp_path)
+            assert await self.things(database) == 1
+
+    async def test_a_table_that_somebody_uses_is_waited_for_without_holding_others_up(
+        self, postgres_url: str, tmp_path: Path, migrations: Path
+    ) -> None:
+        async with open_database(postgres_url, tmp_path, "test") as database:
+            await migrate(database, migrations, "test", tmp_path)
+            (migrations / "versions" / "2.py").write_text(COLUMN)
+            async with database.engine.connect() as reader:
+                await reader.execute(sa.text("SELECT * FROM things"))
+                migrating = asyncio.create_task(migrate(database, migrations, "test", tmp_path))
+                await asyncio.sleep(1.5)
+                assert await self.things(database) == 1
+                await reader.rollback()
+            await migrating
+            async with database.read() as connection:
+                assert await connection.scalar(sa.text("SELECT count(colour) FROM things")) == 0
 
     async def test_services_that_share_a_database_keep_their_own_count(
         self, url: str, tmp_path: Path, migrations: Path
