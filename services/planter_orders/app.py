@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from cachetools import TTLCache
 from redis import asyncio as aioredis
 
 from services.planter_orders.adapters.http import Payments, WebhookReceiver
@@ -53,6 +54,7 @@ from services.planter_orders.service import (
     Uploading,
     WebhookSender,
 )
+from services.planter_orders.service.derived_files import Looks
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import base_app
@@ -80,6 +82,7 @@ WAITING_CHECKS = 512  # a wave of uploads waits for the decoders, and is not ref
 FORGET_S = 600.0
 ERASURES_S = 60.0
 CATCH_UP_S = 60.0
+MOST_LOOKS, LOOKS_S = 256, 60.0  # some 20 KB each; what goes is found out again
 
 Work = Callable[[], Awaitable[None]]
 
@@ -127,8 +130,15 @@ def _assemble(
     metadata_files = MetadataFiles(orders=orders, jobs=jobs, objects=objects, render=renderer.metadata_file, now=now)
     cleanup = OrphanCleanup(orphans=orphans, objects=objects, now=now)
     order_events = OrderEvents(orders=orders, notifications=notifications, on_change=wake)
+    looks: Looks = TTLCache(MOST_LOOKS, LOOKS_S)
     thumbnails = Thumbnails(
-        jobs=jobs, objects=objects, workers=workers, metadata_files=metadata_files, order_events=order_events, now=now
+        jobs=jobs,
+        objects=objects,
+        workers=workers,
+        metadata_files=metadata_files,
+        order_events=order_events,
+        now=now,
+        looks=looks,
     )
     keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
     client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
@@ -155,6 +165,7 @@ def _assemble(
         order_events=order_events,
         on_order=wake,
         now=now,
+        looks=looks,
     )
     eraser = PersonEraser(
         orders=orders, service=app[ORDERS], erasures=Erasures(database), objects=objects, cleanup=cleanup, now=now

@@ -19,7 +19,7 @@ from shared.concurrency.waiting import to_its_end
 from shared.errors import StorageFull, Unavailable
 from shared.images import decode_worker
 from shared.images.formats.header import damaged
-from shared.images.photo_quality import PhotoFacts, Rendition
+from shared.images.photo_quality import PhotoFacts, PreparedPhoto, Rendition
 from shared.images.validation import ImageLimits, PreparedImage
 from shared.metrics import IMAGE_WAIT_SECONDS, IMAGE_WORK_SECONDS, IMAGES_WAITING
 from shared.tracing import span
@@ -66,6 +66,18 @@ class ImageWorkers:
         """
         work = partial(decode_worker.prepare, source, file, declared_type, limits, strip=strip, place=place)
         return await self._run(work)
+
+    async def prepare_photo(
+        self,
+        file: Path,
+        data: bytes | None,
+        declared_type: str | None,
+        limits: ImageLimits,
+        *,
+        place: Callable[[Path, str], str | None] | None,
+    ) -> PreparedPhoto:
+        """Do so for a photo that is kept as it was sent, and look at it. See `decode_worker.prepare_photo`."""
+        return await self._run(partial(decode_worker.prepare_photo, file, data, declared_type, limits, place))
 
     async def rendition(
         self, source: Path, target: Path, *, max_width: int, image_format: Literal["webp", "jpeg"], quality: int = 80

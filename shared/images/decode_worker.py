@@ -21,14 +21,15 @@ from typing import Literal, TypeVar
 
 from PIL import Image, PngImagePlugin
 
+from shared.errors import KeepsakeError
 from shared.images import sharpness
 from shared.images.colour import eight_bit, srgb
 from shared.images.decoding import Settled, frames_of, opened, settle
-from shared.images.photo_quality import PhotoFacts, Rendition
+from shared.images.photo_quality import PhotoFacts, PhotoLook, PreparedPhoto, Rendition
 from shared.images.placeholder import placeholder
 from shared.images.validation import ImageFacts, ImageLimits, PreparedImage, accepted_formats, require_image
 
-__all__ = ["inspect", "prepare", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
+__all__ = ["inspect", "prepare", "prepare_photo", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
 
 _Result = TypeVar("_Result")
 
@@ -141,6 +142,36 @@ def prepare(
     )
 
 
+def prepare_photo(
+    file: Path,
+    data: bytes | None,
+    declared_type: str | None,
+    limits: ImageLimits,
+    place: Callable[[Path, str], str | None] | None,
+) -> PreparedPhoto:
+    """Decode all of a photo, looking at it with the same decode; `place` may give its `file` a key, as it was sent.
+
+    Where its bytes are given as `data`, the file is made for `place`. Raises what `prepare` does.
+    """
+    content = file.read_bytes() if data is None else data
+    sent = require_image(content, declared_type=declared_type, limits=limits)
+    settled = settle(content, sent)
+    look = key = None
+    try:
+        with opened(settled.data, settled.facts) as picture:
+            measured, small = _measured(settled.facts, picture, 400)
+            _load_others(picture)
+        look = PhotoLook(measured, _encoded(small, "webp", 80))
+    except KeepsakeError:  # damaged, or larger than can be looked at
+        small = _require_whole(settled)
+    preview = placeholder(small)
+    if place is not None:
+        if data is not None:
+            _create(data, file)
+        key = place(file, sent.format.extension)
+    return PreparedPhoto(settled.facts.display_width, settled.facts.display_height, preview, look, key)
+
+
 def rendition(
     source: Path, target: Path, *, max_width: int, image_format: Literal["webp", "jpeg"], quality: int
 ) -> Rendition:
@@ -193,10 +224,14 @@ def _require_whole(settled: Settled) -> Image.Image:
     scale = min(1.0, _SMALL / max(facts.width, facts.height))
     with opened(settled.data, facts) as picture:
         small = _upright(_drafted(picture, scale), facts, scale)
-        for number in range(1, frames_of(picture)):
-            picture.seek(number)
-            picture.load()
+        _load_others(picture)
     return small
+
+
+def _load_others(picture: Image.Image) -> None:
+    for number in range(1, frames_of(picture)):
+        picture.seek(number)
+        picture.load()
 
 
 def _drafted(picture: Image.Image, scale: float) -> Image.Image:

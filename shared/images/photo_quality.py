@@ -65,6 +65,28 @@ class PhotoFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoLook:
+    """What is made of a photo: what was measured, and an upright WebP of it, its sides at most 400 pixels."""
+
+    measured: PhotoFacts
+    thumbnail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPhoto:
+    """A photo that is kept as it was sent: its sides in pixels as displayed, and its ThumbHash in base64.
+
+    `look` is None where it was too large to be looked at; `key` where it is stored already, if it is.
+    """
+
+    width: int
+    height: int
+    placeholder: str
+    look: PhotoLook | None
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rendition:
     """A picture that was made: its size in pixels and in bytes."""
 

@@ -11,6 +11,7 @@ from services.planter_orders.handlers.app_keys import DELIVERIES, ORDERS, RENDER
 from services.planter_orders.handlers.orders import list_orders, place_of, stream
 from services.planter_orders.handlers.photos import photo_answer
 from services.planter_orders.model.orders import Order
+from services.planter_orders.model.photos import photo_named
 from services.planter_orders.schemas.answers import (
     DeliveriesAnswer,
     DeliveryCounts,
@@ -115,14 +116,14 @@ async def request_photo(request: web.Request) -> web.Response:
     body = await parse_json(request, PhotoRequestBody)
     order_id = request.match_info["order_id"]
     order = await request.app[ORDERS].request_photo(order_id, body.filename, body.reason, body.note)
-    return photo_answer(request, order, body.filename, status=201)
+    return photo_answer(request, order, photo_named(order.photos, body.filename), status=201)
 
 
 async def withdraw_request(request: web.Request) -> web.Response:
     """`DELETE /api/admin/orders/{order_id}/photo-requests/{filename}`."""
     filename = request.match_info["filename"]
     order = await request.app[ORDERS].withdraw_request(request.match_info["order_id"], filename)
-    return photo_answer(request, order, filename)
+    return photo_answer(request, order, photo_named(order.photos, filename))
 
 
 async def summarize(request: web.Request) -> web.Response:

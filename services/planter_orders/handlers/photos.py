@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from services.planter_orders.handlers.app_keys import BLOBS, KEYS, ORDERS, RENDERER, SETTINGS, UPLOADING
 from services.planter_orders.handlers.orders import caller_of, stream
 from services.planter_orders.model.orders import Order
-from services.planter_orders.model.photos import Photo, photo_key, photo_named, thumbnail_key
+from services.planter_orders.model.photos import Photo, photo_key, thumbnail_key
 from services.planter_orders.schemas.answers import FileEntry, UploadAnswer
 from services.planter_orders.schemas.requests import FileQuery, PetFields
 from services.planter_orders.service import IncomingPhoto, Pet, photo_to_replace
@@ -25,7 +25,8 @@ from shared.auth.access_tokens import principal_of
 from shared.auth.signed_links import cache_control
 from shared.errors import NotFound
 from shared.http.validation import parse_mapping, parse_query
-from shared.uploads import FileField, SpoolSink, read_form
+from shared.uploads import FileField, read_form
+from shared.uploads.sinks import SmallFileSink
 
 PHOTOS_FIELD = "files"
 JSON = "application/json; charset=utf-8"
@@ -63,7 +64,7 @@ async def _upload(request: web.Request, reservation: Reservation) -> web.Respons
         )
         return partial(_remember, reservation, answer)
 
-    async with read_form(request, field, open_sink=lambda: SpoolSink(spool), digest=True) as form:
+    async with read_form(request, field, open_sink=lambda: SmallFileSink(spool), digest=True) as form:
         fields = parse_mapping(form.fields, PetFields)
         reservation.check(*_content(fields, form.files))
         pet = Pet(fields.pet_name, fields.pet_type, fields.notes)
@@ -122,10 +123,9 @@ async def show(request: web.Request) -> web.StreamResponse:
     return await (_send_photo if query.size is None else _send_thumbnail)(request, order, photo)
 
 
-def photo_answer(request: web.Request, order: Order, filename: str, status: int = 200) -> web.Response:
-    """Answer with the entry of one of the order's photos. Raises PhotoNotFound."""
-    entry = request.app[RENDERER].file(order, photo_named(order.photos, filename))
-    return json_answer(entry, status=status, headers=NO_STORE)
+def photo_answer(request: web.Request, order: Order, photo: Photo, status: int = 200) -> web.Response:
+    """Answer with a photo's entry."""
+    return json_answer(request.app[RENDERER].file(order, photo), status=status, headers=NO_STORE)
 
 
 async def replace(request: web.Request) -> web.Response:
@@ -135,9 +135,9 @@ async def replace(request: web.Request) -> web.Response:
     photo_to_replace(order, filename)  # before a byte of the body is read
     spool, max_bytes = request.app[BLOBS].spool, request.app[SETTINGS].max_upload_size
     field = FileField(PHOTO_FIELD, max_bytes, missing="No file provided. Please choose a photo.")
-    async with read_form(request, field, open_sink=lambda: SpoolSink(spool), digest=True) as form:
-        order, photo = await request.app[UPLOADING].replace(order, filename, form.files[0])
-    return photo_answer(request, order, photo.filename)
+    async with read_form(request, field, open_sink=lambda: SmallFileSink(spool), digest=True) as form:
+        photo = await request.app[UPLOADING].replace(order, filename, form.files[0])
+    return photo_answer(request, order, photo)
 
 
 async def download_all(request: web.Request) -> web.StreamResponse:

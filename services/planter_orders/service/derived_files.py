@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError, NotAllowedValue
 from shared.http.cursors import Position
 from shared.images.decode_pool import ImageWorkers
-from shared.images.photo_quality import PhotoFacts
+from shared.images.photo_quality import PhotoFacts, PhotoLook
 from shared.log import get_logger
 from shared.objects import ObjectNotFound, ObjectStore
 from shared.uploads import SpoolSink
@@ -28,6 +28,8 @@ REVIEWED_IN_ALL = 1000
 REVIEW_EVERY = timedelta(hours=1)
 
 Render = Callable[[Order], bytes]
+# By order and file name, what the check of a photo found out; not kept for long, nor by other processes.
+Looks = MutableMapping[tuple[str, str], PhotoLook]
 MAX_ATTEMPTS = 50
 DAMAGED_ATTEMPTS = 3  # a worker may have been killed for another reason than the photo
 LONGEST_WAIT_S = 600
@@ -135,10 +137,13 @@ class Thumbnails:
         metadata_files: MetadataFiles,
         order_events: OrderEvents,
         now: Callable[[], datetime],
+        looks: Looks | None = None,
     ) -> None:
+        """Decode only what is not in `looks`."""
         self._jobs = jobs
         self._objects = objects
         self._workers = workers
+        self._looks = {} if looks is None else looks
         self._metadata_files = metadata_files
         self._order_events = order_events
         self._now = now
@@ -180,11 +185,14 @@ class Thumbnails:
     async def _measured(self, work: PhotoWork, photo: Photo) -> PhotoFacts | None:
         """Make the thumbnail and measure; None where it cannot be done and was tried often enough."""
         order = work.order
+        key = thumbnail_key(order.user_id, order.id, photo.filename)
         try:
+            if (look := self._looks.pop((order.id, photo.filename), None)) is not None:
+                await self._objects.put_bytes(key, look.thumbnail, "image/webp")
+                return look.measured
             async with self._source(order, photo) as source, self._spooled() as sink:
                 target = await sink.finish()
                 _, facts = await self._workers.thumbnail_and_inspect(source, target)
-                key = thumbnail_key(order.user_id, order.id, photo.filename)
                 await self._objects.put_file(key, target, content_type="image/webp")
                 return facts
         except KeepsakeError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from prometheus_client import Counter
 
 from services.planter_orders.adapters.sql import Answered, OrderRepository, Orphan, Orphans, PhotoRepository
-from services.planter_orders.model.orders import Order, OrderNotFound, new_order_id, require_replaceable
+from services.planter_orders.model.orders import Order, new_order_id, require_replaceable
 from services.planter_orders.model.photos import (
     Photo,
     PhotoNotFound,
@@ -24,14 +24,15 @@ from services.planter_orders.model.photos import (
     thumbnail_key,
 )
 from services.planter_orders.service.announcements import OrderEvents
-from services.planter_orders.service.derived_files import MetadataFiles
+from services.planter_orders.service.derived_files import Looks, MetadataFiles
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
-from shared.images.validation import ImageFacts, ImageFormat, ImageLimits, PreparedImage, named, require_image
+from shared.images.validation import ImageFormat, ImageLimits, named, require_image
 from shared.log import get_logger
 from shared.objects import ObjectStore
 from shared.uploads import UploadedFile
+from shared.uploads.sinks import new_spool_path, storage_error
 
 INTERVAL_S = 5.0
 AT_ONCE = 50
@@ -42,7 +43,8 @@ ORDERS = Counter("keepsake_orders_total", "Orders taken.")
 PHOTOS = Counter("keepsake_order_photos_total", "Photos taken with orders.")
 PHOTO_BYTES = Counter("keepsake_order_photo_bytes_total", "Bytes of photos taken with orders.")
 HEARTBEAT_S = 15.0
-IncomingPhoto = UploadedFile[Path]
+UNDO_WAIT_S = 2.0
+IncomingPhoto = UploadedFile[bytes | Path]
 
 
 class OrphanCleanup:
@@ -55,14 +57,12 @@ class OrphanCleanup:
         self._wake = asyncio.Event()
         self._undoing: set[asyncio.Task[None]] = set()
 
-    def undo(self, orphan: Orphan) -> None:
-        """Begin to remove what an upload has written so far, unless it has a row by now; what fails is done by the sweep.
-
-        Not waited for: where the store or the database hangs, the client has its answer in time all the same.
-        """
+    def undo(self, orphan: Orphan) -> asyncio.Task[None]:
+        """Begin to remove what an upload has written so far, unless it has a row by now; what fails is done by the sweep."""
         task = asyncio.create_task(self._undo(orphan))
         self._undoing.add(task)
         task.add_done_callback(self._undoing.discard)
+        return task
 
     async def _undo(self, orphan: Orphan) -> None:
         try:
@@ -112,27 +112,14 @@ class Pet:
     notes: str | None = None
 
 
-def _read_header(photo: IncomingPhoto, limits: ImageLimits) -> ImageFacts:
-    if not photo.size:
-        return require_image(b"", declared_type=photo.declared_type, limits=limits, name=photo.filename)
-    with photo.content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return require_image(data, declared_type=photo.declared_type, limits=limits, name=photo.filename)
+def _format_of(photo: IncomingPhoto, limits: ImageLimits) -> ImageFormat:
+    def read(data: bytes | mmap.mmap) -> ImageFormat:
+        return require_image(data, declared_type=photo.declared_type, limits=limits, name=photo.filename).format
 
-
-def _named(
-    incoming: IncomingPhoto, checked: tuple[ImageFormat, PreparedImage], at: datetime, others: Sequence[Photo]
-) -> Photo:
-    image_format, prepared = checked
-    return Photo(
-        new_filename(at, image_format.extension, {other.filename for other in others}),
-        incoming.filename,
-        image_format.content_type,
-        incoming.size,
-        prepared.width,
-        prepared.height,
-        incoming.sha256,
-        placeholder=prepared.placeholder,
-    )
+    if isinstance(photo.content, bytes):
+        return read(photo.content)
+    with photo.content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return read(mapped)
 
 
 def _count(photos: Sequence[Photo]) -> None:
@@ -151,7 +138,7 @@ def photo_to_replace(order: Order, filename: str) -> Photo:
 
 
 class Uploading:
-    """Takes spooled photos and makes an order of them."""
+    """Takes photos and makes an order of them."""
 
     def __init__(
         self,
@@ -167,7 +154,9 @@ class Uploading:
         order_events: OrderEvents,
         on_order: Callable[[], None],
         now: Callable[[], datetime],
+        looks: Looks | None = None,
     ) -> None:
+        """Leave in `looks` what was found out about the photos."""
         self._orders = orders
         self._photos = photos
         self._orphans = orphans
@@ -179,6 +168,7 @@ class Uploading:
         self._order_events = order_events
         self._on_order = on_order
         self._now = now
+        self._looks = {} if looks is None else looks
 
     async def place(
         self, user_id: str, pet: Pet, incoming: Sequence[IncomingPhoto], answered: Callable[[Order], Answered]
@@ -188,15 +178,19 @@ class Uploading:
         Raises what `require_image` and the decoding check raise, naming the file, StorageFull, DependencyDown and
         Unavailable; whatever it raises, nothing is left of the order.
         """
-        facts = await self._checked(incoming)
-        at = self._now()
-        photos: list[Photo] = []
-        for photo, fact in zip(incoming, facts, strict=True):
-            photos.append(_named(photo, fact, at, photos))
-        order = Order(new_order_id(), user_id, pet.name, pet.type, pet.notes, at, tuple(photos))
-        async with self._all_or_nothing(Orphan(order.id, user_id)):
-            for photo, kept in zip(incoming, photos, strict=True):
-                await self._put(order, kept, photo)
+        formats = [await self._format_of(photo) for photo in incoming]
+        at, order_id, names = self._now(), new_order_id(), list[str]()
+        for known in formats:
+            names.append(new_filename(at, known.extension, names))
+        async with self._all_or_nothing(Orphan(order_id, user_id)):
+            work = (self._store(user_id, order_id, *each) for each in zip(names, formats, incoming, strict=True))
+            stored = await asyncio.gather(*work, return_exceptions=True)  # to their end: to cancel one ends its worker
+            photos = []
+            for photo in stored:
+                if isinstance(photo, BaseException):
+                    raise photo
+                photos.append(photo)
+            order = Order(order_id, user_id, pet.name, pet.type, pet.notes, at, tuple(photos))
             await self._orders.add(order, answered(order))
         ORDERS.inc()
         _count(photos)
@@ -204,8 +198,8 @@ class Uploading:
         await self._metadata_files.write_first(order)
         return order
 
-    async def replace(self, order: Order, filename: str, incoming: IncomingPhoto) -> tuple[Order, Photo]:
-        """Put another photo in the place of the one named; return the order as it is then, and the new photo.
+    async def replace(self, order: Order, filename: str, incoming: IncomingPhoto) -> Photo:
+        """Put another photo in the place of the one named, and return it.
 
         The new bytes come first, then the row, then the old bytes go: at each moment the order has one photo or the other.
         Who asks again, because the answer got lost, gets it again.
@@ -214,36 +208,59 @@ class Uploading:
         old = photo_to_replace(order, filename)
         if old.filename != filename:
             if old.sha256 == incoming.sha256:
-                return order, old
+                return old
             raise PhotoNotFound
-        (fact,) = await self._checked([incoming])
-        photo = replace(_named(incoming, fact, self._now(), order.photos), replaces=filename)
-        async with self._all_or_nothing(Orphan(order.id, order.user_id, photo.filename)):
-            await self._put(order, photo, incoming)
+        known = await self._format_of(incoming)
+        name = new_filename(self._now(), known.extension, {photo.filename for photo in order.photos})
+        async with self._all_or_nothing(Orphan(order.id, order.user_id, name)):
+            photo = replace(await self._store(order.user_id, order.id, name, known, incoming), replaces=filename)
             await self._photos.replace(order.id, filename, photo, self._now())
         _count([photo])
         await self._cleanup.remove(Orphan(order.id, order.user_id, filename))
         await self._order_events.announce(order.id)
         await self._metadata_files.write(order.id)
-        changed = await self._orders.get(order.id)
-        if changed is None:
-            raise OrderNotFound
-        return changed, photo_named(changed.photos, photo.filename)
+        return photo
 
-    async def _put(self, order: Order, photo: Photo, incoming: IncomingPhoto) -> None:
-        key = photo_key(order.user_id, order.id, photo.filename)
-        await self._objects.put_file(key, incoming.content, content_type=photo.content_type, sha256=photo.sha256)
+    async def _format_of(self, incoming: IncomingPhoto) -> ImageFormat:
+        """Read the header before anything is stored: it costs next to nothing, and refuses most of what is refused."""
+        if isinstance(incoming.content, bytes):
+            return _format_of(incoming, self._limits)
+        return await asyncio.to_thread(_format_of, incoming, self._limits)
 
-    async def _checked(self, incoming: Sequence[IncomingPhoto]) -> list[tuple[ImageFormat, PreparedImage]]:
-        """Read all headers first: they cost next to nothing, and refuse most of what is refused."""
-        facts = [await asyncio.to_thread(_read_header, photo, self._limits) for photo in incoming]
-        prepared: list[PreparedImage] = []
-        for photo in incoming:
-            try:
-                prepared.append(await self._workers.prepare(photo.content, None, None, self._limits))
-            except KeepsakeError as error:
-                raise named(error, photo.filename) from error
-        return [(fact.format, made) for fact, made in zip(facts, prepared, strict=True)]
+    async def _store(
+        self, user_id: str, order_id: str, filename: str, known: ImageFormat, incoming: IncomingPhoto
+    ) -> Photo:
+        """Check a photo, look at it and put it in its place: in one trip to a worker, where objects are files."""
+        key, content = photo_key(user_id, order_id, filename), incoming.content
+        file, data = (content, None) if isinstance(content, Path) else (new_spool_path(self._objects.spool), content)
+        placing = self._objects.placing({known.extension: key})
+        try:
+            made = await self._workers.prepare_photo(
+                file, data, None, self._limits, place=placing.place if placing else None
+            )
+        except KeepsakeError as error:
+            raise named(error, incoming.filename) from error
+        except OSError as error:
+            raise storage_error(error) from error
+        finally:
+            if data is not None:
+                file.unlink(missing_ok=True)
+        if made.key is None and data is not None:
+            await self._objects.put_bytes(key, data, known.content_type)
+        elif made.key is None:
+            await self._objects.put_file(key, file, content_type=known.content_type, sha256=incoming.sha256)
+        if made.look is not None:
+            self._looks[order_id, filename] = made.look
+        return Photo(
+            filename,
+            incoming.filename,
+            known.content_type,
+            incoming.size,
+            made.width,
+            made.height,
+            incoming.sha256,
+            placeholder=made.placeholder,
+        )
 
     @asynccontextmanager
     async def _all_or_nothing(self, orphan: Orphan) -> AsyncIterator[None]:
@@ -261,9 +278,12 @@ class Uploading:
             await self._orphans.open(orphan, self._now() + stale)
             beating = asyncio.create_task(heartbeat())
             yield
-        except BaseException:
+        except BaseException as error:
             # A commit whose answer got lost may have happened: the entry knows.
-            self._cleanup.undo(orphan)
+            undoing = self._cleanup.undo(orphan)
+            # Where the store or the database hangs, the client has its answer in time all the same.
+            if isinstance(error, KeepsakeError) and error.status < 500:
+                await asyncio.wait([undoing], timeout=UNDO_WAIT_S)
             raise
         finally:
             if beating is not None:
