@@ -36,7 +36,7 @@ from services.checkout.service import (
     Sweeper,
     Webhooks,
 )
-from services.checkout.service.conversion import Conversion
+from services.checkout.service.vault import Vault
 from services.checkout.settings import CheckoutSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import base_app
@@ -82,8 +82,7 @@ def build_service(
         sessions=sessions,
         payments=payments,
         images=images,
-        objects=objects,
-        conversion=Conversion(workers, objects.spool, image_limits(settings)),
+        vault=Vault(objects, workers, image_limits(settings)),
         now=now,
         on_change=wake.set,
     )

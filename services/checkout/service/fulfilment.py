@@ -21,12 +21,10 @@ from services.checkout.model.sessions import (
     State,
     judge,
 )
-from services.checkout.service.conversion import Conversion
+from services.checkout.service.vault import Vault
 from shared.concurrency.single_flight import SingleFlight
 from shared.errors import KeepsakeError
-from shared.images.validation import HEAD_BYTES, sniff
 from shared.log import get_logger
-from shared.objects import ObjectStore
 
 DEADLINE_S = 8.5
 LEASE_S = 10.0
@@ -61,8 +59,7 @@ class Fulfilment:
     sessions: SqlSessions
     payments: StripePayments
     images: HttpTempImages
-    objects: ObjectStore
-    conversion: Conversion
+    vault: Vault
     now: Callable[[], datetime]
     on_change: Callable[[], None] = lambda: None
     _flights: SingleFlight[CheckoutSession] = field(default_factory=SingleFlight, init=False)
@@ -151,12 +148,7 @@ class Fulfilment:
             get_logger().error("paid_image_missing", row=row.id)
             changes = Changes(image_state=ImageState.LOST, review_reason="The image of this payment is not there.")
             return await self.sessions.update(row, changes) or row
-        sent, declared = found
-        data = await self.conversion.shown_everywhere(sent)
-        known = sniff(data[:HEAD_BYTES])
-        extension, content_type = (known.extension, known.content_type) if known else ("bin", declared)
-        key = f"checkouts/{row.session_id}/{row.image_id}.{extension}"
-        await self.objects.put_bytes(key, data, content_type)
+        key, content_type = await self.vault.keep(f"checkouts/{row.session_id}/{row.image_id}", *found)
         changes = Changes(image_state=ImageState.PROMOTED, image_key=key, image_type=content_type, review_reason=None)
         return await self.sessions.update(row, changes) or row
 

@@ -51,6 +51,13 @@ async def wait_until_empty(store: ObjectStore) -> None:
             await asyncio.sleep(0.05)
 
 
+async def wait_until_nothing_is_spooled(store: ObjectStore) -> None:
+    """Wait for what is written behind an answer: a metadata file, a thumbnail."""
+    async with asyncio.timeout(20):
+        while list(store.spool.iterdir()):  # noqa: ASYNC110 - a sweep sets no event
+            await asyncio.sleep(0.05)
+
+
 class TestOrphans:
     @pytest.fixture
     async def database(self, settings: PlanterOrdersSettings) -> AsyncIterator[Database]:

@@ -34,7 +34,7 @@ from shared.objects.protocol import ObjectReader
 from tests.support import pictures
 from tests.unit.services.planter_orders.api import Answer, Api, File, form_of
 from tests.unit.services.planter_orders.test_events import listening
-from tests.unit.services.planter_orders.test_faults import keys, wait_until_empty
+from tests.unit.services.planter_orders.test_faults import keys, wait_until_empty, wait_until_nothing_is_spooled
 from tests.unit.services.planter_orders.test_links import opened
 from tests.unit.services.planter_orders.test_orders import NO_ORDER, moved
 from tests.unit.services.planter_orders.test_uploads import described
@@ -132,7 +132,7 @@ class TestReplacing:
         names = {file["filename"] for file in shown["files"]}
         assert kept == {"order_metadata.json", *names, *(f"{name}.webp" for name in names)}
         await described(objects, f"uploads/pet_images/ann/{order_id}/order_metadata.json", shown)
-        assert list(objects.spool.iterdir()) == []
+        await wait_until_nothing_is_spooled(objects)
 
     async def test_who_asks_again_gets_the_same_answer(self, api: Api, order: Any) -> None:
         order_id, old = order["order_id"], order["files"][0]["filename"]
@@ -174,7 +174,7 @@ class TestReplacing:
         shown = await api.call("GET", f"/api/images/orders/{order_id}/files/{old}")
         assert (shown.status, shown.raw) == (200, BLURRED[1])
         assert await photos_of(objects) == {each["filename"] for each in order["files"]}
-        assert list(objects.spool.iterdir()) == []
+        await wait_until_nothing_is_spooled(objects)
 
     async def test_what_is_paid_is_fixed(self, api: Api, order: Any) -> None:
         order_id, old = order["order_id"], order["files"][0]["filename"]
