@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -39,7 +38,7 @@ from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, KeySource, Servic
 from shared.auth.revocations import open_revocations
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
-from shared.concurrency.periodic import work_periodically
+from shared.concurrency.periodic import work_periodically, working
 from shared.persistence.engine import Database, open_database
 from shared.persistence.migrations import migrate
 
@@ -79,16 +78,6 @@ def build_eraser(
     return PersonEraser(SqlErasures(database), sessions.end_all, others, utc_now)
 
 
-@asynccontextmanager
-async def _sweeping(eraser: PersonEraser) -> AsyncIterator[None]:
-    sweeping = asyncio.create_task(work_periodically("erasures", eraser.sweep, ERASURES_S))
-    try:
-        yield
-    finally:
-        sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
-
-
 async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[None]:
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
@@ -108,7 +97,7 @@ async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[
         app[SESSIONS] = SessionService(settings, SqlSessions(database), users, signer, revocations)
         app[ORGANIZATIONS] = OrganizationService(SqlOrganizations(database), users)
         app[ERASER] = build_eraser(settings, database, app[SESSIONS], http)
-        async with _sweeping(app[ERASER]):
+        async with working(partial(work_periodically, "erasures", app[ERASER].sweep, ERASURES_S)):
             yield
 
 

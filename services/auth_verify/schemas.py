@@ -104,6 +104,8 @@ class TokenForm(WireModel):
 class UserAnswer(WireModel):
     """A user; of another issuer's only what the token says is known."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     id: str
     username: str
     email: str | None
@@ -121,6 +123,8 @@ class UsersQuery(QueryModel):
 
 class ManagedUser(WireModel):
     """A user as admins see it."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: str
     username: str

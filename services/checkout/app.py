@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -47,6 +47,7 @@ from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
+from shared.concurrency.periodic import working
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.validation import image_limits
 from shared.log import get_logger
@@ -193,17 +194,6 @@ async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] =
             await service.fulfilment.close()
 
 
-@asynccontextmanager
-async def _sweeping(service: CheckoutService) -> AsyncIterator[None]:
-    sweeping = asyncio.create_task(service.sweeper.run())
-    try:
-        yield
-    finally:
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
-
-
 async def reconcile(settings: CheckoutSettings, tell: Callable[[str], None]) -> int:
     """Tell what does not fit together, one sentence each, and return how many."""
     count = 0
@@ -237,7 +227,7 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
             app[CHECKS].update(database=opened.database.check, storage=opened.objects.check)
             if settings.uses_sandbox:
                 get_logger().warning("stripe_sandbox_used")
-            async with _sweeping(opened.service):
+            async with working(opened.service.sweeper.run):
                 yield
 
     app.cleanup_ctx.append(resources)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -66,7 +66,7 @@ from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
-from shared.concurrency.periodic import work_periodically
+from shared.concurrency.periodic import Work, work_periodically, working
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.validation import ImageFormat, image_limits
 from shared.objects import ObjectStore
@@ -84,25 +84,11 @@ ERASURES_S = 60.0
 CATCH_UP_S = 60.0
 MOST_LOOKS, LOOKS_S = 256, 60.0  # some 20 KB each; what goes is found out again
 
-Work = Callable[[], Awaitable[None]]
-
 
 def _notifications(database: Database, redis: aioredis.Redis | None) -> Notifications:
     if database.is_postgres:
         return PostgresNotifications(database)
     return NoNotifications() if redis is None else RedisNotifications(redis)
-
-
-@asynccontextmanager
-async def _working(background: Sequence[Work]) -> AsyncIterator[None]:
-    """Run the work until the block ends."""
-    tasks = [asyncio.ensure_future(work()) for work in background]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _assemble(
@@ -117,11 +103,12 @@ def _assemble(
     now: Callable[[], datetime],
 ) -> list[Work]:
     """Wire the use cases to what they need; return what goes on by itself."""
-    renderer, wakes = OrderRenderer(app[SIGNED_LINKS], settings.public_url), list[Callable[[], None]]()
+    renderer = OrderRenderer(app[SIGNED_LINKS], settings.public_url)
+    photos_due, webhooks_due = asyncio.Event(), asyncio.Event()
 
     def wake() -> None:
-        for each in wakes:
-            each()
+        photos_due.set()
+        webhooks_due.set()
 
     with_webhooks = bool(settings.order_webhook_url)
     orders = OrderRepository(database, with_webhooks=with_webhooks)
@@ -139,6 +126,7 @@ def _assemble(
         order_events=order_events,
         now=now,
         looks=looks,
+        due=photos_due,
     )
     keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
     client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
@@ -171,7 +159,6 @@ def _assemble(
         orders=orders, service=app[ORDERS], erasures=Erasures(database), objects=objects, cleanup=cleanup, now=now
     )
     app[ERASER] = eraser
-    wakes.append(thumbnails.wake)
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
     background.append(lambda: work_periodically("erasures", eraser.sweep, ERASURES_S))
     release_before = ReleaseBefore(database)
@@ -184,8 +171,8 @@ def _assemble(
             receiver=WebhookReceiver(http, settings.order_webhook_url),
             keys=[signing_key(secret) for secret in settings.order_webhook_secret],
             now=now,
+            due=webhooks_due,
         )
-        wakes.append(sender.wake)
         background.append(sender.run)
     app[DELIVERIES] = deliveries = Deliveries(outbox, sender, now)
     background.append(lambda: work_periodically("deliveries", deliveries.forget_old, FORGET_S))
@@ -225,7 +212,7 @@ def build_app(
                 notifications=_notifications(database, redis),
                 now=now,
             )
-            await stack.enter_async_context(_working(background))
+            await stack.enter_async_context(working(*background))
             yield
 
     app.cleanup_ctx.append(resources)

@@ -30,7 +30,6 @@ class Argon2Passwords:
         self._waiting = 0
 
     async def hash(self, password: str) -> str:
-        """Hash with a fresh salt."""
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:

@@ -19,7 +19,6 @@ class MemoryFailedLogins:
         self._entries: TTLCache[Key, int] = TTLCache(MAX_ENTRIES, KEPT_S)
 
     async def count(self, account: str, address: str) -> Failures:
-        """Look both counts up."""
         return Failures(here=self._count((account, address)), anywhere=self._count((account, "")))
 
     async def add(self, account: str, address: str) -> None:

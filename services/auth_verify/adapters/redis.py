@@ -36,8 +36,6 @@ class RedisFailedLogins:
         self._ask_again_at = 0.0
 
     async def count(self, account: str, address: str) -> Failures:
-        """Read both counts at once."""
-
         async def ask() -> Failures:
             here, anywhere = await self._redis.mget(_keys(account, address))
             return Failures(int(here or 0), int(anywhere or 0))
@@ -45,8 +43,6 @@ class RedisFailedLogins:
         return await self._ask(ask, lambda: self._meanwhile.count(account, address))
 
     async def add(self, account: str, address: str) -> None:
-        """Add one to both."""
-
         async def ask() -> None:
             async with self._redis.pipeline() as pipeline:
                 for key in _keys(account, address):
@@ -57,15 +53,12 @@ class RedisFailedLogins:
         await self._ask(ask, lambda: self._meanwhile.add(account, address))
 
     async def forget(self, account: str, address: str) -> None:
-        """Delete the address's count."""
-
         async def ask() -> None:
             await self._redis.delete(_keys(account, address)[0])
 
         await self._ask(ask, lambda: self._meanwhile.forget(account, address))
 
     async def check(self) -> None:
-        """Raise DependencyDown unless Redis answers."""
         with redis_errors():
             await self._redis.ping()
 

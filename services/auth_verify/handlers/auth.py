@@ -8,7 +8,6 @@ from aiohttp import web
 
 from services.auth_verify.handlers.address import address_of
 from services.auth_verify.handlers.app_keys import ACCOUNTS, ERASER, SESSIONS, SIGNER
-from services.auth_verify.model import User
 from services.auth_verify.schemas import (
     ClaimsAnswer,
     ErasureOrder,
@@ -35,26 +34,18 @@ ANSWERED_WITHIN_S = 5.0
 PLAIN_IN_HEADERS = "!\"#$&'()*+,/:;<=>?@[\\]^_`{|}~-."
 
 
-def _user(user: User) -> UserAnswer:
-    return UserAnswer(
-        id=user.id, username=user.username, email=user.email, roles=user.roles, created_at=user.created_at
-    )
-
-
 def _tokens(pair: TokenPair) -> web.Response:
     body = TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in_s, refresh_token=pair.refresh_token)
     return json_answer(body, headers=NO_STORE)
 
 
 async def register(request: web.Request) -> web.Response:
-    """`POST /api/auth/register`."""
     body = await parse_json(request, Registration)
     user = await request.app[ACCOUNTS].register(body.username, body.email, body.password)
-    return json_answer(_user(user), status=201, headers=NO_STORE)
+    return json_answer(UserAnswer.model_validate(user), status=201, headers=NO_STORE)
 
 
 async def login(request: web.Request) -> web.Response:
-    """`POST /api/auth/login`."""
     body = await parse_json_or_form(request, Login)
     name = body.username or body.email
     if not name or not body.password:
@@ -68,24 +59,21 @@ async def login(request: web.Request) -> web.Response:
 
 
 async def refresh(request: web.Request) -> web.Response:
-    """`POST /api/auth/refresh`."""
     body = await parse_json_or_form(request, RefreshRequest)
     return _tokens(await request.app[SESSIONS].refresh(body.refresh_token))
 
 
 async def logout(request: web.Request) -> web.Response:
-    """`POST /api/auth/logout`."""
     body = await parse_json_or_form(request, RefreshRequest)
     await request.app[SESSIONS].end(body.refresh_token)
     return web.Response(status=204)
 
 
 async def me(request: web.Request) -> web.Response:
-    """`GET /api/auth/me`."""
     caller = principal_of(request)
     user = await request.app[ACCOUNTS].get(caller.user_id)
     elsewhere = UserAnswer(id=caller.user_id, username=caller.username, email=None, roles=caller.roles, created_at=None)
-    return json_answer(_user(user) if user else elsewhere, headers=NO_STORE)
+    return json_answer(UserAnswer.model_validate(user) if user else elsewhere, headers=NO_STORE)
 
 
 async def erase_me(request: web.Request) -> web.Response:
@@ -98,20 +86,17 @@ async def erase_me(request: web.Request) -> web.Response:
 
 
 async def verify(request: web.Request) -> web.Response:
-    """`GET /api/auth/verify`."""
     caller = principal_of(request)
     user_id = quote(caller.user_id, safe=PLAIN_IN_HEADERS)
     return web.json_response(dict(caller.claims), headers={**NO_STORE, "X-User-Id": user_id})
 
 
 async def introspection(request: web.Request) -> web.Response:
-    """`POST /api/auth/introspect`."""
     form = await parse_form(request, TokenForm)
     return web.json_response(await introspect(request.app[VERIFIER], form.token), headers=NO_STORE)
 
 
 async def jwks(request: web.Request) -> web.Response:
-    """`GET /.well-known/jwks.json`."""
     keys = await request.app[SIGNER].public_keys()
     return web.json_response({"keys": keys}, headers={"Cache-Control": f"public, max-age={KEYS_MAX_AGE_S}"})
 

@@ -40,7 +40,6 @@ def _member(member: Member) -> MemberAnswer:
 
 
 async def create(request: web.Request) -> web.Response:
-    """`POST /api/v1/organizations`."""
     caller = principal_of(request)
     body = await parse_json(request, NewOrganization)
     organization = await request.app[ORGANIZATIONS].create(body.name, caller.user_id, caller.username)
@@ -48,28 +47,24 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def list_own(request: web.Request) -> web.Response:
-    """`GET /api/v1/organizations`."""
     own = await request.app[ORGANIZATIONS].of_user(principal_of(request).user_id)
     body = OrganizationsAnswer(organizations=[_organization(organization, role) for organization, role in own])
     return json_answer(body, headers=NO_STORE)
 
 
 async def show(request: web.Request) -> web.Response:
-    """`GET /api/v1/organizations/{org_id}`."""
     caller_id = principal_of(request).user_id
     organization, members = await request.app[ORGANIZATIONS].get(request.match_info["org_id"], caller_id)
     return json_answer(_organization(organization, members[caller_id].role), headers=NO_STORE)
 
 
 async def list_members(request: web.Request) -> web.Response:
-    """`GET /api/v1/organizations/{org_id}/members`."""
     caller_id = principal_of(request).user_id
     _, members = await request.app[ORGANIZATIONS].get(request.match_info["org_id"], caller_id)
     return json_answer(MembersAnswer(members=[_member(member) for member in members.values()]), headers=NO_STORE)
 
 
 async def add_member(request: web.Request) -> web.Response:
-    """`POST /api/v1/organizations/{org_id}/members`."""
     body = await parse_json(request, NewMember)
     if body.user_id is None and body.username is None:
         raise BadRequest.of("user_id", "Missing required fields: user_id or username.", "missing_field")
@@ -84,7 +79,6 @@ async def add_member(request: web.Request) -> web.Response:
 
 
 async def change_role(request: web.Request) -> web.Response:
-    """`PATCH /api/v1/organizations/{org_id}/members/{user_id}`."""
     body = await parse_json(request, RoleChange)
     path = request.match_info
     caller_id = principal_of(request).user_id
@@ -93,7 +87,6 @@ async def change_role(request: web.Request) -> web.Response:
 
 
 async def remove_member(request: web.Request) -> web.Response:
-    """`DELETE /api/v1/organizations/{org_id}/members/{user_id}`."""
     path = request.match_info
     caller_id = principal_of(request).user_id
     await request.app[ORGANIZATIONS].remove_member(path["org_id"], caller_id, path["user_id"])

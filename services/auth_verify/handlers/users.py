@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from services.auth_verify.handlers.app_keys import ACCOUNTS, SESSIONS
-from services.auth_verify.model import User
 from services.auth_verify.schemas import ManagedUser, UserChange, UsersAnswer, UsersQuery
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
@@ -17,24 +16,12 @@ from shared.http.validation import parse_json, parse_query
 COLLECTION = "/api/admin/users"
 
 
-def _user(user: User) -> ManagedUser:
-    return ManagedUser(
-        id=user.id,
-        username=user.username,
-        email=user.email,
-        roles=user.roles,
-        created_at=user.created_at,
-        disabled=user.disabled,
-    )
-
-
 async def list_users(request: web.Request) -> web.Response:
-    """`GET /api/admin/users`."""
     await request.app[ACCOUNTS].require_still_admin(principal_of(request).user_id)
     query = parse_query(request, UsersQuery)
     after = parse_cursor(query.cursor) if query.cursor else None
     found, following = await request.app[ACCOUNTS].page(query.query, after=after, limit=query.limit)
-    users = [_user(user) for user in found]
+    users = [ManagedUser.model_validate(user) for user in found]
     answer = UsersAnswer(users=users, count=len(users), next_cursor=following.cursor() if following else None)
     return json_answer(answer, headers=NO_STORE)
 
@@ -51,7 +38,7 @@ async def change_user(request: web.Request) -> web.Response:
     user = await request.app[ACCOUNTS].change(request.match_info["user_id"], roles=roles, disabled=body.disabled)
     if user.disabled or roles == ():
         await request.app[SESSIONS].end_all(user.id)
-    return json_answer(_user(user), headers=NO_STORE)
+    return json_answer(ManagedUser.model_validate(user), headers=NO_STORE)
 
 
 ROUTES = (

@@ -169,14 +169,12 @@ class StripePayments:
 
     @traced("stripe", "refunds of")
     async def refunds_of(self, payment_intent: str) -> Sequence[ProviderRefund]:
-        """Return all refunds of a payment."""
         params: Any = {"payment_intent": payment_intent, "limit": SESSION_PAGE}
         page = await self._ask(self._client.v1.refunds.list_async(params))
         return [_refund(found) for found in page["data"]]
 
     @traced("stripe", "dispute")
     async def dispute(self, dispute_id: str) -> Dispute | None:
-        """Return the dispute as it is now."""
         with suppress(ResourceMissing):
             found = await self._ask(self._client.v1.disputes.retrieve_async(dispute_id))
             return Dispute(**{field.name: found[field.name] for field in fields(Dispute)})

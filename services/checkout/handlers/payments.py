@@ -16,7 +16,6 @@ from shared.http.validation import parse_json
 
 
 async def webhook(request: web.Request) -> web.Response:
-    """Take one of Stripe's events."""
     payload = await read_bytes(request, max_bytes=MIB)
     secrets = request.app[SETTINGS].stripe_webhook_secret
     if not is_signed(payload, request.headers.get("Stripe-Signature", ""), secrets):
@@ -27,7 +26,6 @@ async def webhook(request: web.Request) -> web.Response:
 
 
 async def refund(request: web.Request) -> web.Response:
-    """Give money back."""
     wanted = await parse_json(request, RefundRequest)
     if wanted.session_id is None and wanted.order_id is None:
         raise BadRequest.of("session_id", "session_id or order_id is required.", "missing_field")

@@ -48,7 +48,6 @@ def _resolution(one: Resolution) -> ResolutionEntry:
 
 
 async def list_payments(request: web.Request) -> web.Response:
-    """Show a page of payments."""
     query = parse_query(request, PaymentsQuery)
     after = None if query.cursor is None else parse_cursor(query.cursor)
     page = await request.app[SERVICE].review.page(query.state, after, query.limit)

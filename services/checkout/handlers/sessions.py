@@ -63,7 +63,6 @@ async def _user_if_any(request: web.Request) -> str | None:
 
 
 async def session_status(request: web.Request) -> web.Response:
-    """Say how a session stands."""
     query = parse_query(request, StatusQuery, missing="session_id is required")
     queries = request.app[SERVICE].queries
     row = await queries.status(query.session_id, await _user_if_any(request))
@@ -93,7 +92,6 @@ def image_of(row: CheckoutSession, public_url: str, *, is_shown: bool) -> ImageA
 
 
 async def session_image(request: web.Request) -> web.StreamResponse:
-    """Send the bought image."""
     row = await request.app[SERVICE].queries.image(request.match_info["session_id"])
     async with request.app[OBJECTS].open(row.image_key or "") as image:
         response = web.StreamResponse(

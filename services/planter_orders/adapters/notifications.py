@@ -42,7 +42,6 @@ class NoNotifications:
         """Tell nobody."""
 
     async def received(self) -> AsyncIterator[str]:
-        """Wait for ever."""
         await asyncio.Event().wait()
         yield ""
 
@@ -54,7 +53,6 @@ class PostgresNotifications:
         self._database = database
 
     async def send(self, order_id: str) -> None:
-        """Notify, after the commit that it is about."""
         try:
             async with self._database.begin() as connection:
                 await connection.execute(
@@ -96,7 +94,6 @@ class RedisNotifications:
         self._redis = redis
 
     async def send(self, order_id: str) -> None:
-        """Publish."""
         try:
             await self._redis.publish(REDIS_CHANNEL, order_id)
         except (RedisError, OSError, TimeoutError):

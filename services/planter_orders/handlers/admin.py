@@ -56,7 +56,6 @@ COLUMNS = (
 
 
 async def list_all(request: web.Request) -> web.StreamResponse:
-    """`GET /api/admin/orders`."""
     query = parse_query(request, AllOrdersQuery)
     return await list_orders(request, query, query.wanted())
 
@@ -83,7 +82,6 @@ def _rows(orders: Iterable[Order]) -> bytes:
 
 
 async def export(request: web.Request) -> web.StreamResponse:
-    """`GET /api/admin/orders.csv`."""
     query = parse_query(request, AllOrdersQuery)
     wanted, after, service = query.wanted(), place_of(query), request.app[ORDERS]
 
@@ -105,14 +103,12 @@ async def export(request: web.Request) -> web.StreamResponse:
 
 
 async def change(request: web.Request) -> web.Response:
-    """`PATCH /api/admin/orders/{order_id}`."""
     body = await parse_json(request, StatusChange)
     order = await request.app[ORDERS].move(request.match_info["order_id"], body.status, body.note)
     return json_answer(OrderAnswer(order=request.app[RENDERER].order(order)), headers=NO_STORE)
 
 
 async def request_photo(request: web.Request) -> web.Response:
-    """`POST /api/admin/orders/{order_id}/photo-requests`."""
     body = await parse_json(request, PhotoRequestBody)
     order_id = request.match_info["order_id"]
     order = await request.app[ORDERS].request_photo(order_id, body.filename, body.reason, body.note)
@@ -120,14 +116,12 @@ async def request_photo(request: web.Request) -> web.Response:
 
 
 async def withdraw_request(request: web.Request) -> web.Response:
-    """`DELETE /api/admin/orders/{order_id}/photo-requests/{filename}`."""
     filename = request.match_info["filename"]
     order = await request.app[ORDERS].withdraw_request(request.match_info["order_id"], filename)
     return photo_answer(request, order, photo_named(order.photos, filename))
 
 
 async def summarize(request: web.Request) -> web.Response:
-    """`GET /api/admin/summary`."""
     summary = await request.app[ORDERS].summary()
     oldest = summary.oldest_paid
     answer = SummaryAnswer(
@@ -140,7 +134,6 @@ async def summarize(request: web.Request) -> web.Response:
 
 
 async def list_deliveries(request: web.Request) -> web.Response:
-    """`GET /api/admin/deliveries`."""
     query = parse_query(request, DeliveriesQuery)
     before = None if query.cursor is None else int(query.cursor)
     deliveries, following = await request.app[DELIVERIES].page(query.state, before, query.limit)
@@ -152,7 +145,6 @@ async def list_deliveries(request: web.Request) -> web.Response:
 
 
 async def resend(request: web.Request) -> web.Response:
-    """`POST /api/admin/deliveries/{id}/resend`."""
     delivery = await request.app[DELIVERIES].resend(request.match_info["id"])
     return json_answer(DeliveryEntry.of(delivery), status=202, headers=NO_STORE)
 
@@ -162,12 +154,10 @@ def _facts(order: Order) -> web.Response:
 
 
 async def show_to_service(request: web.Request) -> web.Response:
-    """`GET /internal/orders/{order_id}`."""
     return _facts(await request.app[ORDERS].find(request.match_info["order_id"]))
 
 
 async def change_for_service(request: web.Request) -> web.Response:
-    """`POST /internal/orders/{order_id}/status`."""
     body = await parse_json(request, ServiceStatusChange)
     order_id = request.match_info["order_id"]
     return _facts(await request.app[ORDERS].move(order_id, body.status, body.note, body.event_id))

@@ -96,20 +96,17 @@ async def stream(
 
 
 async def list_own(request: web.Request) -> web.StreamResponse:
-    """`GET /api/images/orders`."""
     query = parse_query(request, OrdersQuery)
     wanted = OrderFilter(user_id=principal_of(request).user_id, status=query.status)
     return await list_orders(request, query, wanted)
 
 
 async def show(request: web.Request) -> web.Response:
-    """`GET /api/images/orders/{order_id}`."""
     order = await request.app[ORDERS].show(principal_of(request), request.match_info["order_id"])
     return json_answer(OrderAnswer(order=request.app[RENDERER].order(order)), headers=NO_STORE)
 
 
 async def delete(request: web.Request) -> web.Response:
-    """`DELETE /api/images/orders/{order_id}`."""
     order_id = request.match_info["order_id"]
     await request.app[ORDERS].delete(principal_of(request), order_id)
     return json_answer(DeletedAnswer(order_id=order_id))

@@ -77,7 +77,6 @@ async def _remember(reservation: Reservation, answer: bytes, connection: Any) ->
 
 
 async def upload(request: web.Request) -> web.Response:
-    """`POST /api/images/upload`."""
     return await request.app[KEYS].run(request, partial(_upload, request))
 
 
@@ -116,7 +115,6 @@ async def _send_thumbnail(request: web.Request, order: Order, photo: Photo) -> w
 
 
 async def show(request: web.Request) -> web.StreamResponse:
-    """`GET /api/images/orders/{order_id}/files/{filename}`."""
     query = parse_query(request, FileQuery)
     order_id, filename = request.match_info["order_id"], request.match_info["filename"]
     order, photo = await request.app[ORDERS].photo(caller_of(request), order_id, filename)
@@ -129,7 +127,6 @@ def photo_answer(request: web.Request, order: Order, photo: Photo, status: int =
 
 
 async def replace(request: web.Request) -> web.Response:
-    """`PUT /api/images/orders/{order_id}/files/{filename}`."""
     order = await request.app[ORDERS].show(principal_of(request), request.match_info["order_id"])
     filename = request.match_info["filename"]
     photo_to_replace(order, filename)  # before a byte of the body is read
@@ -141,7 +138,6 @@ async def replace(request: web.Request) -> web.Response:
 
 
 async def download_all(request: web.Request) -> web.StreamResponse:
-    """`GET /api/images/orders/{order_id}/photos.zip`."""
     order = await request.app[ORDERS].show(caller_of(request), request.match_info["order_id"])
     headers = {
         hdrs.CONTENT_TYPE: "application/zip",

@@ -230,19 +230,13 @@ class OrderRenderer:
             thumbnail=self._links.url(path, THUMBNAIL),
             expires_at=datetime.fromtimestamp(self._links.expires_at(), UTC),
         )
+        plain = ("filename", "original_filename", "content_type", "size", "width", "height", "replaces", "placeholder")
         return FileEntry(
-            filename=photo.filename,
-            original_filename=photo.original_filename,
-            content_type=photo.content_type,
-            size=photo.size,
-            width=photo.width,
-            height=photo.height,
+            **{name: getattr(photo, name) for name in plain},
             url=self._public_url + path,
             thumbnail_url=f"{self._public_url}{path}?{THUMBNAIL}",
             quality=None if quality is None else QualityEntry(ok=not quality.warnings, warnings=list(quality.warnings)),
-            replaces=photo.replaces,
             request=None if photo.request is None else PhotoRequestEntry(**asdict(photo.request)),
-            placeholder=photo.placeholder,
             converted_from=photo.converted_from,
             links=links,
         )

@@ -72,11 +72,7 @@ class AllOrdersQuery(OrdersQuery):
     def wanted(self) -> OrderFilter:
         """Return what it selects."""
         return OrderFilter(
-            self.user_id,
-            self.status,
-            self.since,
-            self.until,
-            self.pet_name,
+            **self.model_dump(include={"user_id", "status", "since", "until", "pet_name"}),
             has_open_request=self.photo_requests is not None,
             is_warned=self.quality is not None,
         )

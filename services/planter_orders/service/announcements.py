@@ -7,7 +7,9 @@ import random
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from prometheus_client import Counter
 
@@ -50,21 +52,21 @@ class Watch:
         self.news = asyncio.Event()
 
 
+@dataclass(slots=True, kw_only=True)
 class OrderEvents:
     """The listeners of one process."""
 
-    def __init__(self, *, orders: OrderRepository, notifications: Notifications, on_change: Callable[[], None]) -> None:
-        self._orders = orders
-        self._notifications = notifications
-        self._on_change = on_change
-        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
-        self.reading = asyncio.Semaphore(READERS)
+    orders: OrderRepository
+    notifications: Notifications
+    on_change: Callable[[], None]
+    _watches: defaultdict[str, set[Watch]] = field(default_factory=partial(defaultdict, set), init=False)
+    reading: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, READERS), init=False)
 
     async def announce(self, order_id: str) -> None:
         """Tell everybody, here and elsewhere, that the order has changed or is no more."""
         self._wake(order_id)
-        self._on_change()
-        await self._notifications.send(order_id)
+        self.on_change()
+        await self.notifications.send(order_id)
 
     async def follow(
         self, order_id: str, last_seen: int | None, pause_s: float
@@ -79,7 +81,7 @@ class OrderEvents:
                 watch.news.set()
             else:
                 async with self.reading:
-                    current = await self._orders.current(order_id)
+                    current = await self.orders.current(order_id)
                 if current is None:
                     return
                 watch.seen = current.id
@@ -94,7 +96,7 @@ class OrderEvents:
                 watch.news.clear()
                 try:
                     async with self.reading:
-                        events = await self._orders.events(order_id, watch.seen, EVENTS_AT_ONCE)
+                        events = await self.orders.events(order_id, watch.seen, EVENTS_AT_ONCE)
                 except Unavailable:  # a browser that is cut off now might find nobody to connect to again
                     yield None
                     await asyncio.sleep(ASK_AGAIN_S)
@@ -120,7 +122,7 @@ class OrderEvents:
             self._wake(order_id)
 
     async def _listen(self) -> None:
-        async for order_id in self._notifications.received():
+        async for order_id in self.notifications.received():
             if order_id:
                 self._wake(order_id)
             else:
@@ -130,7 +132,7 @@ class OrderEvents:
         """Ask once for all listeners: what was announced may have been missed."""
         if not self._watches:
             return
-        latest = await self._orders.latest(list(self._watches))
+        latest = await self.orders.latest(list(self._watches))
         for order_id, watches in list(self._watches.items()):
             newest = latest.get(order_id)
             for watch in watches:
@@ -159,78 +161,72 @@ def wait_before(attempt: int) -> timedelta:
     return timedelta(seconds=most * random.uniform(0.8, 1))  # noqa: S311 - spreads the load, keeps no secret
 
 
+@dataclass(slots=True, kw_only=True)
 class WebhookSender:
     """Empties the outbox; several processes share it by leases."""
 
-    def __init__(
-        self, *, outbox: Outbox, receiver: WebhookReceiver, keys: Sequence[bytes], now: Callable[[], datetime]
-    ) -> None:
-        self._outbox = outbox
-        self._receiver = receiver
-        self._keys = keys
-        self._now = now
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Look for messages now."""
-        self._wake.set()
+    outbox: Outbox
+    receiver: WebhookReceiver
+    keys: Sequence[bytes]
+    now: Callable[[], datetime]
+    due: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Send until cancelled."""
-        await work_periodically("webhooks", self.sweep, INTERVAL_S, wake=self._wake)
+        await work_periodically("webhooks", self.sweep, INTERVAL_S, wake=self.due)
 
     async def sweep(self) -> None:
         """Send what is due; what becomes due by that, too."""
-        while messages := await self._outbox.take_due(self._now(), self._now() + LEASE, AT_ONCE):
+        while messages := await self.outbox.take_due(self.now(), self.now() + LEASE, AT_ONCE):
             await asyncio.gather(*(self._send(message) for message in messages))
 
     async def _send(self, message: OutgoingWebhook) -> None:
-        now = self._now()
+        now = self.now()
         # The time is this attempt's, so that receivers can refuse what is replayed.
-        headers = signed_headers(message.message_id, int(now.timestamp()), message.body, self._keys)
-        answer = await self._receiver.post(message.body, headers)
+        headers = signed_headers(message.message_id, int(now.timestamp()), message.body, self.keys)
+        answer = await self.receiver.post(message.body, headers)
         status, error = (answer, None) if isinstance(answer, int) else (None, answer)
-        attempt = Attempt(self._now(), status, error)
+        attempt = Attempt(self.now(), status, error)
         try:
             if status is not None and 200 <= status < 300:
                 WEBHOOKS.labels("taken").inc()
-                await self._outbox.finish(message.seq, DeliveryState.DELIVERED, attempt)
+                await self.outbox.finish(message.seq, DeliveryState.DELIVERED, attempt)
             elif status == GONE or now - message.tried_since >= TRIED_FOR:
                 WEBHOOKS.labels("given up").inc()
                 get_logger().error("webhook_given_up", message=message.message_id, status=status)
-                await self._outbox.finish(message.seq, DeliveryState.FAILED, attempt)
+                await self.outbox.finish(message.seq, DeliveryState.FAILED, attempt)
             else:
                 WEBHOOKS.labels("put off").inc()
                 get_logger().warning("webhook_deferred", message=message.message_id, status=status)
-                await self._outbox.put_off(message.seq, self._now() + wait_before(message.attempts + 1), attempt)
+                await self.outbox.put_off(message.seq, self.now() + wait_before(message.attempts + 1), attempt)
         except KeepsakeError as refusal:
             get_logger().warning("webhook_outcome_not_kept", message=message.message_id, code=refusal.code)
 
 
+@dataclass(slots=True)
 class Deliveries:
     """What admins see of the outbox, and what they have sent again."""
 
-    def __init__(self, outbox: Outbox, sender: WebhookSender | None, now: Callable[[], datetime]) -> None:
-        self._outbox = outbox
-        self._sender = sender
-        self._now = now
+    outbox: Outbox
+    sender: WebhookSender | None
+    now: Callable[[], datetime]
 
     async def page(
         self, state: DeliveryState | None, before: int | None, limit: int
     ) -> tuple[Sequence[Delivery], int | None]:
         """Return at most `limit` deliveries, the newest first, and the number below which the next page begins."""
-        found = await self._outbox.page(state, before, limit + 1)
+        found = await self.outbox.page(state, before, limit + 1)
         page = found[:limit]
         return page, page[-1].seq if len(found) > limit else None
 
     async def resend(self, message_id: str) -> Delivery:
         """Have a message sent again. Raises DeliveryNotFound, WebhooksOff."""
-        if self._sender is None:
+        if self.sender is None:
             raise WebhooksOff
-        delivery = await self._outbox.resend(message_id, self._now())
-        self._sender.wake()
+        delivery = await self.outbox.resend(message_id, self.now())
+        self.sender.due.set()
         return delivery
 
     async def forget_old(self) -> None:
         """Forget what was delivered or given up a month ago."""
-        await self._outbox.forget_old(self._now() - KEPT_FOR)
+        await self.outbox.forget_old(self.now() - KEPT_FOR)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from services.planter_orders.adapters.sql import OrderRepository, PendingJobs, PhotoWork
@@ -43,6 +44,7 @@ def _left_to_the_sweep() -> Iterator[None]:
         get_logger().warning("metadata_file_deferred", code=error.code)
 
 
+@dataclass(slots=True, kw_only=True)
 class MetadataFiles:
     """Writes metadata files one writer at a time, so that an older one never replaces a newer one.
 
@@ -50,29 +52,19 @@ class MetadataFiles:
     somebody lost or damaged comes back.
     """
 
-    def __init__(
-        self,
-        *,
-        orders: OrderRepository,
-        jobs: PendingJobs,
-        objects: ObjectStore,
-        render: Render,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._orders = orders
-        self._jobs = jobs
-        self._objects = objects
-        self._render = render
-        self._now = now
-        self._wake = asyncio.Event()
-        self._review_at = now()
-        self._reviewed = 0
-        self._place: Position | None = None
+    orders: OrderRepository
+    jobs: PendingJobs
+    objects: ObjectStore
+    render: Render
+    now: Callable[[], datetime]
+    _review_at: datetime = field(default=datetime.min.replace(tzinfo=UTC), init=False)
+    _reviewed: int = field(default=0, init=False)
+    _place: Position | None = field(default=None, init=False)
 
     async def write(self, order_id: str) -> None:
         """Write the order's metadata file until it is up to date; what fails is done later, by the sweep."""
         with _left_to_the_sweep():
-            while (order := await self._jobs.take_metadata(order_id, self._now())) is not None:
+            while (order := await self.jobs.take_metadata(order_id, self.now())) is not None:
                 if await self._put(order):
                     return
 
@@ -85,115 +77,100 @@ class MetadataFiles:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        await work_periodically("metadata_files", self.sweep, INTERVAL_S, wake=self._wake)
+        await work_periodically("metadata_files", self.sweep, INTERVAL_S)
 
     async def sweep(self) -> None:
         """Write what is due, and review the next few."""
-        for order_id in await self._jobs.metadata_due(self._now(), DUE_AT_ONCE):
+        for order_id in await self.jobs.metadata_due(self.now(), DUE_AT_ONCE):
             await self.write(order_id)
-        if self._now() >= self._review_at:
+        if self.now() >= self._review_at:
             await self._review()
 
     async def _put(self, order: Order) -> bool:
         """Write the file; False where the order has changed meanwhile. Of an order deleted meanwhile nothing stays."""
         key = metadata_key(order.user_id, order.id)
-        await self._objects.put_bytes(key, self._render(order), "application/json")
-        version = await self._jobs.metadata_written(order, self._now())
+        await self.objects.put_bytes(key, self.render(order), "application/json")
+        version = await self.jobs.metadata_written(order, self.now())
         if version is None:  # its folder was emptied, perhaps before this file came into it
-            await self._objects.delete(key)
+            await self.objects.delete(key)
             return True
         return version == order.version
 
     async def _review(self) -> None:
-        orders = await self._orders.page(OrderFilter(), self._place, REVIEWED_AT_ONCE)
+        orders = await self.orders.page(OrderFilter(), self._place, REVIEWED_AT_ONCE)
         for order in orders:
             if not await self._is_written(order):
-                await self._jobs.request_metadata(order.id, self._now())
+                await self.jobs.request_metadata(order.id, self.now())
                 await self.write(order.id)
         self._reviewed += len(orders)
         if len(orders) < REVIEWED_AT_ONCE or self._reviewed >= REVIEWED_IN_ALL:
-            self._review_at, self._reviewed, self._place = self._now() + REVIEW_EVERY, 0, None
+            self._review_at, self._reviewed, self._place = self.now() + REVIEW_EVERY, 0, None
         else:
             self._place = Position(orders[-1].created_at, orders[-1].id)
 
     async def _is_written(self, order: Order) -> bool:
-        expected = self._render(order)
+        expected = self.render(order)
         try:
-            async with self._objects.open(metadata_key(order.user_id, order.id), length=len(expected) + 1) as found:
+            async with self.objects.open(metadata_key(order.user_id, order.id), length=len(expected) + 1) as found:
                 return await found.read() == expected
         except ObjectNotFound:
             return False
 
 
+@dataclass(slots=True, kw_only=True)
 class Thumbnails:
     """Looks at the photos of one order after the other; several processes share the queue."""
 
-    def __init__(
-        self,
-        *,
-        jobs: PendingJobs,
-        objects: ObjectStore,
-        workers: ImageWorkers,
-        metadata_files: MetadataFiles,
-        order_events: OrderEvents,
-        now: Callable[[], datetime],
-        looks: Looks | None = None,
-    ) -> None:
-        """Decode only what is not in `looks`."""
-        self._jobs = jobs
-        self._objects = objects
-        self._workers = workers
-        self._looks = {} if looks is None else looks
-        self._metadata_files = metadata_files
-        self._order_events = order_events
-        self._now = now
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Look for work now."""
-        self._wake.set()
+    jobs: PendingJobs
+    objects: ObjectStore
+    workers: ImageWorkers
+    metadata_files: MetadataFiles
+    order_events: OrderEvents
+    now: Callable[[], datetime]
+    looks: Looks = field(default_factory=dict)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await work_periodically("thumbnails", self.sweep, INTERVAL_S, wake=self._wake)
+        await work_periodically("thumbnails", self.sweep, INTERVAL_S, wake=self.due)
 
     async def sweep(self) -> None:
         """Do all that is due."""
-        while (work := await self._jobs.take_photos(self._now())) is not None:
+        while (work := await self.jobs.take_photos(self.now())) is not None:
             try:
                 await self._look_at(work)
             except KeepsakeError as error:
                 get_logger().warning("thumbnails_deferred", code=error.code, attempts=work.attempts)
                 wait = timedelta(seconds=min(2**work.attempts, LONGEST_WAIT_S))
-                await self._jobs.put_off_photos(work.order.id, self._now() + wait)
+                await self.jobs.put_off_photos(work.order.id, self.now() + wait)
             await self._remove_stale(work.order)
 
     async def _look_at(self, work: PhotoWork) -> None:
         """Make the thumbnails and judge the photos."""
         measured = [await self._measured(work, photo) for photo in work.order.photos]
-        if await self._jobs.photos_done(work.order, judge(measured), self._now()):
-            await self._order_events.announce(work.order.id)
-            await self._metadata_files.write(work.order.id)
+        if await self.jobs.photos_done(work.order, judge(measured), self.now()):
+            await self.order_events.announce(work.order.id)
+            await self.metadata_files.write(work.order.id)
 
     async def _remove_stale(self, order: Order) -> None:
         """Remove thumbnails of photos that went meanwhile, perhaps before the thumbnail came."""
-        present = await self._jobs.filenames(order.id)
+        present = await self.jobs.filenames(order.id)
         for photo in order.photos:
             if photo.filename not in present:
-                await self._objects.delete(thumbnail_key(order.user_id, order.id, photo.filename))
+                await self.objects.delete(thumbnail_key(order.user_id, order.id, photo.filename))
 
     async def _measured(self, work: PhotoWork, photo: Photo) -> PhotoFacts | None:
         """Make the thumbnail and measure; None where it cannot be done and was tried often enough."""
         order = work.order
         key = thumbnail_key(order.user_id, order.id, photo.filename)
         try:
-            if (look := self._looks.pop((order.id, photo.filename), None)) is not None:
-                await self._objects.put_bytes(key, look.thumbnail, "image/webp")
+            if (look := self.looks.pop((order.id, photo.filename), None)) is not None:
+                await self.objects.put_bytes(key, look.thumbnail, "image/webp")
                 return look.measured
             async with self._source(order, photo) as source, self._spooled() as sink:
                 target = await sink.finish()
-                _, facts = await self._workers.thumbnail_and_inspect(source, target)
-                await self._objects.put_file(key, target, content_type="image/webp")
+                _, facts = await self.workers.thumbnail_and_inspect(source, target)
+                await self.objects.put_file(key, target, content_type="image/webp")
                 return facts
         except KeepsakeError as error:
             final = isinstance(error, NotAllowedValue | ObjectNotFound)
@@ -206,20 +183,20 @@ class Thumbnails:
     async def _source(self, order: Order, photo: Photo) -> AsyncIterator[Path]:
         """Give the photo as a file: the object itself, or a copy from the bucket."""
         key = photo_key(order.user_id, order.id, photo.filename)
-        if (path := self._objects.local_path(key)) is not None:
-            if await self._objects.stat(key) is None:
+        if (path := self.objects.local_path(key)) is not None:
+            if await self.objects.stat(key) is None:
                 raise ObjectNotFound
             yield path
             return
         async with self._spooled() as sink:
-            async with self._objects.open(key) as found:
+            async with self.objects.open(key) as found:
                 async for chunk in found.chunks:
                     await sink.write(chunk)
             yield await sink.finish()
 
     @asynccontextmanager
     async def _spooled(self) -> AsyncIterator[SpoolSink]:
-        sink = SpoolSink(self._objects.spool)
+        sink = SpoolSink(self.objects.spool)
         try:
             yield sink
         finally:

@@ -44,33 +44,22 @@ DELETE_ATTEMPTS = 3
 BATCH = 4  # an internal call is answered within 2.5 s
 
 
+@dataclass(slots=True, kw_only=True)
 class OrderService:
     """What owners, admins and other services do with orders."""
 
-    def __init__(
-        self,
-        *,
-        orders: OrderRepository,
-        photos: PhotoRepository,
-        payments: Payments,
-        objects: ObjectStore,
-        cleanup: OrphanCleanup,
-        metadata_files: MetadataFiles,
-        order_events: OrderEvents,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._orders = orders
-        self._photos = photos
-        self._payments = payments
-        self._objects = objects
-        self._cleanup = cleanup
-        self._metadata_files = metadata_files
-        self._order_events = order_events
-        self._now = now
+    orders: OrderRepository
+    photos: PhotoRepository
+    payments: Payments
+    objects: ObjectStore
+    cleanup: OrphanCleanup
+    metadata_files: MetadataFiles
+    order_events: OrderEvents
+    now: Callable[[], datetime]
 
     async def find(self, order_id: str) -> Order:
         """Return the order. Raises OrderNotFound."""
-        order = await self._orders.get(require_order_id(order_id))
+        order = await self.orders.get(require_order_id(order_id))
         if order is None:
             raise OrderNotFound
         return order
@@ -91,7 +80,7 @@ class OrderService:
         self, wanted: OrderFilter, after: Position | None, limit: int
     ) -> tuple[Sequence[Order], Position | None]:
         """Return at most `limit` orders, the newest first, and where the next page begins if there is one."""
-        found = await self._orders.page(wanted, after, limit + 1)
+        found = await self.orders.page(wanted, after, limit + 1)
         page = found[:limit]
         return page, Position(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
@@ -113,31 +102,31 @@ class OrderService:
             if target is Status.CANCELLED:
                 await self._expire_if_possible(order_id)
             elif target in {Status.PAID, Status.PENDING}:  # an open session would take the money a second time
-                await self._payments.expire_session(order_id)
-        if await self._orders.move(order_id, target, note, self._now(), event_id):
+                await self.payments.expire_session(order_id)
+        if await self.orders.move(order_id, target, note, self.now(), event_id):
             return await self._changed(order_id)
         return await self.find(order_id)
 
     async def _changed(self, order_id: str) -> Order:
         """Tell everybody, write the metadata file, and return the order."""
-        await self._order_events.announce(order_id)
-        await self._metadata_files.write(order_id)
+        await self.order_events.announce(order_id)
+        await self.metadata_files.write(order_id)
         return await self.find(order_id)
 
     async def request_photo(self, order_id: str, filename: str, reason: RequestReason, note: str | None) -> Order:
         """Ask the customer for another photo in the place of this one. Raises OrderNotFound, PhotoNotFound, PhotoFixed."""
-        request = PhotoRequest(reason, note, self._now())
-        await self._photos.request(require_order_id(order_id), filename, request)
+        request = PhotoRequest(reason, note, self.now())
+        await self.photos.request(require_order_id(order_id), filename, request)
         return await self._changed(order_id)
 
     async def withdraw_request(self, order_id: str, filename: str) -> Order:
         """Ask no more for another photo. Raises OrderNotFound, PhotoNotFound, RequestNotFound."""
-        await self._photos.withdraw_request(require_order_id(order_id), filename, self._now())
+        await self.photos.withdraw_request(require_order_id(order_id), filename, self.now())
         return await self._changed(order_id)
 
     async def summary(self) -> Summary:
         """Return what there is to do."""
-        return await self._orders.summary()
+        return await self.orders.summary()
 
     async def delete(self, caller: Principal | None, order_id: str) -> None:
         """Delete the order and its objects, for its owner, an admin or ourselves (None).
@@ -147,24 +136,24 @@ class OrderService:
         for _ in range(DELETE_ATTEMPTS):
             order = await self.show(caller, order_id)
             require_deletable(order.status)
-            await self._objects.check()
+            await self.objects.check()
             if order.status is Status.AWAITING_PAYMENT:
-                await self._payments.expire_session(order_id)
+                await self.payments.expire_session(order_id)
             if await asyncio.shield(self._delete(order)):
                 return
         raise Conflict("The order is being changed right now. Please try again.", "order_busy")
 
     async def _delete(self, order: Order) -> bool:
-        if not await self._orders.delete(order, self._now() + LEASE):
+        if not await self.orders.delete(order, self.now() + LEASE):
             return False
-        await self._order_events.announce(order.id)
-        await self._cleanup.remove(Orphan(order.id, order.user_id))
+        await self.order_events.announce(order.id)
+        await self.cleanup.remove(Orphan(order.id, order.user_id))
         return True
 
     async def _expire_if_possible(self, order_id: str) -> None:
         """End the payment session of an order that is cancelled; if checkout is down, a payment will find it cancelled."""
         try:
-            await self._payments.expire_session(order_id)
+            await self.payments.expire_session(order_id)
         except Conflict:
             raise
         except KeepsakeError as error:

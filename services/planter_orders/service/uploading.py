@@ -6,7 +6,7 @@ import asyncio
 import mmap
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -47,15 +47,14 @@ UNDO_WAIT_S = 2.0
 IncomingPhoto = UploadedFile[bytes | Path]
 
 
+@dataclass(slots=True, kw_only=True)
 class OrphanCleanup:
     """Removes orphaned objects when they are due, and clears the spool."""
 
-    def __init__(self, *, orphans: Orphans, objects: ObjectStore, now: Callable[[], datetime]) -> None:
-        self._orphans = orphans
-        self._objects = objects
-        self._now = now
-        self._wake = asyncio.Event()
-        self._undoing: set[asyncio.Task[None]] = set()
+    orphans: Orphans
+    objects: ObjectStore
+    now: Callable[[], datetime]
+    _undoing: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def undo(self, orphan: Orphan) -> asyncio.Task[None]:
         """Begin to remove what an upload has written so far, unless it has a row by now; what fails is done by the sweep."""
@@ -66,7 +65,7 @@ class OrphanCleanup:
 
     async def _undo(self, orphan: Orphan) -> None:
         try:
-            if await self._orphans.doom(orphan, self._now() + LEASE):
+            if await self.orphans.doom(orphan, self.now() + LEASE):
                 await self._remove(orphan)
         except KeepsakeError as error:
             get_logger().warning("orphan_cleanup_deferred", code=error.code)
@@ -81,7 +80,7 @@ class OrphanCleanup:
     async def run(self) -> None:
         """Sweep until cancelled; what is being undone then is left to the next start."""
         try:
-            await work_periodically("orphan_cleanup", self.sweep, INTERVAL_S, wake=self._wake)
+            await work_periodically("orphan_cleanup", self.sweep, INTERVAL_S)
         finally:
             for task in self._undoing:
                 task.cancel()
@@ -89,18 +88,18 @@ class OrphanCleanup:
 
     async def sweep(self) -> None:
         """Remove what is due."""
-        await self._objects.clear_stale(STALE_S)
-        for orphan in await self._orphans.take_due(self._now(), self._now() + LEASE, AT_ONCE):
+        await self.objects.clear_stale(STALE_S)
+        for orphan in await self.orphans.take_due(self.now(), self.now() + LEASE, AT_ONCE):
             await self.remove(orphan)
 
     async def _remove(self, orphan: Orphan) -> None:
         if orphan.filename:
             for key_of in (photo_key, thumbnail_key):
-                await self._objects.delete(key_of(orphan.user_id, orphan.order_id, orphan.filename))
+                await self.objects.delete(key_of(orphan.user_id, orphan.order_id, orphan.filename))
         else:
             for prefix in folders_of(orphan.user_id, orphan.order_id):
-                await self._objects.delete_prefix(prefix)
-        await self._orphans.removed(orphan, self._now() + LOOK_AGAIN)
+                await self.objects.delete_prefix(prefix)
+        await self.orphans.removed(orphan, self.now() + LOOK_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,38 +136,22 @@ def photo_to_replace(order: Order, filename: str) -> Photo:
     return photo
 
 
+@dataclass(slots=True, kw_only=True)
 class Uploading:
     """Takes photos and makes an order of them."""
 
-    def __init__(
-        self,
-        *,
-        orders: OrderRepository,
-        photos: PhotoRepository,
-        orphans: Orphans,
-        objects: ObjectStore,
-        workers: ImageWorkers,
-        limits: ImageLimits,
-        cleanup: OrphanCleanup,
-        metadata_files: MetadataFiles,
-        order_events: OrderEvents,
-        on_order: Callable[[], None],
-        now: Callable[[], datetime],
-        looks: Looks | None = None,
-    ) -> None:
-        """Leave in `looks` what was found out about the photos."""
-        self._orders = orders
-        self._photos = photos
-        self._orphans = orphans
-        self._objects = objects
-        self._workers = workers
-        self._limits = limits
-        self._cleanup = cleanup
-        self._metadata_files = metadata_files
-        self._order_events = order_events
-        self._on_order = on_order
-        self._now = now
-        self._looks = {} if looks is None else looks
+    orders: OrderRepository
+    photos: PhotoRepository
+    orphans: Orphans
+    objects: ObjectStore
+    workers: ImageWorkers
+    limits: ImageLimits
+    cleanup: OrphanCleanup
+    metadata_files: MetadataFiles
+    order_events: OrderEvents
+    on_order: Callable[[], None]
+    now: Callable[[], datetime]
+    looks: Looks = field(default_factory=dict)
 
     async def place(
         self, user_id: str, pet: Pet, incoming: Sequence[IncomingPhoto], answered: Callable[[Order], Answered]
@@ -179,7 +162,7 @@ class Uploading:
         Unavailable; whatever it raises, nothing is left of the order.
         """
         formats = [await self._format_of(photo) for photo in incoming]
-        at, order_id, names = self._now(), new_order_id(), list[str]()
+        at, order_id, names = self.now(), new_order_id(), list[str]()
         for known in formats:
             names.append(new_filename(at, known.extension, names))
         async with self._all_or_nothing(Orphan(order_id, user_id)):
@@ -190,12 +173,12 @@ class Uploading:
                 if isinstance(photo, BaseException):
                     raise photo
                 photos.append(photo)
-            order = Order(order_id, user_id, pet.name, pet.type, pet.notes, at, tuple(photos))
-            await self._orders.add(order, answered(order))
+            order = Order(order_id, user_id, pet.name, pet.type, pet.notes, self.now(), tuple(photos))
+            await self.orders.add(order, answered(order))
         ORDERS.inc()
         _count(photos)
-        self._on_order()
-        await self._metadata_files.write_first(order)
+        self.on_order()
+        await self.metadata_files.write_first(order)
         return order
 
     async def replace(self, order: Order, filename: str, incoming: IncomingPhoto) -> Photo:
@@ -211,32 +194,32 @@ class Uploading:
                 return old
             raise PhotoNotFound
         known = await self._format_of(incoming)
-        name = new_filename(self._now(), known.extension, {photo.filename for photo in order.photos})
+        name = new_filename(self.now(), known.extension, {photo.filename for photo in order.photos})
         async with self._all_or_nothing(Orphan(order.id, order.user_id, name)):
             photo = replace(await self._store(order.user_id, order.id, name, known, incoming), replaces=filename)
-            await self._photos.replace(order.id, filename, photo, self._now())
+            await self.photos.replace(order.id, filename, photo, self.now())
         _count([photo])
-        await self._cleanup.remove(Orphan(order.id, order.user_id, filename))
-        await self._order_events.announce(order.id)
-        await self._metadata_files.write(order.id)
+        await self.cleanup.remove(Orphan(order.id, order.user_id, filename))
+        await self.order_events.announce(order.id)
+        await self.metadata_files.write(order.id)
         return photo
 
     async def _format_of(self, incoming: IncomingPhoto) -> ImageFormat:
         """Read the header before anything is stored: it costs next to nothing, and refuses most of what is refused."""
         if isinstance(incoming.content, bytes):
-            return _format_of(incoming, self._limits)
-        return await asyncio.to_thread(_format_of, incoming, self._limits)
+            return _format_of(incoming, self.limits)
+        return await asyncio.to_thread(_format_of, incoming, self.limits)
 
     async def _store(
         self, user_id: str, order_id: str, filename: str, known: ImageFormat, incoming: IncomingPhoto
     ) -> Photo:
         """Check a photo, look at it and put it in its place: in one trip to a worker, where objects are files."""
         key, content = photo_key(user_id, order_id, filename), incoming.content
-        file, data = (content, None) if isinstance(content, Path) else (new_spool_path(self._objects.spool), content)
-        placing = self._objects.placing({known.extension: key})
+        file, data = (content, None) if isinstance(content, Path) else (new_spool_path(self.objects.spool), content)
+        placing = self.objects.placing({known.extension: key})
         try:
-            made = await self._workers.prepare_photo(
-                file, data, None, self._limits, place=placing.place if placing else None
+            made = await self.workers.prepare_photo(
+                file, data, None, self.limits, place=placing.place if placing else None
             )
         except KeepsakeError as error:
             raise named(error, incoming.filename) from error
@@ -246,11 +229,11 @@ class Uploading:
             if data is not None:
                 file.unlink(missing_ok=True)
         if made.key is None and data is not None:
-            await self._objects.put_bytes(key, data, known.content_type)
+            await self.objects.put_bytes(key, data, known.content_type)
         elif made.key is None:
-            await self._objects.put_file(key, file, content_type=known.content_type, sha256=incoming.sha256)
+            await self.objects.put_file(key, file, content_type=known.content_type, sha256=incoming.sha256)
         if made.look is not None:
-            self._looks[order_id, filename] = made.look
+            self.looks[order_id, filename] = made.look
         return Photo(
             filename,
             incoming.filename,
@@ -271,16 +254,16 @@ class Uploading:
             while True:
                 await asyncio.sleep(HEARTBEAT_S)
                 with suppress(KeepsakeError):
-                    await self._orphans.extend(orphan, self._now() + stale)
+                    await self.orphans.extend(orphan, self.now() + stale)
 
         beating: asyncio.Task[None] | None = None
         try:
-            await self._orphans.open(orphan, self._now() + stale)
+            await self.orphans.open(orphan, self.now() + stale)
             beating = asyncio.create_task(heartbeat())
             yield
         except BaseException as error:
             # A commit whose answer got lost may have happened: the entry knows.
-            undoing = self._cleanup.undo(orphan)
+            undoing = self.cleanup.undo(orphan)
             # Where the store or the database hangs, the client has its answer in time all the same.
             if isinstance(error, KeepsakeError) and error.status < 500:
                 await asyncio.wait([undoing], timeout=UNDO_WAIT_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -29,19 +30,12 @@ class SqlErasures:
         Raises Conflict (`last_admin`). Who has no user row, being another issuer's, may be erased too.
         """
         insert = postgresql.insert if self._database.is_postgres else sqlite.insert
-        row = {
-            "user_id": erasure.user_id,
-            "username": erasure.username,
-            "requested_at": erasure.requested_at,
-            "due_at": erasure.due_at,
-            "tries": erasure.tries,
-        }
         async with self._database.begin() as connection:
             user, acting = await locked_user(connection, erasure.user_id)
             if user is not None:
                 require_an_admin(user.but(disabled=True), acting)
                 await connection.execute(sa.update(USERS).where(USERS.c.id == user.id).values(disabled=True))
-            await connection.execute(insert(ERASURES).values(row).on_conflict_do_nothing())
+            await connection.execute(insert(ERASURES).values(asdict(erasure)).on_conflict_do_nothing())
 
     async def take_due(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Erasure]:
         """Return erasures that are due, each to one of several who ask; without a word they are due again after `lease`."""
@@ -64,12 +58,10 @@ class SqlErasures:
             await connection.execute(sa.delete(USERS).where(USERS.c.id == user_id))
 
     async def postpone(self, user_id: str, due_at: datetime) -> None:
-        """Let the erasure be due then."""
         async with self._database.begin() as connection:
             await connection.execute(sa.update(ERASURES).where(ERASURES.c.user_id == user_id).values(due_at=due_at))
 
     async def finish(self, user_id: str) -> None:
-        """Forget the erasure itself."""
         async with self._database.begin() as connection:
             await connection.execute(sa.delete(ERASURES).where(ERASURES.c.user_id == user_id))
 

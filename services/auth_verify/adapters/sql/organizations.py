@@ -41,14 +41,12 @@ class SqlOrganizations:
         self._database = database
 
     async def add(self, organization: Organization, owner: Member) -> None:
-        """Insert both in one transaction."""
         row = {"id": organization.id, "name": organization.name, "created_at": organization.created_at}
         async with self._database.begin() as connection:
             await connection.execute(sa.insert(ORGANIZATIONS), row)
             await connection.execute(sa.insert(MEMBERS), _row(organization.id, owner))
 
     async def of_user(self, user_id: str) -> Sequence[tuple[Organization, Role]]:
-        """Return the user's organisations with the user's role in each, the oldest first."""
         query = (
             sa.select(ORGANIZATIONS, MEMBERS.c.role)
             .join(MEMBERS)

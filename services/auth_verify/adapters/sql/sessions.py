@@ -48,12 +48,10 @@ class SqlSessions:
         return True
 
     async def of_user(self, user_id: str) -> Sequence[str]:
-        """Return the sids of the user's sessions."""
         async with self._database.read() as connection:
             return (await connection.scalars(sa.select(SESSIONS.c.sid).where(SESSIONS.c.user_id == user_id))).all()
 
     async def find(self, digest: str) -> RefreshToken | None:
-        """Look the digest up."""
         async with self._database.read() as connection:
             return _token((await connection.execute(TOKEN.where(REFRESH_TOKENS.c.digest == digest))).first())
 

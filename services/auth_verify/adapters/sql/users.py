@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,14 +45,7 @@ class SqlUsers:
 
     async def add(self, user: User) -> None:
         """Insert the user with its logins in one transaction; raises Conflict (`user_exists`) where one of them is taken."""
-        row = {
-            "id": user.id,
-            "username": user.username,
-            "email": user.email,
-            "password_hash": user.password_hash,
-            "roles": list(user.roles),
-            "created_at": user.created_at,
-        }
+        row = asdict(user) | {"roles": list(user.roles)}
         logins = {name_key(user.username), name_key(user.email)}
         try:
             async with self._database.begin() as connection:
@@ -70,7 +64,6 @@ class SqlUsers:
             return _user((await connection.execute(query)).first())
 
     async def get(self, user_id: str) -> User | None:
-        """Look the id up."""
         async with self._database.read() as connection:
             return _user((await connection.execute(sa.select(USERS).where(USERS.c.id == user_id))).first())
 

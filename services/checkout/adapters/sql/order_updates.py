@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -35,17 +35,8 @@ async def queue_order_update(
             same = ORDER_UPDATES.update().where(T.event_id == update.event_id)
             await connection.execute(same.values(next_try_at=now, attempts=0))
         return
-    await connection.execute(
-        ORDER_UPDATES.insert().values(
-            event_id=update.event_id,
-            row_id=row_id,
-            order_id=update.order_id,
-            status=update.status,
-            note=update.note,
-            attempts=0,
-            next_try_at=now,
-        )
-    )
+    queued = {**asdict(update), "row_id": row_id, "attempts": 0, "next_try_at": now}
+    await connection.execute(ORDER_UPDATES.insert().values(**queued))
 
 
 class SqlOrderUpdates:

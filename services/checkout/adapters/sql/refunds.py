@@ -105,7 +105,6 @@ class SqlRefunds:
             return await _newest(connection, T.id == refund.id) or refund
 
     async def answered(self, refund_id: str) -> None:
-        """Remember that who asked has the answer."""
         async with self._database.begin() as connection:
             await connection.execute(REFUNDS.update().where(T.id == refund_id).values(answered=True))
 
@@ -163,13 +162,7 @@ class SqlRefunds:
         await connection.execute(REFUNDS.insert().values(**facts, **own))
 
     async def record_dispute(self, row: CheckoutSession, dispute: Dispute, now: datetime) -> None:
-        """Write what is known of a dispute."""
-        facts = {
-            "amount": dispute.amount,
-            "currency": dispute.currency,
-            "reason": dispute.reason,
-            "status": dispute.status,
-        }
+        facts = {name: getattr(dispute, name) for name in ("amount", "currency", "reason", "status")}
         async with self._database.begin() as connection:
             await lock(connection, row)
             changed = await connection.execute(

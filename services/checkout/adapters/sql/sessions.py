@@ -72,7 +72,6 @@ class SqlSessions:
             await connection.execute(SESSIONS.delete().where(T.id == row_id, T.state == State.CREATING))
 
     async def find(self, *where: sa.ColumnElement[bool], **columns: Any) -> CheckoutSession | None:
-        """Return the newest row with these values."""
         query = sa.select(*COLUMNS).where(*where).filter_by(**columns).order_by(T.created_at.desc(), T.id).limit(1)
         async with self._database.read() as connection:
             found = (await connection.execute(query)).one_or_none()
@@ -83,7 +82,6 @@ class SqlSessions:
         return await self.find(T.state.in_(LIVE), reuse_key=reuse_key)
 
     async def of_order(self, order_id: str) -> Sequence[CheckoutSession]:
-        """Return the order's rows, newest first."""
         query = sa.select(*COLUMNS).where(T.order_id == order_id).order_by(T.created_at.desc(), T.id)
         async with self._database.read() as connection:
             return [_row(found) for found in await connection.execute(query)]
@@ -154,7 +152,6 @@ class SqlSessions:
             return (await connection.execute(take)).rowcount == 1
 
     async def release_lease(self, row_id: str) -> None:
-        """Give that right back."""
         async with self._database.begin() as connection:
             await connection.execute(SESSIONS.update().where(T.id == row_id).values(leased_until=None))
 
@@ -200,7 +197,6 @@ class SqlEvents:
         return True
 
     async def lease_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
-        """Return events that were stored and not done, leased."""
         due = (
             sa.select(E.id)
             .where(E.next_try_at <= now)
@@ -221,7 +217,6 @@ class SqlEvents:
             await connection.execute(EVENTS.update().where(E.id == event_id).values(next_try_at=until))
 
     async def forget(self, before: datetime) -> None:
-        """Remove events that were done and received before then."""
         async with self._database.begin() as connection:
             await connection.execute(EVENTS.delete().where(E.next_try_at.is_(None), E.received_at < before))
 

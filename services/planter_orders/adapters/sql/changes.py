@@ -59,8 +59,12 @@ async def record(connection: AsyncConnection, event: OrderEvent, *, tell: bool) 
     return int(number or 0)
 
 
-async def count(connection: AsyncConnection, changes: Mapping[str, int]) -> None:
-    """Add to counters, as the last thing in a transaction and in one order, so that no two wait for each other."""
+async def count(connection: AsyncConnection, changes: Mapping[str, int], *, tell: bool = False) -> None:
+    """Add to counters, as the last thing in a transaction and in one order, so that no two wait for each other.
+
+    With `tell` there is a message of the change, which is counted too.
+    """
+    changes = {**changes, deliveries_counter("pending"): 1} if tell else changes
     for name in sorted(changes):
         if changes[name]:
             add = COUNTERS.update().where(COUNTERS.c.name == name).values(total=COUNTERS.c.total + changes[name])
@@ -140,7 +144,6 @@ class Outbox:
             await self._set_state(connection, T.seq == seq, state, due_at=NEVER, **_found(attempt))
 
     async def put_off(self, seq: int, until: datetime, attempt: Attempt) -> None:
-        """Let the message be taken again then."""
         async with self._database.begin() as connection:
             await connection.execute(OUTBOX.update().where(T.seq == seq).values(due_at=until, **_found(attempt)))
 
@@ -165,7 +168,6 @@ class Outbox:
             return _delivery((await connection.execute(sa.select(*columns).where(ours))).one())
 
     async def forget_old(self, before: datetime) -> None:
-        """Forget what was created before then and is not pending."""
         async with self._database.begin() as connection:
             old = OUTBOX.delete().where(T.created_at < before, T.state != DeliveryState.PENDING.value)
             failed = [state for state in await connection.scalars(old.returning(T.state)) if state == "failed"]

@@ -58,7 +58,6 @@ class PendingJobs:
             return await order_by_id(connection, order_id)
 
     async def metadata_due(self, now: datetime, limit: int) -> Sequence[str]:
-        """Return ids of orders whose metadata file waits to be written."""
         query = sa.select(T.id).where(T.metadata_due_at <= now).order_by(T.metadata_due_at).limit(limit)
         async with self._database.read() as connection:
             return list(await connection.scalars(query))
@@ -75,7 +74,6 @@ class PendingJobs:
         return version
 
     async def request_metadata(self, order_id: str, now: datetime) -> None:
-        """Have the metadata file written again."""
         due_at = sa.func.coalesce(T.metadata_due_at, now)
         async with self._database.begin() as connection:
             await connection.execute(ORDERS.update().where(T.id == order_id).values(metadata_due_at=due_at))

@@ -12,7 +12,6 @@ from services.planter_orders.adapters.sql.changes import (
     PHOTO_REQUESTS,
     change_order,
     count,
-    deliveries_counter,
     end_upload,
     event_of,
     lock_order,
@@ -20,7 +19,7 @@ from services.planter_orders.adapters.sql.changes import (
     record,
 )
 from services.planter_orders.adapters.sql.photos import NO_REQUEST, columns_of
-from services.planter_orders.adapters.sql.queries import order_by_id, orders_of, page_query, summary_of
+from services.planter_orders.adapters.sql.queries import ORDER_COLUMNS, order_by_id, orders_of, page_query, summary_of
 from services.planter_orders.adapters.sql.tables import APPLIED, EVENTS, FILES, NEWEST_EVENT, ORDERS, ORPHANS
 from services.planter_orders.model.orders import (
     DONE,
@@ -64,19 +63,14 @@ class OrderRepository:
         """
         async with self._database.begin() as connection:
             await end_upload(connection, order.id)
-            event_id = await self._record(connection, StatusEvent(0, order.id, order.status, order.created_at, None))
+            event_id = await record(
+                connection, StatusEvent(0, order.id, order.status, order.created_at, None), tell=self._with_webhooks
+            )
             await connection.execute(
                 ORDERS.insert().values(
-                    id=order.id,
-                    user_id=order.user_id,
-                    pet_name=order.pet_name,
-                    pet_type=order.pet_type,
-                    notes=order.notes,
+                    **{name: getattr(order, name) for name in ORDER_COLUMNS} | {"last_event_id": event_id},
                     status=order.status.value,
-                    created_at=order.created_at,
-                    last_event_id=event_id,
                     newest_event_id=event_id,
-                    version=order.version,
                     metadata_due_at=order.created_at + METADATA_LEASE,
                     photos_due_at=order.created_at,
                     photos_attempts=0,
@@ -91,10 +85,9 @@ class OrderRepository:
                 ],
             )
             await answered(connection)
-            await self._count(connection, {orders_counter(order.status): 1})
+            await count(connection, {orders_counter(order.status): 1}, tell=self._with_webhooks)
 
     async def get(self, order_id: str) -> Order | None:
-        """Return the order."""
         async with self._database.read() as connection:
             return await order_by_id(connection, order_id)
 
@@ -121,7 +114,7 @@ class OrderRepository:
                 if row.status == target.value:
                     return False
             require_move(Status(row.status), target)
-            number = await self._record(connection, StatusEvent(0, order_id, target, at, note))
+            number = await record(connection, StatusEvent(0, order_id, target, at, note), tell=self._with_webhooks)
             ends_requests = bool(row.open_requests) and target not in NOT_SHIPPED
             if ends_requests:  # nobody can answer them any more
                 await connection.execute(FILES.update().where(FILES.c.order_id == order_id).values(**NO_REQUEST))
@@ -135,7 +128,11 @@ class OrderRepository:
                 **({"open_requests": 0} if ends_requests else {}),
             )
             changes = {orders_counter(row.status): -1, orders_counter(target): 1}
-            await self._count(connection, changes | ({PHOTO_REQUESTS: -row.open_requests} if ends_requests else {}))
+            await count(
+                connection,
+                changes | ({PHOTO_REQUESTS: -row.open_requests} if ends_requests else {}),
+                tell=self._with_webhooks,
+            )
         return True
 
     async def delete(self, order: Order, orphan_due_at: datetime) -> bool:
@@ -186,7 +183,6 @@ class OrderRepository:
             return await summary_of(connection)
 
     async def latest(self, order_ids: Sequence[str]) -> Mapping[str, int]:
-        """Return the newest event's id of each order that there is."""
         found: dict[str, int] = {}
         query = sa.select(ORDERS.c.id, NEWEST_EVENT)
         async with self._database.read() as connection:
@@ -195,13 +191,6 @@ class OrderRepository:
                 for row in await connection.execute(query.where(ORDERS.c.id.in_(part))):
                     found[row.id] = row.newest_event_id
         return found
-
-    async def _record(self, connection: AsyncConnection, event: OrderEvent) -> int:
-        return await record(connection, event, tell=self._with_webhooks)
-
-    async def _count(self, connection: AsyncConnection, changes: Mapping[str, int]) -> None:
-        """Count a change, and the message that tells of it."""
-        await count(connection, {**changes, deliveries_counter("pending"): int(self._with_webhooks)})
 
 
 class Erasures:
@@ -239,7 +228,6 @@ class Erasures:
             return await orders_of(connection, query)
 
     async def forget_photos(self, order: Order, at: datetime) -> None:
-        """Remove the entries of photos that are gone."""
         async with self._database.begin() as connection:
             await connection.execute(sa.delete(FILES).where(FILES.c.order_id == order.id))
             await change_order(connection, order.id, at, is_warned=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,14 +13,13 @@ from services.planter_orders.adapters.sql.changes import (
     PHOTO_REQUESTS,
     change_order,
     count,
-    deliveries_counter,
     end_upload,
     lock_order,
     record,
 )
+from services.planter_orders.adapters.sql.queries import PHOTO_COLUMNS
 from services.planter_orders.adapters.sql.tables import FILES, ORPHANS
 from services.planter_orders.model.orders import (
-    OrderEvent,
     PhotoChange,
     PhotoEvent,
     Status,
@@ -62,7 +61,9 @@ class PhotoRepository:
             await connection.execute(
                 _file(order_id, filename).values(**columns_of(photo), **NO_REQUEST, warnings=sa.null())
             )
-            number = await self._record(connection, PhotoEvent(0, order_id, photo.filename, PhotoChange.REPLACED, at))
+            number = await record(
+                connection, PhotoEvent(0, order_id, photo.filename, PhotoChange.REPLACED, at), tell=self._with_webhooks
+            )
             await change_order(
                 connection,
                 order_id,
@@ -73,7 +74,7 @@ class PhotoRepository:
                 photos_due_at=at,
                 photos_attempts=0,
             )
-            await self._count(connection, {PHOTO_REQUESTS: -int(was_requested)})
+            await count(connection, {PHOTO_REQUESTS: -int(was_requested)}, tell=self._with_webhooks)
 
     async def request(self, order_id: str, filename: str, request: PhotoRequest) -> None:
         """Ask for another photo; a request that there was is replaced. Raises OrderNotFound, PhotoNotFound, PhotoFixed."""
@@ -85,13 +86,15 @@ class PhotoRepository:
                     request_reason=request.reason.value, request_note=request.note, requested_at=request.at
                 )
             )
-            number = await self._record(
-                connection, PhotoEvent(0, order_id, filename, PhotoChange.REQUESTED, request.at)
+            number = await record(
+                connection,
+                PhotoEvent(0, order_id, filename, PhotoChange.REQUESTED, request.at),
+                tell=self._with_webhooks,
             )
             await change_order(
                 connection, order_id, request.at, newest_event_id=number, open_requests=row.open_requests + int(is_new)
             )
-            await self._count(connection, {PHOTO_REQUESTS: int(is_new)})
+            await count(connection, {PHOTO_REQUESTS: int(is_new)}, tell=self._with_webhooks)
 
     async def withdraw_request(self, order_id: str, filename: str, at: datetime) -> None:
         """Ask no more for another photo. Raises OrderNotFound, PhotoNotFound, RequestNotFound."""
@@ -113,27 +116,10 @@ class PhotoRepository:
                 return row, (file.request_reason is not None) == is_requested
         raise PhotoNotFound
 
-    async def _record(self, connection: AsyncConnection, event: OrderEvent) -> int:
-        return await record(connection, event, tell=self._with_webhooks)
-
-    async def _count(self, connection: AsyncConnection, changes: Mapping[str, int]) -> None:
-        """Count a change, and the message that tells of it."""
-        await count(connection, {**changes, deliveries_counter("pending"): int(self._with_webhooks)})
-
 
 def columns_of(photo: Photo) -> dict[str, Any]:
     """Return a photo's columns but those of its quality and of a request."""
-    return {
-        "filename": photo.filename,
-        "original_filename": photo.original_filename,
-        "content_type": photo.content_type,
-        "size": photo.size,
-        "width": photo.width,
-        "height": photo.height,
-        "sha256": photo.sha256,
-        "replaces": photo.replaces,
-        "placeholder": photo.placeholder,
-    }
+    return {name: getattr(photo, name) for name in PHOTO_COLUMNS}
 
 
 async def _files(connection: AsyncConnection, order_id: str) -> Sequence[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +23,10 @@ from services.planter_orders.adapters.sql.tables import (
 from services.planter_orders.model.orders import Order, OrderFilter, Status, Summary, folded
 from services.planter_orders.model.photos import Photo, PhotoRequest, Quality, RequestReason
 from shared.http.cursors import Position
+
+# What is kept as it is.
+PHOTO_COLUMNS = [field.name for field in fields(Photo) if field.name not in {"quality", "request"}]
+ORDER_COLUMNS = [field.name for field in fields(Order) if field.name not in {"photos", "status"}]
 
 
 def _matches(wanted: OrderFilter, after: Position | None) -> list[sa.ColumnElement[bool]]:
@@ -63,20 +68,11 @@ def page_query(wanted: OrderFilter, after: Position | None, limit: int) -> sa.Se
 
 
 def _photo(row: sa.Row[Any]) -> Photo:
+    asked = (RequestReason(row.request_reason), row.request_note, row.requested_at) if row.request_reason else None
     return Photo(
-        row.filename,
-        row.original_filename,
-        row.content_type,
-        row.size,
-        row.width,
-        row.height,
-        row.sha256,
-        None if row.warnings is None else Quality(tuple(row.warnings)),
-        row.replaces,
-        None
-        if row.request_reason is None
-        else PhotoRequest(RequestReason(row.request_reason), row.request_note, row.requested_at),
-        row.placeholder,
+        **{name: getattr(row, name) for name in PHOTO_COLUMNS},
+        quality=None if row.warnings is None else Quality(tuple(row.warnings)),
+        request=PhotoRequest(*asked) if asked else None,
     )
 
 
@@ -94,16 +90,9 @@ async def orders_of(connection: AsyncConnection, query: sa.Select[Any]) -> list[
             photos[file.order_id].append(_photo(file))
     return [
         Order(
-            row.id,
-            row.user_id,
-            row.pet_name,
-            row.pet_type,
-            row.notes,
-            row.created_at,
-            tuple(photos[row.id]),
-            Status(row.status),
-            row.last_event_id,
-            row.version,
+            **{name: getattr(row, name) for name in ORDER_COLUMNS},
+            photos=tuple(photos[row.id]),
+            status=Status(row.status),
         )
         for row in rows
     ]
