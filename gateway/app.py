@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway.admission import CLIENTS, LIMITS, Clients, check_path
 from gateway.forward import forwarder
 from gateway.health import HEALTH, Health, health, ready
-from gateway.one_time_delivery import SETTLEMENTS, open_settlements
+from gateway.one_time_delivery import SETTLEMENTS, Settlements
 from gateway.openapi import WHOLE_API, WholeApi, openapi
 from gateway.pages import client_routes, page_routes
 from gateway.rate_limits import open_limits
@@ -70,6 +70,7 @@ def create_app(settings: GatewaySettings) -> web.Application:
     app[SIGNED_LINKS] = SignedLinks(settings.internal_secret, settings.public_url)
     app[CLIENTS] = Clients(settings.trusted_proxies, settings.internal_secret)
     app[CONNECTION_LIMITER] = ConnectionLimiter(settings.trusted_proxies)
+    app[SETTLEMENTS] = Settlements()
     app[HEALTH] = Health(pools)
     app[WHOLE_API] = WholeApi(INFO, settings.public_url, table, pools)
 
@@ -77,7 +78,7 @@ def create_app(settings: GatewaySettings) -> web.Application:
         async with AsyncExitStack() as stack:
             for pool in pools.values():
                 stack.callback(pool.close)
-            app[SETTLEMENTS] = await stack.enter_async_context(open_settlements())
+            stack.push_async_callback(app[SETTLEMENTS].finish)
             app[LIMITS] = await stack.enter_async_context(open_limits(settings))
             app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
             yield

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -157,13 +156,3 @@ async def deliver(
         settled = settlements.start(claim.settle("confirm" if delivered else "release"))
     await asyncio.wait([settled], timeout=WAITED_FOR_S)
     return stream
-
-
-@asynccontextmanager
-async def open_settlements() -> AsyncIterator[Settlements]:
-    """Open the place for calls that outlive their request; at the end they are waited for."""
-    settlements = Settlements()
-    try:
-        yield settlements
-    finally:
-        await settlements.finish()

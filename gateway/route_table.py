@@ -5,9 +5,10 @@ What is not here is 404. Both spellings of a path (with and without its trailing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 
 from gateway.settings import GatewaySettings
 from shared.auth.access import Access
@@ -19,6 +20,7 @@ FORM_BYTES = 2 * MIB  # what a form brings beside its files: 20 parts of 8 KiB h
 XML_REFUSED_BYTES = 1024 * MIB  # the service refuses by itself, in S3's XML
 FIRST_BYTE_S = 10.0
 CHECKOUT_FIRST_BYTE_S = 15.0
+TOKEN, ADMIN = Access.TOKEN, Access.ADMIN
 
 
 class Limit(StrEnum):
@@ -29,7 +31,7 @@ class Limit(StrEnum):
     STORE_IMAGE = "store-image"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """One path with one method.
 
@@ -38,9 +40,10 @@ class Row:
     signed header; in `one_time` rows the gateway confirms the delivery; `events` never end by themselves.
     """
 
+    service: str
     method: str
     path: str
-    service: str
+    _: KW_ONLY
     access: Access = Access.PUBLIC
     by_link: bool = False
     limit: Limit = Limit.DEFAULT
@@ -61,155 +64,93 @@ class Row:
         return (self.files + (self.files > 1)) * self.file_bytes + FORM_BYTES
 
 
-def _temp_image(settings: GatewaySettings) -> tuple[Row, ...]:
-    service = "temp-image"
-    retrieve = "/api/temp-image-retrieve"
-    return (
-        Row(
-            method="POST",
-            path="/api/temp-image-upload",
-            service=service,
-            signed=True,
-            files=1,
-            file_bytes=settings.temp_image_max_size,
-        ),
-        Row(method="GET", path=retrieve, service=service, signed=True, one_time=True),
-        Row(method="HEAD", path=retrieve, service=service, signed=True),
-    )
+def _temp_image(settings: GatewaySettings) -> Iterable[Row]:
+    row = partial(Row, "temp-image", signed=True)
+    yield row("POST", "/api/temp-image-upload", files=1, file_bytes=settings.temp_image_max_size)
+    yield row("GET", "/api/temp-image-retrieve", one_time=True)
+    yield row("HEAD", "/api/temp-image-retrieve")
 
 
-def _media_store(settings: GatewaySettings) -> tuple[Row, ...]:
-    service = "media-store"
-    token, admin = Access.TOKEN, Access.ADMIN
-    file_bytes = settings.max_upload_size
+def _media_store(settings: GatewaySettings) -> Iterable[Row]:
+    row, by_link = partial(Row, "media-store"), not settings.media_public_read
+    file = partial(row, "POST", files=1, file_bytes=settings.max_upload_size)
+    store_access = TOKEN if settings.store_image_require_auth else Access.PUBLIC
     image = "/api/user_image/{id}"
     organization = "/api/v1/organizations/{org_id}"
-    return (
-        Row(
-            method="POST",
-            path="/store-image",
-            service=service,
-            access=token if settings.store_image_require_auth else Access.PUBLIC,
-            limit=Limit.STORE_IMAGE,
-            signed=True,
-            files=1,
-            file_bytes=file_bytes,
-        ),
-        Row(
-            method="POST", path="/api/upload_user_image", service=service, access=token, files=1, file_bytes=file_bytes
-        ),
-        Row(method="GET", path="/api/user_images/{username}", service=service),
-        Row(method="DELETE", path=f"{image}/delete", service=service, access=token),
-        Row(method="POST", path=f"{image}/delete", service=service, access=token),
-        Row(method="POST", path=f"{image}/set_primary", service=service, access=token),
-        Row(method="PUT", path=f"{image}/set_primary", service=service, access=token),
-        Row(method="GET", path=f"{image}/serve", service=service, by_link=not settings.media_public_read),
-        Row(method="GET", path="/media/{key:.+}", service=service, by_link=not settings.media_public_read),
-        Row(method="DELETE", path="/media/{key:.+}", service=service, access=admin),
-        Row(method="POST", path="/media", service=service, body_bytes=XML_REFUSED_BYTES),
-        Row(method="GET", path="/api/admin/images", service=service, access=admin),
-        Row(method="GET", path="/api/debug/r2-status", service=service, access=admin),
-        Row(method="POST", path="/api/test-r2-storage", service=service, access=admin),
-        Row(method="POST", path=f"{organization}/temp-image-upload", service=service, access=token),
-        Row(method="POST", path=f"{organization}/images/promote", service=service, access=token),
-    )
+    yield file("/store-image", access=store_access, limit=Limit.STORE_IMAGE, signed=True)
+    yield file("/api/upload_user_image", access=TOKEN)
+    yield row("GET", "/api/user_images/{username}")
+    yield row("DELETE", f"{image}/delete", access=TOKEN)
+    yield row("POST", f"{image}/delete", access=TOKEN)
+    yield row("POST", f"{image}/set_primary", access=TOKEN)
+    yield row("PUT", f"{image}/set_primary", access=TOKEN)
+    yield row("GET", f"{image}/serve", by_link=by_link)
+    yield row("GET", "/media/{key:.+}", by_link=by_link)
+    yield row("DELETE", "/media/{key:.+}", access=ADMIN)
+    yield row("POST", "/media", body_bytes=XML_REFUSED_BYTES)
+    yield row("GET", "/api/admin/images", access=ADMIN)
+    yield row("GET", "/api/debug/r2-status", access=ADMIN)
+    yield row("POST", "/api/test-r2-storage", access=ADMIN)
+    yield row("POST", f"{organization}/temp-image-upload", access=TOKEN)
+    yield row("POST", f"{organization}/images/promote", access=TOKEN)
 
 
-def _planter_orders(settings: GatewaySettings) -> tuple[Row, ...]:
-    service = "planter-orders"
-    token, admin = Access.TOKEN, Access.ADMIN
+def _planter_orders(settings: GatewaySettings) -> Iterable[Row]:
+    own, admin = partial(Row, "planter-orders", access=TOKEN), partial(Row, "planter-orders", access=ADMIN)
+    file_bytes = settings.max_upload_size
     order = "/api/images/orders/{order_id}"
-    return (
-        Row(
-            method="POST",
-            path="/api/images/upload",
-            service=service,
-            access=token,
-            files=settings.max_files_per_order,
-            file_bytes=settings.max_upload_size,
-        ),
-        Row(method="GET", path="/api/images/orders", service=service, access=token),
-        Row(method="GET", path=order, service=service, access=token),
-        Row(method="DELETE", path=order, service=service, access=token, first_byte_s=CHECKOUT_FIRST_BYTE_S),
-        Row(method="GET", path=f"{order}/files/{{filename}}", service=service, access=token, by_link=True),
-        Row(method="GET", path=f"{order}/events", service=service, access=token, by_link=True, events=True),
-        Row(
-            method="PUT",
-            path=f"{order}/files/{{filename}}",
-            service=service,
-            access=token,
-            files=1,
-            file_bytes=settings.max_upload_size,
-        ),
-        Row(method="GET", path=f"{order}/photos.zip", service=service, access=token, by_link=True),
-        Row(method="GET", path="/api/admin/summary", service=service, access=admin),
-        Row(method="GET", path="/api/admin/deliveries", service=service, access=admin),
-        Row(method="POST", path="/api/admin/deliveries/{id}/resend", service=service, access=admin),
-        Row(method="PATCH", path="/api/admin/orders/{order_id}", service=service, access=admin),
-        Row(method="POST", path="/api/admin/orders/{order_id}/photo-requests", service=service, access=admin),
-        Row(
-            method="DELETE",
-            path="/api/admin/orders/{order_id}/photo-requests/{filename}",
-            service=service,
-            access=admin,
-        ),
-        Row(method="GET", path="/api/admin/orders", service=service, access=admin),
-        Row(method="GET", path="/api/admin/orders.csv", service=service, access=admin),
-    )
+    requests = "/api/admin/orders/{order_id}/photo-requests"
+    yield own("POST", "/api/images/upload", files=settings.max_files_per_order, file_bytes=file_bytes)
+    yield own("GET", "/api/images/orders")
+    yield own("GET", order)
+    yield own("DELETE", order, first_byte_s=CHECKOUT_FIRST_BYTE_S)
+    yield own("GET", f"{order}/files/{{filename}}", by_link=True)
+    yield own("GET", f"{order}/events", by_link=True, events=True)
+    yield own("PUT", f"{order}/files/{{filename}}", files=1, file_bytes=file_bytes)
+    yield own("GET", f"{order}/photos.zip", by_link=True)
+    yield admin("GET", "/api/admin/summary")
+    yield admin("GET", "/api/admin/deliveries")
+    yield admin("POST", "/api/admin/deliveries/{id}/resend")
+    yield admin("PATCH", "/api/admin/orders/{order_id}")
+    yield admin("POST", requests)
+    yield admin("DELETE", f"{requests}/{{filename}}")
+    yield admin("GET", "/api/admin/orders")
+    yield admin("GET", "/api/admin/orders.csv")
 
 
-def _checkout(_settings: GatewaySettings) -> tuple[Row, ...]:
-    service = "checkout"
-    patient = CHECKOUT_FIRST_BYTE_S
-    return (
-        Row(
-            method="POST",
-            path="/api/checkout/embedded-session",
-            service=service,
-            signed=True,
-            first_byte_s=patient,
-        ),
-        Row(method="GET", path="/api/checkout/session-status", service=service, first_byte_s=patient),
-        Row(method="GET", path="/api/checkout/sessions/{session_id}/image", service=service, first_byte_s=patient),
-        Row(method="POST", path="/api/checkout/webhook", service=service, body_bytes=MIB, first_byte_s=patient),
-        Row(method="POST", path="/api/checkout/refunds", service=service, access=Access.ADMIN, first_byte_s=patient),
-        Row(method="GET", path="/api/admin/payments", service=service, access=Access.ADMIN),
-        Row(
-            method="POST",
-            path="/api/admin/payments/{session_id}/resolve",
-            service=service,
-            access=Access.ADMIN,
-            first_byte_s=patient,
-        ),
-    )
+def _checkout(_settings: GatewaySettings) -> Iterable[Row]:
+    row = partial(Row, "checkout", first_byte_s=CHECKOUT_FIRST_BYTE_S)
+    yield row("POST", "/api/checkout/embedded-session", signed=True)
+    yield row("GET", "/api/checkout/session-status")
+    yield row("GET", "/api/checkout/sessions/{session_id}/image")
+    yield row("POST", "/api/checkout/webhook", body_bytes=MIB)
+    yield row("POST", "/api/checkout/refunds", access=ADMIN)
+    yield row("GET", "/api/admin/payments", access=ADMIN, first_byte_s=FIRST_BYTE_S)
+    yield row("POST", "/api/admin/payments/{session_id}/resolve", access=ADMIN)
 
 
-def _auth_verify(_settings: GatewaySettings) -> tuple[Row, ...]:
-    service = "auth-verify"
-    token = Access.TOKEN
+def _auth_verify(_settings: GatewaySettings) -> Iterable[Row]:
+    row = partial(Row, "auth-verify")
     organizations = "/api/v1/organizations"
     members = f"{organizations}/{{org_id}}/members"
-    return (
-        *(
-            Row(method="POST", path=f"/api/auth/{name}", service=service, limit=Limit.LOGIN, signed=True)
-            for name in ("register", "login", "refresh")
-        ),
-        Row(method="POST", path="/api/auth/logout", service=service),
-        Row(method="GET", path="/api/auth/me", service=service, access=token),
-        Row(method="DELETE", path="/api/auth/me", service=service, access=token, limit=Limit.LOGIN, signed=True),
-        Row(method="GET", path="/api/auth/verify", service=service, access=token),
-        Row(method="POST", path="/api/auth/introspect", service=service),
-        Row(method="GET", path="/.well-known/jwks.json", service=service),
-        Row(method="POST", path=organizations, service=service, access=token),
-        Row(method="GET", path=organizations, service=service, access=token),
-        Row(method="GET", path=f"{organizations}/{{org_id}}", service=service, access=token),
-        Row(method="GET", path=members, service=service, access=token),
-        Row(method="POST", path=members, service=service, access=token),
-        Row(method="PATCH", path=f"{members}/{{user_id}}", service=service, access=token),
-        Row(method="DELETE", path=f"{members}/{{user_id}}", service=service, access=token),
-        Row(method="GET", path="/api/admin/users", service=service, access=Access.ADMIN),
-        Row(method="PATCH", path="/api/admin/users/{user_id}", service=service, access=Access.ADMIN),
-    )
+    yield row("POST", "/api/auth/register", limit=Limit.LOGIN, signed=True)
+    yield row("POST", "/api/auth/login", limit=Limit.LOGIN, signed=True)
+    yield row("POST", "/api/auth/refresh", limit=Limit.LOGIN, signed=True)
+    yield row("POST", "/api/auth/logout")
+    yield row("GET", "/api/auth/me", access=TOKEN)
+    yield row("DELETE", "/api/auth/me", access=TOKEN, limit=Limit.LOGIN, signed=True)
+    yield row("GET", "/api/auth/verify", access=TOKEN)
+    yield row("POST", "/api/auth/introspect")
+    yield row("GET", "/.well-known/jwks.json")
+    yield row("POST", organizations, access=TOKEN)
+    yield row("GET", organizations, access=TOKEN)
+    yield row("GET", f"{organizations}/{{org_id}}", access=TOKEN)
+    yield row("GET", members, access=TOKEN)
+    yield row("POST", members, access=TOKEN)
+    yield row("PATCH", f"{members}/{{user_id}}", access=TOKEN)
+    yield row("DELETE", f"{members}/{{user_id}}", access=TOKEN)
+    yield row("GET", "/api/admin/users", access=ADMIN)
+    yield row("PATCH", "/api/admin/users/{user_id}", access=ADMIN)
 
 
 def build_table(settings: GatewaySettings) -> tuple[Row, ...]:

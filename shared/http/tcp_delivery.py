@@ -51,11 +51,6 @@ def unacknowledged_bytes(transport: asyncio.WriteTransport) -> int:
     return held + queued
 
 
-def send_buffer_empty(transport: asyncio.WriteTransport) -> bool:
-    """Tell whether the peer has acknowledged every byte sent."""
-    return unacknowledged_bytes(transport) == 0
-
-
 def _is_open(transport: asyncio.WriteTransport) -> bool:
     """Tell whether the connection still stands: a reset empties the send queue too, but delivers nothing."""
     sock = _socket_of(transport)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from shared.app.factory import base_app
 from shared.app.routes import Route, ServiceInfo
-from shared.http.tcp_delivery import limit_send_buffer, send_buffer_empty, wait_delivered
+from shared.http.tcp_delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
 from shared.settings import ServerSettings
 from tests.support.serving import ServeApp
 
@@ -117,7 +117,7 @@ async def test_a_connection_that_is_gone_delivers_nothing() -> None:
 
 async def test_bytes_on_their_way_are_counted(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    assert send_buffer_empty(writer.transport)
+    assert unacknowledged_bytes(writer.transport) == 0
     writer.close()
     await writer.wait_closed()
     assert reader is not None
