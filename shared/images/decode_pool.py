@@ -68,16 +68,10 @@ class ImageWorkers:
         return await self._run(work)
 
     async def prepare_photo(
-        self,
-        file: Path,
-        data: bytes | None,
-        declared_type: str | None,
-        limits: ImageLimits,
-        *,
-        place: Callable[[Path, str], str | None] | None,
+        self, file: Path, data: bytes | None, limits: ImageLimits, *, place: Callable[[Path, str], str | None] | None
     ) -> PreparedPhoto:
         """Do so for a photo that is kept as it was sent, and look at it. See `decode_worker.prepare_photo`."""
-        return await self._run(partial(decode_worker.prepare_photo, file, data, declared_type, limits, place))
+        return await self._run(partial(decode_worker.prepare_photo, file, data, limits, place))
 
     async def rendition(
         self, source: Path, target: Path, *, max_width: int, image_format: Literal["webp", "jpeg"], quality: int = 80

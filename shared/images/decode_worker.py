@@ -143,25 +143,21 @@ def prepare(
 
 
 def prepare_photo(
-    file: Path,
-    data: bytes | None,
-    declared_type: str | None,
-    limits: ImageLimits,
-    place: Callable[[Path, str], str | None] | None,
+    file: Path, data: bytes | None, limits: ImageLimits, place: Callable[[Path, str], str | None] | None
 ) -> PreparedPhoto:
     """Decode all of a photo, looking at it with the same decode; `place` may give its `file` a key, as it was sent.
 
     Where its bytes are given as `data`, the file is made for `place`. Raises what `prepare` does.
     """
     content = file.read_bytes() if data is None else data
-    sent = require_image(content, declared_type=declared_type, limits=limits)
+    sent = require_image(content, declared_type=None, limits=limits)
     settled = settle(content, sent)
     look = key = None
     try:
         with opened(settled.data, settled.facts) as picture:
             measured, small = _measured(settled.facts, picture, 400)
             _load_others(picture)
-        look = PhotoLook(measured, _encoded(small, "webp", 80))
+            look = PhotoLook(measured, _encoded(small, "webp", 80))
     except KeepsakeError:  # damaged, or larger than can be looked at
         small = _require_whole(settled)
     preview = placeholder(small)

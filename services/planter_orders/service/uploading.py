@@ -218,9 +218,7 @@ class Uploading:
         file, data = (content, None) if isinstance(content, Path) else (new_spool_path(self.objects.spool), content)
         placing = self.objects.placing({known.extension: key})
         try:
-            made = await self.workers.prepare_photo(
-                file, data, None, self.limits, place=placing.place if placing else None
-            )
+            made = await self.workers.prepare_photo(file, data, self.limits, place=placing.place if placing else None)
         except KeepsakeError as error:
             raise named(error, incoming.filename) from error
         except OSError as error:

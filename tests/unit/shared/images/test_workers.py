@@ -19,7 +19,10 @@ from PIL import Image, PngImagePlugin
 
 from shared.errors import NotAllowedValue, TooLarge, Unavailable
 from shared.images.decode_pool import open_image_workers
+from shared.images.photo_quality import PhotoLook
 from shared.images.validation import ImageLimits
+from shared.objects.disk_tree import DiskTree
+from shared.objects.placing import Placing
 from tests.support import pictures
 from tests.support.odd_pictures import grey_of_16_bits_with_a_transparent_level, png_with, png_with_gamma
 
@@ -433,3 +436,26 @@ async def test_thin_images_have_renditions_and_thumbnails(workers, tmp_path):
         assert (made.width, made.height >= 1) == (min(160, size[0]), True)
         made, facts = await workers.thumbnail_and_inspect(source, tmp_path / "out")
         assert (max(made.width, made.height), facts.short_side) == (400, 3)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_a_photo_is_checked_looked_at_and_stored_as_it_was_sent_in_one_trip(workers, tmp_path, in_memory):
+    data, file, root = pictures.jpeg(600, 400), tmp_path / "photo", tmp_path / "objects"
+    root.mkdir()
+    if not in_memory:
+        file.write_bytes(data)
+    placing = Placing(DiskTree(str(root)), {"jpg": "order/photo.jpg"})
+    made = await workers.prepare_photo(file, data if in_memory else None, LIMITS, place=placing.place)
+    assert (made.key, made.width, made.height) == ("order/photo.jpg", 600, 400)
+    assert (root / made.key).read_bytes() == data
+    _, measured = await workers.thumbnail_and_inspect(file, tmp_path / "thumbnail")
+    assert made.look == PhotoLook(measured, (tmp_path / "thumbnail").read_bytes())
+
+
+async def test_a_damaged_photo_is_refused_and_stored_nowhere(workers, tmp_path):
+    placing = Placing(DiskTree(str(tmp_path)), {"jpg": "photo.jpg"})
+    with pytest.raises(NotAllowedValue):
+        await workers.prepare_photo(
+            tmp_path / "spool", pictures.truncated(pictures.jpeg(600, 400)), LIMITS, place=placing.place
+        )
+    assert list(tmp_path.iterdir()) == []
