@@ -1,7 +1,7 @@
 // Orders: found by status, pet, customer, open requests and warnings; one line each, however many there are.
 
 import { placeholderDataURL, showPlaceholder } from "/client/placeholder.js";
-import { attempt, badge, button, choice, field, filters, growing, h, state, when } from "./ui.js";
+import { attempt, badge, button, choice, field, filters, growing, h, state, when, words } from "./ui.js";
 
 export const STATUSES = ["pending", "awaiting_payment", "paid", "in_production", "shipped", "delivered", "cancelled", "refunded"];
 
@@ -37,7 +37,7 @@ export async function orders({ admin, element, signal, params, go }) {
   element.append(
     h("div", { class: "row apart" }, h("h1", {}, "Orders"), csv),
     filters(params, [
-      field("Status", choice("status", [["", "every"], ...STATUSES.map((name) => [name, name])], query.status)),
+      field("Status", choice("status", [["", "every"], ...STATUSES.map((name) => [name, words(name)])], query.status)),
       text("pet_name", "Pet"),
       text("user_id", "Customer id"),
       field("Photos", choice("quality", [["", "every"], ["warned", "with warnings"]], query.quality)),

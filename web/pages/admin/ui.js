@@ -20,7 +20,8 @@ export const button = (text, onclick, attributes = {}) => h("button", { type: "b
 const KINDS = {
   paid: "warn", in_production: "warn", shipped: "good", delivered: "good", needs_review: "bad", failed: "bad", pending: "",
 };
-export const state = (name, kind = KINDS[name] ?? "") => badge(name, kind);
+export const words = (name) => name.replaceAll("_", " ");
+export const state = (name, kind = KINDS[name] ?? "") => badge(words(name), kind);
 
 const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 export const when = (text) => (text ? h("time", { datetime: text }, MOMENT.format(new Date(text))) : "–");
