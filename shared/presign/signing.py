@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit
 
-from shared.presign.sigv4 import ALGORITHM, scope_of, sign, stamp
 from shared.settings import Bucket
 
+ALGORITHM = "AWS4-HMAC-SHA256"
 LOCAL_BUCKET = "media"
 LOCAL_REGION = "local"
 LOCAL_ACCESS_KEY = "KEEPSAKE"
@@ -45,8 +45,8 @@ def presign_post(
         "key": key,
         "Content-Type": content_type,
         "x-amz-algorithm": ALGORITHM,
-        "x-amz-credential": f"{bucket.access_key}/{scope_of(bucket, now)}",
-        "x-amz-date": stamp(now),
+        "x-amz-credential": f"{bucket.access_key}/{_scope_of(bucket, now)}",
+        "x-amz-date": _stamp(now),
     }
     if bucket.session_token:
         fields["x-amz-security-token"] = bucket.session_token
@@ -59,7 +59,7 @@ def presign_post(
         ],
     }
     fields["policy"] = base64.b64encode(json.dumps(policy, separators=(",", ":")).encode()).decode()
-    fields["x-amz-signature"] = sign(bucket.secret_key, scope_of(bucket, now), fields["policy"])
+    fields["x-amz-signature"] = sign(bucket.secret_key, _scope_of(bucket, now), fields["policy"])
     return PresignedUpload(key, bucket.url, "POST", fields, {}, expires_at)
 
 
@@ -73,8 +73,8 @@ def presign_put(
     headers = {"content-length": str(size), "content-type": content_type, "host": parts.netloc}
     query = {
         "X-Amz-Algorithm": ALGORITHM,
-        "X-Amz-Credential": f"{bucket.access_key}/{scope_of(bucket, now)}",
-        "X-Amz-Date": stamp(now),
+        "X-Amz-Credential": f"{bucket.access_key}/{_scope_of(bucket, now)}",
+        "X-Amz-Date": _stamp(now),
         "X-Amz-Expires": str(lifetime_s),
         **({"X-Amz-Security-Token": bucket.session_token} if bucket.session_token else {}),
         "X-Amz-SignedHeaders": ";".join(headers),
@@ -92,8 +92,30 @@ def presign_put(
         ]
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    text = "\n".join([ALGORITHM, stamp(now), scope_of(bucket, now), digest])
-    signature = sign(bucket.secret_key, scope_of(bucket, now), text)
+    text = "\n".join([ALGORITHM, _stamp(now), _scope_of(bucket, now), digest])
+    signature = sign(bucket.secret_key, _scope_of(bucket, now), text)
     # The browser sets Content-Length and Host itself, and lets no page do so.
     sent = {"Content-Type": content_type}
     return PresignedUpload(key, f"{url}?{signed}&X-Amz-Signature={signature}", "PUT", {}, sent, expires_at)
+
+
+def _stamp(now: datetime) -> str:
+    """Write a moment as `x-amz-date` does."""
+    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _scope_of(bucket: Bucket, now: datetime) -> str:
+    """Return what a signature of this day is good for."""
+    return f"{_stamp(now)[:8]}/{bucket.region}/s3/aws4_request"
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(errors="replace"), "sha256")
+
+
+def sign(secret: str, scope: str, text: str) -> str:
+    """Sign `text` with the key that SigV4 derives from the secret for this day, region and service."""
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = _hmac(key, part)
+    return _hmac(key, text).hex()

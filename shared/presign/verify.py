@@ -1,4 +1,4 @@
-"""The check of a signed form that S3 would make, for buckets of our own.
+"""The check of a signed form that S3 would make, and its answer, for buckets of our own.
 
 It follows "Browser-Based Uploads Using POST" of the S3 manual; what is refused gets S3's status, code and wording, so that
 one browser code works against all.
@@ -14,14 +14,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote, urlencode
+from xml.sax.saxutils import escape
 
-from shared.presign.s3_errors import S3Error
-from shared.presign.sigv4 import ALGORITHM, sign
+from shared.presign.signing import ALGORITHM, sign
 from shared.settings import Bucket
 
 UNSIGNED_FIELDS = ("policy", "x-amz-signature", "file")
 # `${filename}` is put in everywhere but here: these two are what is signed, and the signature.
 LITERAL_FIELDS = ("policy", "x-amz-signature")
+
+
+class S3Error(Exception):
+    """A refusal as S3 words it: a status, a code and a message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+    def to_xml(self, request_id: str) -> bytes:
+        """Return the body of type `application/xml`."""
+        parts = {"Code": self.code, "Message": self.message, "RequestId": request_id}
+        return _xml("Error", parts)
 
 
 @dataclass(frozen=True)
@@ -206,3 +222,32 @@ def _failed(operator: str, name: object, value: object) -> S3Error:
 def _invalid_policy() -> S3Error:
     text = "The content of the form does not meet the conditions specified in the policy document."
     return S3Error(400, "InvalidPolicyDocument", text)
+
+
+@dataclass(frozen=True)
+class PostAnswer:
+    """The answer to an upload that was stored."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+def stored_answer(form: VerifiedPost, bucket: Bucket, etag: str) -> PostAnswer:
+    """Answer as the form asks: a redirect, 201 with a description, or 200 or 204 with nothing. `etag` is unquoted."""
+    location = bucket.url + quote(form.key, safe="/~")
+    headers = {"ETag": f'"{etag}"', "Location": location}
+    if re.match(r"https?://[\x21-\x7e]+\Z", form.success_redirect):
+        joint = "&" if "?" in form.success_redirect else "?"
+        query = urlencode({"bucket": bucket.name, "key": form.key, "etag": f'"{etag}"'}, safe="/", quote_via=quote)
+        return PostAnswer(303, {**headers, "Location": f"{form.success_redirect}{joint}{query}"})
+    if form.success_status != 201:
+        return PostAnswer(form.success_status, headers)
+    parts = {"Location": location, "Bucket": bucket.name, "Key": form.key, "ETag": f'"{etag}"'}
+    return PostAnswer(201, {**headers, "Content-Type": "application/xml"}, _xml("PostResponse", parts))
+
+
+def _xml(root: str, parts: dict[str, str]) -> bytes:
+    """Write an element with one text element for each part, as S3 does."""
+    inside = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in parts.items())
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>{inside}</{root}>'.encode()
