@@ -26,7 +26,7 @@ from shared.images import sharpness
 from shared.images.colour import eight_bit, srgb
 from shared.images.decoding import Settled, frames_of, opened, settle
 from shared.images.photo_quality import PhotoFacts, PhotoLook, PreparedPhoto, Rendition
-from shared.images.placeholder import placeholder
+from shared.images.placeholder import SIDE, placeholder
 from shared.images.validation import ImageFacts, ImageLimits, PreparedImage, accepted_formats, require_image
 
 __all__ = ["inspect", "prepare", "prepare_photo", "rendition", "serve", "thumbnail", "thumbnail_and_inspect"]
@@ -36,7 +36,6 @@ _Result = TypeVar("_Result")
 NICE = 10
 TRIES = 20
 
-_SMALL = 24  # pixels
 _MAX_PROFILE_BYTES = 4 * 2**20
 _MAX_WEBP_SIDE = 16_383
 _NO_LIMITS = ImageLimits(2**62, 2**31, accepted_formats(heic=True))
@@ -217,7 +216,7 @@ def _require_whole(settled: Settled) -> Image.Image:
     A JPEG is decoded at an eighth of its size, which reads all of its data and finds the same faults.
     """
     facts = settled.facts
-    scale = min(1.0, _SMALL / max(facts.width, facts.height))
+    scale = min(1.0, SIDE / max(facts.width, facts.height))
     with opened(settled.data, facts) as picture:
         small = _upright(_drafted(picture, scale), facts, scale)
         _load_others(picture)

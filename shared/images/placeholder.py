@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from operator import mul
 
 from PIL import Image
 
-_SIDE = 24  # pixels; the waves that are kept are at most seven to a side
+SIDE = 16  # pixels; the waves that are kept are at most seven to a side
 _MAX_SIDE = 100
 _NOTHING = 1e-9  # what rounding leaves of a flat picture
 
 
 def placeholder(picture: Image.Image) -> str:
     """Return the ThumbHash of an upright RGB or RGBA picture, in base64."""
-    scale = min(1.0, _SIDE / max(picture.size))
+    scale = min(1.0, SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     tiny = picture.convert("RGBA").resize(size, Image.Resampling.BOX)
     return base64.b64encode(thumb_hash(*size, tiny.tobytes())).decode()
@@ -28,8 +29,8 @@ def thumb_hash(width: int, height: int, rgba: bytes) -> bytes:
         raise ValueError(f"A side has at most {_MAX_SIDE} pixels.")
     red, green, blue, alpha = ([value / 255 for value in rgba[channel::4]] for channel in range(4))
     opaque = sum(alpha)
-    means = [sum(map(mul, colour, alpha)) / (opaque or 1) for colour in (red, green, blue)]
     if has_alpha := opaque < width * height:
+        means = [sum(map(mul, colour, alpha)) / (opaque or 1) for colour in (red, green, blue)]
         red, green, blue = (
             [mean * (1 - a) + value * a for value, a in zip(colour, alpha, strict=True)]
             for colour, mean in zip((red, green, blue), means, strict=True)
@@ -64,9 +65,8 @@ def thumb_hash(width: int, height: int, rgba: bytes) -> bytes:
 
 def _waves(channel: Sequence[float], width: int, height: int, nx: int, ny: int) -> tuple[float, list[float], float]:
     """Return a channel's mean, its slowest waves (each from 0 to 1 of the strongest), and the strongest's strength."""
-    along = [list(wave) for wave in _cosines(width, nx)]
     rows = [channel[at : at + width] for at in range(0, width * height, width)]
-    columns = [[sum(map(mul, row, wave)) for row in rows] for wave in along]
+    columns = [[sum(map(mul, row, wave)) for row in rows] for wave in _cosines(width, nx)]
     strengths = [
         sum(map(mul, columns[cx], wave)) / (width * height)
         for cy, wave in enumerate(_cosines(height, ny))
@@ -80,9 +80,9 @@ def _waves(channel: Sequence[float], width: int, height: int, nx: int, ny: int) 
     return mean, [0.5 + 0.5 / scale * wave for wave in others], scale
 
 
-def _cosines(length: int, number: int) -> Iterator[list[float]]:
-    for wave in range(number):
-        yield [math.cos(math.pi / length * wave * (at + 0.5)) for at in range(length)]
+@lru_cache(128)
+def _cosines(length: int, number: int) -> list[list[float]]:
+    return [[math.cos(math.pi / length * wave * (at + 0.5)) for at in range(length)] for wave in range(number)]
 
 
 def _round(value: float) -> int:
