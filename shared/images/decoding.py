@@ -6,7 +6,7 @@ import hashlib
 import io
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from shared.images.colour import eight_bit, profile_of, profile_of_code_points
 from shared.images.formats import heif, jpeg, png
 from shared.images.formats.exif import EXIF_PREFIX, orientation_block
 from shared.images.formats.header import CannotCutError, damaged
-from shared.images.strip import cut, mended
+from shared.images.strip import Cut, cut, mended
 from shared.images.validation import CONVERTED, ImageFacts, ImageFormat
 
 # Not by Image.open: that looks for plugins, which takes longer than most of the work here, and takes a JPEG with a second
@@ -71,13 +71,13 @@ def settle(data: bytes, facts: ImageFacts) -> Settled:
     """
     if facts.format in CONVERTED:
         return _converted(data, facts)
-    data = _closed(data, facts)
-    ours = None
-    with suppress(CannotCutError):
-        made = cut(data, facts)
-        ours = b"".join(made.pieces)
-        if made.is_plain:
-            return Settled(ours, facts)
+    made = _cut(data, facts)
+    if made is None:
+        data = _closed(data, facts)
+        made = _cut(data, facts)
+    ours = b"".join(made.pieces) if made else None
+    if made and ours and made.is_plain:
+        return Settled(ours, facts)
     sent = mended(data, facts)
     seen = look(sent, facts)
     if ours is not None and _shows(ours, facts, seen):
@@ -85,6 +85,13 @@ def settle(data: bytes, facts: ImageFacts) -> Settled:
     if facts.format is not ImageFormat.JPEG:
         raise damaged()
     return Settled(_encoded_anew(sent, facts), facts, rewritten=True)
+
+
+def _cut(data: bytes, facts: ImageFacts) -> Cut | None:
+    try:
+        return cut(data, facts)
+    except CannotCutError:
+        return None
 
 
 @contextmanager
