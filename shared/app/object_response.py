@@ -6,13 +6,16 @@ import asyncio
 import os
 import re
 import stat
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 
-from aiohttp import ETag, hdrs, web
+from aiohttp import hdrs, web
 
 from shared.errors import DependencyDown
 from shared.http.conditional_requests import is_not_modified, require_match, wanted_range
@@ -47,15 +50,14 @@ class Representation:
 async def send_object(request: web.Request, objects: ObjectStore, what: Representation) -> web.StreamResponse:
     """Answer GET or HEAD with the object, a part of it, or 304. Raises PreconditionFailed, or ObjectNotFound."""
     require_match(request, what.etag, what.last_modified)
-    headers = _headers(what)
     if is_not_modified(request, what.etag, what.last_modified):
-        return _dated(web.Response(status=304, headers=headers), what)
+        return web.Response(status=304, headers=_headers(what))
     part = wanted_range(request, what.size, what.etag, what.last_modified)
     start, end = part or (0, what.size - 1)
-    headers[hdrs.CONTENT_TYPE] = what.content_type
+    response = web.StreamResponse(status=200 if part is None else 206, headers=_headers(what))
+    response.headers[hdrs.CONTENT_TYPE] = what.content_type
     if part is not None:
-        headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end}/{what.size}"
-    response = _dated(web.StreamResponse(status=200 if part is None else 206, headers=headers), what)
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end}/{what.size}"
     response.content_length = end + 1 - start
     if request.method == hdrs.METH_HEAD:
         return await _describe(request, objects, what.key, response)
@@ -65,22 +67,18 @@ async def send_object(request: web.Request, objects: ObjectStore, what: Represen
     return await _send_file(request, path, response, start)
 
 
-def _headers(what: Representation) -> dict[str, str]:
+@lru_cache(maxsize=4096)
+def _headers(what: Representation) -> Mapping[str, str]:
+    """Return what an answer says of the object, sent or not; the same objects are asked for again and again."""
     name = re.sub(r"[^A-Za-z0-9._@+~-]", "_", what.key.rpartition("/")[2])  # needs no quoting in any browser (RFC 6266)
-    headers = {
+    return {
         **SAFE_HEADERS,
         hdrs.CACHE_CONTROL: what.cache_control,
         hdrs.CONTENT_DISPOSITION: f'{"attachment" if what.download else "inline"}; filename="{name}"',
+        hdrs.ETAG: f'"{what.etag}"',
+        hdrs.LAST_MODIFIED: format_datetime(what.last_modified.astimezone(UTC), usegmt=True),
+        **({hdrs.VARY: ", ".join(what.vary)} if what.vary else {}),
     }
-    if what.vary:
-        headers[hdrs.VARY] = ", ".join(what.vary)
-    return headers
-
-
-def _dated(response: web.StreamResponse, what: Representation) -> web.StreamResponse:
-    response.etag = ETag(what.etag)
-    response.last_modified = what.last_modified.replace(microsecond=0)  # aiohttp would round up
-    return response
 
 
 async def _describe(

@@ -26,17 +26,20 @@ class DiskTree:
     def path(self, key: str) -> Path:
         """Return where `key` lies. Raises ObjectNotFound where that is behind a symbolic link."""
         folder, _, name = key.rpartition("/")
-        return self.folder(folder) / name
+        return Path(f"{self._plain(folder)}/{name}")
 
     def folder(self, prefix: str) -> Path:
         """Return where keys that begin with `prefix` lie. Raises ObjectNotFound as `path` does."""
+        return Path(self._plain(prefix))
+
+    def _plain(self, prefix: str) -> str:
         folder = self.root
         # Only below the root, which is resolved: os.path.realpath would begin at / and take ten times as long.
         for name in prefix.rstrip("/").split("/") if prefix else ():
             folder = f"{folder}/{name}"
             if os.path.islink(folder):  # noqa: PTH114 - a Path for each folder would cost more than the look
                 raise ObjectNotFound
-        return Path(folder)
+        return folder
 
     def place(self, source: Path, key: str, *, if_absent: bool = False) -> None:
         """Move the file `source` to `key`, durably: the bytes first, then the name and the folders on its way.
