@@ -1,10 +1,18 @@
 # One image for every process: its module is the argument, as in `docker run keepsake services.temp_image`.
-FROM python:3.11-slim AS build
+# BASE has Python 3.11 or newer as `python`, with venv. A package index of one's own, and its certificates, come as secrets:
+# docker build --secret id=pip.conf,src=pip.conf --secret id=ca.pem,src=ca.pem .
+ARG BASE=python:3.11-slim
+
+FROM ${BASE} AS build
 WORKDIR /app
 COPY requirements.lock .
-RUN python -m venv /app/.venv && /app/.venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem \
+    export PIP_CONFIG_FILE=/run/secrets/pip.conf && \
+    python -m venv /app/.venv && \
+    /app/.venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock && \
+    /app/.venv/bin/pip uninstall --quiet --yes pip setuptools
 
-FROM python:3.11-slim AS keepsake
+FROM ${BASE} AS keepsake
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 DATA_DIR=/data MALLOC_TRIM_THRESHOLD_=131072
 RUN useradd --system --uid 10001 --no-create-home keepsake && install -d -o keepsake /data

@@ -6,7 +6,7 @@ BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway demo-shop
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-heic install-otel install-dev run doctor dev logs test test-all test-browser check settings format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
+.PHONY: help install install-heic install-otel install-dev run doctor dev logs test test-all test-browser test-image check settings format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,10 +75,13 @@ test: install-dev ## what needs no server beside Python; T="tests/unit/gateway -
 
 test-all: COVER := --cov --cov-report=term:skip-covered
 test-all: test ## everything but the browser, and how much of the code the quick ones cover
-	$(PYTEST) $(PARALLEL) -m long --ignore=tests/browser
+	$(PYTEST) $(PARALLEL) -m long --ignore=tests/browser --ignore=tests/system/container
 
 test-browser: install-dev ## the pages in Chromium (Debian: apt-get install chromium)
 	$(PYTEST) $(or $(T),tests/browser)
+
+test-image: install-dev ## the container image, built and run without Docker, as root (Debian: apt-get install buildah mmdebstrap)
+	$(PYTEST) tests/system/container $(ARGS)
 
 $(BENCH)/.installed: bench/requirements.lock bench/node/package-lock.json | $(VENV)/.installed-dev
 	$(BIN)/python -m venv $(BENCH)/venv

@@ -7,14 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.support.stack import ROOT, Stack
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall((ROOT / "README.md").read_text())
 
 
-def _run(stack: Stack, script: str, folder: Path) -> str:
+def run_block(stack: Stack, script: str, folder: Path) -> str:
     """Paste `script` into a shell that stands in a copy of what the README's reader has before them."""
     shutil.copytree(ROOT / "docs", folder / "docs")
     script = script.replace("localhost:8080", stack.url("gateway").removeprefix("http://"))
@@ -27,13 +26,9 @@ def _run(stack: Stack, script: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def blocks() -> list[str]:
-    return BLOCK.findall((ROOT / "README.md").read_text())
-
-
-def test_the_first_purchase_works_as_written(stack: Stack, blocks: list[str], tmp_path: Path) -> None:
-    said = _run(stack, blocks[0], tmp_path)
+def buy_a_picture(stack: Stack, folder: Path) -> None:
+    """Do the first purchase, as written."""
+    said = run_block(stack, BLOCKS[0], folder)
     image_id = re.search(r"imageId: ([0-9a-f]{32})", said)
     assert image_id
     assert re.search(r"the browser goes to: http://localhost:3000/hero-me\?session_id=cs_test_", said)
@@ -44,5 +39,9 @@ def test_the_first_purchase_works_as_written(stack: Stack, blocks: list[str], tm
     assert "Image not found or expired" in said
 
 
-def test_a_token_is_had_as_written(stack: Stack, blocks: list[str], tmp_path: Path) -> None:
-    assert re.search(r'"username": ?"sam"', _run(stack, blocks[1], tmp_path))
+def test_the_first_purchase_works_as_written(stack: Stack, tmp_path: Path) -> None:
+    buy_a_picture(stack, tmp_path)
+
+
+def test_a_token_is_had_as_written(stack: Stack, tmp_path: Path) -> None:
+    assert re.search(r'"username": ?"sam"', run_block(stack, BLOCKS[1], tmp_path))
