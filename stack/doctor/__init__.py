@@ -12,12 +12,14 @@ from pathlib import Path
 from gateway.settings import GatewaySettings
 from services.checkout.settings import CheckoutSettings
 from services.media_store.settings import MediaStoreSettings
+from services.planter_orders.settings import PlanterOrdersSettings
 from stack.checks import Process, read_processes
 from stack.doctor.bucket import check_browsers, check_cloudinary, check_storage
 from stack.doctor.findings import Check, Finding, run_checks
 from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
 from stack.doctor.outside import Outside
 from stack.doctor.payments import check_stripe
+from stack.doctor.receivers import check_collector, check_receiver
 from stack.doctor.stores import check_redis, check_tables
 
 ENV_FILE = Path(".env")
@@ -50,8 +52,12 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
                 checks["cloudinary"] = partial(check_cloudinary, process.settings)
         elif isinstance(process.settings, GatewaySettings):
             checks["outside"] = Outside(process.settings).check
+            if process.settings.otel_exporter_otlp_endpoint:
+                checks["traces"] = partial(check_collector, process.settings.otel_exporter_otlp_endpoint)
         elif isinstance(process.settings, CheckoutSettings):
             checks["stripe"] = partial(check_stripe, process.settings)
+        elif isinstance(process.settings, PlanterOrdersSettings) and process.settings.order_webhook_url:
+            checks["order webhooks"] = partial(check_receiver, process.settings.order_webhook_url)
     return checks
 
 

@@ -33,9 +33,10 @@ from shared.persistence.engine import open_database
 from shared.persistence.migrations import SERVICES, migrate
 from shared.settings import ServerSettings, StorageSettings
 from stack.checks import Process
-from stack.doctor import bucket, machine, payments, stores
+from stack.doctor import bucket, machine, payments, receivers, stores
 from stack.doctor.findings import Check, Finding, right, run_checks, wrong
 from tests.support.cloudinary import SECRET, running_cloudinary
+from tests.support.otlp import collecting
 from tests.support.processes import free_port
 from tests.support.s3 import S3Server
 from tests.support.serving import ServeApp
@@ -433,3 +434,39 @@ class TestStripe:
     ) -> None:
         account.endpoints = endpoints
         assert (await account.states())["stripe webhooks"] == "wrong"
+
+
+async def test_a_collector_takes_traces_or_is_none(serve_app: ServeApp) -> None:
+    with collecting() as collector:
+        assert await found(partial(receivers.check_collector, f"{collector.url}/")) == [("right", "traces")]
+    elsewhere = await serve_app(web.Application())
+    assert await found(partial(receivers.check_collector, elsewhere)) == [("wrong", "traces")]
+    assert await found(partial(receivers.check_collector, f"http://127.0.0.1:{free_port()}")) == [("wrong", "it")]
+
+
+async def test_the_receiver_of_order_webhooks_answers_or_does_not(serve_app: ServeApp) -> None:
+    shop = await serve_app(web.Application())
+    assert await found(partial(receivers.check_receiver, f"{shop}/webhooks")) == [("right", "order webhooks")]
+    assert await found(partial(receivers.check_receiver, f"http://127.0.0.1:{free_port()}")) == [("wrong", "it")]
+
+
+def test_who_is_asked_follows_from_the_settings(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    status, said = examine(
+        tmp_path,
+        "--json",
+        REDIS_URL=nobody.replace("http", "redis"),
+        OTEL_EXPORTER_OTLP_ENDPOINT=nobody,
+        ORDER_WEBHOOK_URL=nobody,
+        ORDER_WEBHOOK_SECRET="whsec_dGVzdHM=",
+        STORE_IMAGE_TO="cloudinary",
+        CLOUDINARY_URL="cloudinary://key:secret@cloud",
+        CLOUDINARY_API_BASE=nobody,
+        STORAGE_BACKEND="s3",
+        S3_BUCKET="images",
+        S3_ENDPOINT_URL=nobody,
+        AWS_ACCESS_KEY_ID="key",
+        AWS_SECRET_ACCESS_KEY="secret",
+    )
+    wrong_ones = {finding["what"] for finding in json.loads(said)["findings"] if finding["state"] == "wrong"}
+    assert (status, wrong_ones) == (1, {"redis", "traces", "order webhooks", "cloudinary", "storage", "uploads"})
