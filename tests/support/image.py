@@ -43,11 +43,14 @@ exec chroot "$root" setpriv --reuid="$user" --regid="$user" --clear-groups --inh
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: its configuration (OCI image specification), the folder that its files are mounted at, its size."""
+    """A built image: its configuration (OCI image specification), and the folder that its files are mounted at."""
 
     config: Mapping[str, Any]
     root: Path
-    size_bytes: int
+
+    def size_bytes(self, folder: str = "") -> int:
+        """Return how large its files are, or those of a folder in it."""
+        return sum(path.lstat().st_size for path in (self.root / folder).rglob("*") if not path.is_symlink())
 
 
 class Builder:
@@ -98,9 +101,8 @@ class Builder:
             *(*secrets, "--target", target, "-t", target, str(ROOT)),
         )
         said = json.loads(self.buildah("inspect", "--type", "image", f"localhost/{target}"))
-        size = json.loads(self.buildah("images", "--json", f"localhost/{target}"))[0]["size"]
         container = self.buildah("from", "--pull-never", f"localhost/{target}")
-        return Image(said["OCIv1"]["config"], Path(self.buildah("mount", container)), size)
+        return Image(said["OCIv1"]["config"], Path(self.buildah("mount", container)))
 
     def _index(self) -> Iterator[Path]:
         """Write down where this machine's pip finds packages, and whom it trusts."""
