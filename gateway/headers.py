@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from gateway.upstream.response_head import Head
@@ -42,15 +42,15 @@ def _goes_to_clients(name: str) -> bool:
     return not (word in HOP_BY_HOP or word in NOT_FOR_CLIENTS or word.startswith(NOT_FOR_CLIENTS_PREFIXES))
 
 
-def request_fields(raw_headers: Iterable[tuple[bytes, bytes]], connection: Iterable[str]) -> list[bytes]:
+def request_fields(raw_headers: Iterable[tuple[bytes, bytes]], connection: Sequence[str]) -> list[bytes]:
     """Return the header lines, each ending in CRLF, that a client's request brings to a service.
 
     `connection` are the values of its `Connection` headers: what they name ends here as well.
     """
-    named = frozenset(map(str.strip, ",".join(connection).lower().split(",")))
+    named = frozenset(map(str.strip, ",".join(connection).lower().split(","))) if connection else ()
     lines = []
     for name, value in raw_headers:
-        if _goes_to_services(name) and name.decode("latin-1").lower() not in named:
+        if _goes_to_services(name) and (not named or name.decode("latin-1").lower() not in named):
             lines.append(b"%s: %s\r\n" % (name, value))
     return lines
 

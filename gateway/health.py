@@ -10,26 +10,12 @@ from typing import Final
 from aiohttp import web
 
 from gateway.admission import CLIENTS
-from gateway.upstream.exchange import Outgoing, Pool, exchange
+from gateway.upstream.exchange import Pool, fetch
 from shared.app.middleware import LIFE
 from shared.clock import rfc3339, utc_now
-from shared.errors import KeepsakeError, Unavailable
+from shared.errors import Unavailable
 
-ASK_TIMEOUT_S = 1.5
 REMEMBERED_S = 1.0
-
-
-async def _is_healthy(pool: Pool) -> bool:
-    try:
-        async with (
-            asyncio.timeout(ASK_TIMEOUT_S),
-            exchange(pool, Outgoing(method="GET", target=b"/health", fields=b"")) as answer,
-        ):
-            while await answer.read():
-                pass
-            return answer.head.status == 200
-    except (KeepsakeError, OSError, TimeoutError):
-        return False
 
 
 class Health:
@@ -45,8 +31,8 @@ class Health:
         """Return for each service whether it answers."""
         async with self._lock:
             if time.monotonic() - self._known_at > REMEMBERED_S:
-                answers = await asyncio.gather(*(_is_healthy(pool) for pool in self._pools.values()))
-                self._known = dict(zip(self._pools, answers, strict=True))
+                answers = await asyncio.gather(*(fetch(pool, b"/health") for pool in self._pools.values()))
+                self._known = {name: page is not None for name, page in zip(self._pools, answers, strict=True)}
                 self._known_at = time.monotonic()
         return self._known
 

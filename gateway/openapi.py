@@ -12,15 +12,12 @@ from aiohttp import web
 
 from gateway.examples import add_examples
 from gateway.route_table import Row
-from gateway.upstream.exchange import Outgoing, Pool, exchange
+from gateway.upstream.exchange import Pool, fetch
 from shared.app.openapi import PATH_PARAMETER, describe, document, public_path
 from shared.app.routes import Route, ServiceInfo
 from shared.auth.access import Access
-from shared.errors import KeepsakeError
 
-ASK_TIMEOUT_S = 1.5
 REMEMBERED_S = 5.0
-MAX_DOCUMENT_BYTES = 4 * 2**20
 SCHEMA_PATH = "#/components/schemas/"
 WHERE_TOKENS_COME_FROM = "The `access_token` that `POST /api/auth/login` answers."
 
@@ -30,18 +27,11 @@ def _shape(path: str) -> str:
     return PATH_PARAMETER.sub("{}", path).rstrip("/") or "/"
 
 
-async def _fetch(pool: Pool) -> dict[str, Any] | None:
+async def _ask(pool: Pool) -> dict[str, Any] | None:
     """Return a service's document, or None where it gives none in time."""
     try:
-        async with (
-            asyncio.timeout(ASK_TIMEOUT_S),
-            exchange(pool, Outgoing(method="GET", target=b"/openapi.json", fields=b"")) as answer,
-        ):
-            body = bytearray()
-            while len(body) <= MAX_DOCUMENT_BYTES and (data := await answer.read()):
-                body += data
-        found = json.loads(body) if answer.head.status == 200 else None
-    except (KeepsakeError, OSError, TimeoutError, ValueError, RecursionError):
+        found = json.loads(await fetch(pool, b"/openapi.json") or b"null")
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("paths"), dict) else None
 
@@ -115,7 +105,7 @@ class WholeApi:
         """Return the whole document, a few seconds old at most."""
         async with self._lock:
             if time.monotonic() - self._asked_at > REMEMBERED_S:
-                answers = await asyncio.gather(*(_fetch(pool) for pool in self._pools.values()))
+                answers = await asyncio.gather(*(_ask(pool) for pool in self._pools.values()))
                 self._said |= {name: said for name, said in zip(self._pools, answers, strict=True) if said is not None}
                 self._whole = self._put_together()
                 self._asked_at = time.monotonic()

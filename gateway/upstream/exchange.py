@@ -15,12 +15,15 @@ from urllib.parse import urlsplit
 from gateway.metrics import UPSTREAM_CONNECT_FAILURES
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.response_head import LostConnection, ServiceDown
+from shared.errors import KeepsakeError
 
 CONNECT_TIMEOUT_S = 2.0
 ALL_CONNECTS_S = 2.7  # a service that is down is said to be so within 3 s
 FIRST_BYTE_S = 10.0
 IDLE_S = 30.0  # less than the 60 s after which services close
 MAX_IDLE = 64
+FETCH_TIMEOUT_S = 1.5
+MAX_PAGE_BYTES = 4 * 2**20
 FIRST_REST_S = 0.5
 LONGEST_REST_S = 3.0
 REPEATABLE = frozenset({"GET", "HEAD"})  # a DELETE that was done already would be answered 404
@@ -193,28 +196,39 @@ async def _ask(pool: Pool, outgoing: Outgoing, only: Address | None) -> Upstream
     fresh = False
     while True:
         connection = await pool.connect(only=only, fresh=fresh)
-        address = connection.address
-        address.in_flight += 1
+        connection.address.in_flight += 1
+        is_answer = False
         try:
             connection.start(outgoing)
             await connection.wait_for_head()
-            head = connection.head
-            if fresh or not has_choice or head.status != 503 or head.keep_alive:
-                return connection
-            address.rest()
-            if not may_repeat:
+            is_stopping = has_choice and connection.head.status == 503 and not connection.head.keep_alive
+            if is_stopping and not fresh:
+                connection.address.rest()
+            is_answer = fresh or not is_stopping or not may_repeat
+            if is_answer:
                 return connection
         except LostConnection:
-            address.put_back(connection)
-            if fresh:
+            if has_choice and not fresh:
+                connection.address.rest()
+            if fresh or not may_repeat or not (has_choice or connection.exchanges > 1):
                 raise
-            if has_choice:
-                address.rest()
-            if not may_repeat or not (has_choice or connection.exchanges > 1):
-                raise
-        except BaseException:
-            address.put_back(connection)
-            raise
-        else:
-            address.put_back(connection)
+        finally:
+            if not is_answer:
+                connection.address.put_back(connection)
+                await connection.stop_upload()
         fresh = True
+
+
+async def fetch(pool: Pool, path: bytes) -> bytes | None:
+    """Return one of a service's own pages, or None where it gives none in time."""
+    try:
+        async with (
+            asyncio.timeout(FETCH_TIMEOUT_S),
+            exchange(pool, Outgoing(method="GET", target=path, fields=b"")) as answer,
+        ):
+            page = bytearray()
+            while len(page) <= MAX_PAGE_BYTES and (data := await answer.read()):
+                page += data
+            return bytes(page) if answer.head.status == 200 else None
+    except (KeepsakeError, OSError, TimeoutError):
+        return None

@@ -9,7 +9,7 @@ from aiohttp import web
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
-from gateway import health, openapi
+from gateway import openapi
 from gateway.route_table import build_table
 from gateway.settings import GatewaySettings
 from shared.app.factory import base_app
@@ -72,7 +72,7 @@ async def test_health_is_healthy_when_all_are(http: aiohttp.ClientSession, gatew
 async def test_a_service_that_never_answers_is_unhealthy(
     http: aiohttp.ClientSession, open_gateway: OpenGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "ASK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("gateway.upstream.exchange.FETCH_TIMEOUT_S", 0.05)
 
     async def never(_head: bytes, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
