@@ -116,6 +116,7 @@ IDENTITIES = (
     "X-Keepsake-Gateway: x", "X-Keepsake-Claim: x", "X-Keepsake-User: root", "X-Keepsake-Anything: x", "x-kEEPSAKE-gateway: x",
     "X-Envoy-Original-Path: /internal/x", "X-JWT-Payload: x", "X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6",
     "X_Keepsake_Gateway: x", "X-Keepsake_Gateway: x", "Authorization_: Bearer x", "X_User_Id: root", "Content_Length: 9",
+    "X-Roles: admin", "X-Host: evil.example", "Under_Score: 1",
 )  # fmt: skip
 
 

@@ -220,13 +220,6 @@ class TestRetrieving:
             assert answer.status == 404
             assert (await problem(answer))["error"] == "Image not found or expired"
 
-    async def test_fifty_at_once_are_one_image_and_49_refusals(self, http: aiohttp.ClientSession) -> None:
-        image = IMAGES["image/jpeg"]
-        image_id = await upload(http, image)
-        answers = await asyncio.gather(*(retrieve(http, image_id) for _ in range(50)))
-        assert sorted(status for status, _ in answers) == [200] + [404] * 49
-        assert (200, image) in answers
-
     async def test_head_describes_and_does_not_consume(self, http: aiohttp.ClientSession) -> None:
         image = IMAGES["image/webp"]
         image_id = await upload(http, image)

@@ -81,16 +81,6 @@ async def test_a_photo_survives_the_payment_and_comes_back_once(
     assert (await retrieve(http, at, image_id))[0] == 404
 
 
-async def test_of_fifty_retrieves_at_once_one_gets_the_image(
-    at: Callable[[str], str], http: aiohttp.ClientSession
-) -> None:
-    image = pictures.of_bytes(200_000, "PNG")
-    image_id = await upload(http, at, image)
-    answers = await asyncio.gather(*(retrieve(http, at, image_id) for _ in range(50)))
-    assert sorted(status for status, _ in answers) == [200] + [404] * 49
-    assert [body for status, body in answers if status == 200] == [image]
-
-
 def _cut_after(url: str, path: str, size: int) -> None:
     """Ask, read `size` bytes, and reset the connection."""
     host, port = str(urlsplit(url).hostname), int(urlsplit(url).port or 0)

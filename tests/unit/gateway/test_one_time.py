@@ -127,13 +127,6 @@ async def test_a_delivery_is_confirmed_as_soon_as_its_service_is_back(
         await confirmed.wait()
 
 
-async def test_of_fifty_at_once_one_gets_it(http: aiohttp.ClientSession, url: str) -> None:
-    image_id = await upload(http, url, LARGE)
-    found = await asyncio.gather(*(retrieve(http, url, image_id) for _ in range(50)))
-    assert sorted(status for status, _ in found) == [200] + [404] * 49
-    assert [body for status, body in found if status == 200] == [LARGE]
-
-
 @pytest.mark.parametrize("size", [1, 300_000, 2_500_000])
 @pytest.mark.parametrize("way", ["reset", "close"])
 async def test_a_transfer_cut_in_the_middle_leaves_the_image(

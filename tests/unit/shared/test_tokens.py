@@ -90,45 +90,17 @@ class TestAGoodToken:
 
 
 NOW = int(time.time())
+# What a forger may send beside these is in tests/system/attacks/forgeries.py, and tried at every door.
 BAD: dict[str, Callable[[], str]] = {
     "empty": str,
     "not a JWT": lambda: "a.b.c",
     "not ASCII": lambda: "é.é.é",
     "a surrogate": lambda: "\udcff.a.b",
-    "too long": lambda: sign(extra="x" * 9000),
-    "cut": lambda: sign()[:-5],
     "unsigned": lambda: jwt.encode({"sub": "u1", "exp": FAR}, "", "none"),
     "another secret": lambda: jwt.encode({"sub": "u1", "exp": FAR}, SECRET + "x", "HS256"),
-    "another algorithm": lambda: jwt.encode({"sub": "u1", "exp": FAR}, SECRET * 2, "HS512"),
-    "no exp": lambda: jwt.encode({"sub": "u1"}, SECRET, "HS256"),
     "expired": lambda: sign(exp=NOW - 60),
-    "exp is text": lambda: sign_text('{"sub":"u1","exp":"soon"}'),
-    "exp is no number": lambda: sign_text('{"sub":"u1","exp":NaN}'),
-    "exp is infinite": lambda: sign_text('{"sub":"u1","exp":1e999}'),
-    "exp is beyond a float": lambda: sign_text('{"sub":"u1","exp":1' + "0" * 400 + "}"),
-    "not yet valid": lambda: sign(nbf=FAR),
-    "no sub": lambda: jwt.encode({"exp": FAR}, SECRET, "HS256"),
-    "sub is a number": lambda: sign_text('{"sub":7,"exp":4000000000}'),
-    "sub is empty": lambda: sign(sub=""),
-    "sub is a dot": lambda: sign(sub="."),
-    "sub is two dots": lambda: sign(sub=".."),
-    "sub is long": lambda: sign(sub="x" * 256),
-    "sub has a control character": lambda: sign(sub="a\nb"),
-    "sub has a NUL": lambda: sign(sub="a\x00"),
-    "sub has a surrogate": lambda: sign_text('{"sub":"\\ud800","exp":4000000000}'),
-    "a claim twice": lambda: sign_text('{"sub":"u1","sub":"u2","exp":4000000000}'),
-    "the wrong issuer": lambda: sign(iss="other"),
-    "the wrong audience": lambda: sign(aud="other"),
-    "a null issuer": lambda: sign_text('{"sub":"u1","exp":4000000000,"iss":null}'),
-    "username is no text": lambda: sign(username=["x"]),
     "username has a NUL": lambda: sign(username="a\x00"),
     "username has a surrogate": lambda: sign_text('{"sub":"u1","exp":4000000000,"username":"\\ud800"}'),
-    "roles are no list": lambda: sign(roles="admin"),
-    "sid is no text": lambda: sign(sid=5),
-    "claims are a list": lambda: sign_text("[1]"),
-    "claims are deep": lambda: sign_text("[" * 3000),
-    "a critical extension": lambda: sign_text('{"sub":"u1","exp":4000000000}', crit=["exp"]),
-    "an encoded payload flag": lambda: sign_text('{"sub":"u1","exp":4000000000}', b64=False),
 }
 
 
