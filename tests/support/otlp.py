@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-ARRIVE_S = 15
+ARRIVE_S = 30
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,7 @@ def parent_of(span: Span, trace: list[Span]) -> Span:
 
 def way_of(trace: list[Span], process: str, name: str) -> list[tuple[str, str]]:
     """Return the spans from the first one down to this one."""
-    [span] = [span for span in trace if (span.process, span.name) == (process, name)]
-    way = [span]
+    way = [next(span for span in trace if (span.process, span.name) == (process, name))]
     while way[0].parent_id:
         way.insert(0, parent_of(way[0], trace))
     return [(span.process, span.name) for span in way]
