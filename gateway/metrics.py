@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
+from shared.metrics import CLAIMS_SETTLED, begin_at_zero
+
 UPSTREAM_CONNECT_FAILURES = Counter(
     "keepsake_upstream_connect_failures_total", "Connections to a service that could not be opened.", ["service"]
 )
 LIMITS_IN_PROCESS = Counter(
     "keepsake_rate_limits_in_process_total", "Requests counted in process while Redis was out of reach."
 )
-CLAIMS_SETTLED = Counter(
-    "keepsake_claims_settled_total",
-    "One-time deliveries by their end: confirm, release, already_released (by the service itself), lapsed.",
-    ["end"],
-)
+begin_at_zero(CLAIMS_SETTLED, "confirm", "release", "already_released", "lapsed")

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.admission import CLIENTS
-from gateway.metrics import CLAIMS_SETTLED
 from gateway.stalled_reader import ReaderWatch
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.exchange import Address, Outgoing, Pool, exchange
@@ -21,6 +20,7 @@ from shared.errors import KeepsakeError
 from shared.http.clients import UNKNOWN
 from shared.http.tcp_delivery import limit_send_buffer, wait_delivered
 from shared.log import get_logger
+from shared.metrics import CLAIMS_SETTLED
 from shared.tracing import trace_headers
 
 CLAIM_HEADER = "x-keepsake-claim"
@@ -110,6 +110,7 @@ class Claim:
             else:
                 CLAIMS_SETTLED.labels(self._end(verb, status)).inc()
                 return
+        CLAIMS_SETTLED.labels("lapsed").inc()
 
     def _end(self, verb: str, status: int) -> str:
         """Say how the delivery ended: a refusal means that the claim stood no more.

@@ -9,6 +9,8 @@ from prometheus_async.aio.web import server_stats
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 __all__ = [
+    "CLAIMS_SETTLED",
+    "IMAGES_CONVERTED",
     "IMAGES_WAITING",
     "IMAGE_WAIT_SECONDS",
     "IMAGE_WORK_SECONDS",
@@ -17,6 +19,7 @@ __all__ = [
     "REQUEST_SECONDS",
     "REVOCATIONS_UNKNOWN",
     "SPANS",
+    "begin_at_zero",
     "request_metrics",
     "server_stats",
 ]
@@ -34,7 +37,7 @@ IN_FLIGHT = Gauge("keepsake_http_in_flight", "Requests being answered now.")
 SPANS = Counter("keepsake_trace_spans_total", "Spans of traces by their end: exported, lost.", ["end"])
 IMAGE_WORK_SECONDS = Histogram(
     "keepsake_image_work_seconds",
-    "Time a worker had an image for: prepare (decode, strip, convert), rendition, thumbnail, inspect, or the last two.",
+    "Time a worker had an image for, by what it did with it.",
     ["work"],
     buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 20.0),
 )
@@ -42,6 +45,16 @@ IMAGE_WAIT_SECONDS = Histogram(
     "keepsake_image_wait_seconds", "Time images waited for a worker.", buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0)
 )
 IMAGES_WAITING = Gauge("keepsake_images_waiting", "Images that wait for a worker now.")
+IMAGES_CONVERTED = Counter(
+    "keepsake_images_converted_total",
+    "Images that are not kept as they were sent: heic or avif made a JPEG, or rewritten from their pixels.",
+    ["what"],
+)
+CLAIMS_SETTLED = Counter(
+    "keepsake_claims_settled_total",
+    "One-time deliveries by their end: confirm, release, already_released (by the service itself), lapsed.",
+    ["end"],
+)
 REVOCATIONS_UNKNOWN = Counter(
     "keepsake_revocations_unknown_total", "Tokens accepted while the list of revoked sessions was out of reach."
 )
@@ -55,6 +68,12 @@ def _count_tasks() -> float:
 
 
 Gauge("keepsake_tasks", "asyncio tasks that have not ended.").set_function(_count_tasks)
+
+
+def begin_at_zero(counter: Counter, *labels: str) -> None:
+    """Show these series from the start: of one that begins with its first event, Prometheus sees no increase."""
+    for label in labels:
+        counter.labels(label)
 
 
 @cache  # `labels()` takes a lock and formats its key: remembering what it gives makes counting a dictionary lookup

@@ -16,6 +16,7 @@ from gateway.metrics import UPSTREAM_CONNECT_FAILURES
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.response_head import LostConnection, ServiceDown
 from shared.errors import KeepsakeError
+from shared.metrics import begin_at_zero
 
 CONNECT_TIMEOUT_S = 2.0
 ALL_CONNECTS_S = 2.7  # a service that is down is said to be so within 3 s
@@ -126,6 +127,7 @@ class Pool:
 
     def __init__(self, service: str, urls: Sequence[str]) -> None:
         self.service = service
+        begin_at_zero(UPSTREAM_CONNECT_FAILURES, service)
         self.addresses = [Address(url) for url in urls]
         self._turn = 0
 

@@ -36,6 +36,7 @@ from services.checkout.service import (
     Sweeper,
     Webhooks,
 )
+from services.checkout.service.gauges import PaymentGauges
 from services.checkout.service.vault import Vault
 from services.checkout.settings import CheckoutSettings
 from shared.app.erasure import ERASER
@@ -47,7 +48,7 @@ from shared.auth.access_tokens import SERVICE_GUARD, VERIFIER, ServiceGuard
 from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.clock import utc_now
-from shared.concurrency.periodic import working
+from shared.concurrency.periodic import work_periodically, working
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.validation import image_limits
 from shared.log import get_logger
@@ -57,6 +58,7 @@ from shared.persistence.engine import Database, open_database
 from shared.persistence.migrations import migrate
 
 NAME = "checkout"
+GAUGES_S = 10.0
 MIGRATIONS = Path(__file__).with_name("migrations")
 INFO = ServiceInfo(NAME, "Stripe embedded checkout that never loses a paid photo.", NAME)
 
@@ -227,7 +229,8 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
             app[CHECKS].update(database=opened.database.check, storage=opened.objects.check)
             if settings.uses_sandbox:
                 get_logger().warning("stripe_sandbox_used")
-            async with working(opened.service.sweeper.run):
+            gauges = partial(work_periodically, "gauges", PaymentGauges(opened.sessions, now).refresh, GAUGES_S)
+            async with working(opened.service.sweeper.run, gauges):
                 yield
 
     app.cleanup_ctx.append(resources)

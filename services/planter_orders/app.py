@@ -55,6 +55,7 @@ from services.planter_orders.service import (
     WebhookSender,
 )
 from services.planter_orders.service.derived_files import Looks
+from services.planter_orders.service.gauges import OrderGauges
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import base_app
@@ -83,6 +84,7 @@ FORGET_S = 600.0
 ERASURES_S = 60.0
 CATCH_UP_S = 60.0
 MOST_LOOKS, LOOKS_S = 256, 60.0  # some 20 KB each; what goes is found out again
+GAUGES_S = 10.0
 
 
 def _notifications(database: Database, redis: aioredis.Redis | None) -> Notifications:
@@ -164,6 +166,7 @@ def _assemble(
     release_before = ReleaseBefore(database)
     background.append(lambda: work_periodically("release_before", lambda: release_before.catch_up(now()), CATCH_UP_S))
     background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_S))
+    background.append(lambda: work_periodically("gauges", OrderGauges(orders).refresh, GAUGES_S))
     outbox, sender = Outbox(database), None
     if settings.order_webhook_url:
         sender = WebhookSender(

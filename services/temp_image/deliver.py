@@ -13,6 +13,7 @@ from services.temp_image.service import TempImageService
 from shared.errors import KeepsakeError
 from shared.http.tcp_delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
 from shared.log import get_logger
+from shared.metrics import CLAIMS_SETTLED, begin_at_zero
 
 CLAIM_HEADER = "X-Keepsake-Claim"
 PIECE_BYTES = 256 * 1024
@@ -32,6 +33,7 @@ IMAGE_HEADERS = {
     # Opened as a page of its own, nothing in the bytes may act for this site.
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
+begin_at_zero(CLAIMS_SETTLED, "confirm", "release", "lapsed")
 
 
 def image_response(image: ImageDescription | ImageContent) -> web.StreamResponse:
@@ -99,7 +101,8 @@ async def send_and_settle(
             delivered = await wait_delivered(transport)
     finally:
         image.release()
-        await asyncio.shield(_settle(claims, image_id, claim, delivered=delivered))
+        end = await asyncio.shield(_settle(claims, image_id, claim, delivered=delivered))
+        CLAIMS_SETTLED.labels(end).inc()
     return response
 
 
@@ -109,12 +112,14 @@ def _transport_of(request: web.Request) -> asyncio.WriteTransport:
     return request.transport
 
 
-async def _settle(claims: TempImageService, image_id: str, claim: str, *, delivered: bool) -> None:
-    """Settle the claim; the answer is out already, so what goes wrong is logged: the claim then lapses by itself."""
+async def _settle(claims: TempImageService, image_id: str, claim: str, *, delivered: bool) -> str:
+    """Settle the claim and say how it ended; what goes wrong is logged, as the answer is out: the claim lapses by itself."""
     try:
         await (claims.confirm if delivered else claims.release)(image_id, claim)
     except KeepsakeError as error:
         get_logger().warning("delivery_not_settled", code=error.code, delivered=delivered)
+        return "lapsed"
+    return "confirm" if delivered else "release"
 
 
 @asynccontextmanager

@@ -21,10 +21,11 @@ from shared.images import decode_worker
 from shared.images.formats.header import damaged
 from shared.images.photo_quality import PhotoFacts, PreparedPhoto, Rendition
 from shared.images.validation import ImageLimits, PreparedImage
-from shared.metrics import IMAGE_WAIT_SECONDS, IMAGE_WORK_SECONDS, IMAGES_WAITING
+from shared.metrics import IMAGE_WAIT_SECONDS, IMAGE_WORK_SECONDS, IMAGES_CONVERTED, IMAGES_WAITING, begin_at_zero
 from shared.tracing import span
 
 _Result = TypeVar("_Result")
+begin_at_zero(IMAGES_CONVERTED, "avif", "heic", "rewritten")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _START_S = 30  # for a worker to come up on a busy machine
 _MAIN = "from shared.images.decode_worker import serve; serve()"
@@ -65,7 +66,10 @@ class ImageWorkers:
         See `decode_worker.prepare`. Where this raises, the file may have been placed, but for what refuses the image itself.
         """
         work = partial(decode_worker.prepare, source, file, declared_type, limits, strip=strip, place=place)
-        return await self._run(work)
+        prepared = await self._run(work)
+        if what := prepared.converted_from or (prepared.rewritten and "rewritten"):
+            IMAGES_CONVERTED.labels(what).inc()
+        return prepared
 
     async def prepare_photo(
         self, file: Path, data: bytes | None, limits: ImageLimits, *, place: Callable[[Path, str], str | None] | None

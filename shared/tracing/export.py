@@ -31,7 +31,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from shared import VERSION
 from shared.errors import KeepsakeError
 from shared.log import get_logger
-from shared.metrics import SPANS
+from shared.metrics import SPANS, begin_at_zero
 
 OURS = "keepsake"  # our entry in `tracestate`
 TAG_CHARS = 32
@@ -40,6 +40,7 @@ BATCH_SPANS = 256
 DELAY_MS = 1000
 EXPORT_TIMEOUT_S = 3.0
 FLUSH_S = 2.0
+begin_at_zero(SPANS, "exported", "lost")
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 

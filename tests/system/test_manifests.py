@@ -15,7 +15,6 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from prometheus_client import REGISTRY
 
 from stack.checks import PROCESSES
 from tests.support.stack import MODULES, ROOT
@@ -236,91 +235,3 @@ def test_the_image_of_production_has_no_sandbox_in_it() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert compose[SANDBOX]["build"]["target"] == "development"
     assert compose["checkout"]["build"] == "."
-
-
-def _metrics() -> dict[str, set[str]]:
-    """Return every series the code can write, with its labels."""
-    importlib.import_module("shared.metrics")
-    importlib.import_module("gateway.metrics")
-    known: dict[str, set[str]] = {"up": set()}
-    for collector, names in REGISTRY._collector_to_names.items():
-        for name in names:
-            known[name] = set(getattr(collector, "_labelnames", ()))
-            if name.endswith("_bucket"):
-                known[name].add("le")
-    return known
-
-
-SERIES = re.compile(r"(?<![$\w])([a-z_]+_[a-z_]+|up)\b(?:\{([^}]*)\})?(?=[\s\[\]),{]|$)")
-WORDS = {"histogram_quantile", "label_values"}
-
-
-def _queried(expression: str) -> Iterator[tuple[str, set[str]]]:
-    for name, matchers in SERIES.findall(re.sub(r"\bby \([^)]*\)", "", expression)):
-        if name not in WORDS:
-            yield name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
-
-
-def _alerts() -> list[Manifest]:
-    rules = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
-    return [rule for group in rules["groups"] for rule in group["rules"]]
-
-
-def _dashboard() -> Manifest:
-    board: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "keepsake.json").read_text())
-    return board
-
-
-def _expressions() -> list[str]:
-    panels = [target["expr"] for panel in _dashboard()["panels"] for target in panel["targets"]]
-    return [*(rule["expr"] for rule in _alerts()), *panels]
-
-
-@pytest.mark.parametrize("expression", _expressions())
-def test_what_is_watched_is_what_is_counted(expression: str) -> None:
-    known = _metrics()
-    queried = list(_queried(expression))
-    assert queried
-    for name, labels in queried:
-        assert name in known
-        assert labels <= known[name] | {"job", "process", "instance"}
-
-
-def test_every_alert_is_explained_and_tried() -> None:
-    explained = (ROOT / "docs" / "operations.md").read_text()
-    cases = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
-    tried = [(test["alertname"], bool(test["exp_alerts"])) for case in cases for test in case["alert_rule_test"]]
-    for rule in _alerts():
-        assert rule["labels"]["severity"] in {"page", "ticket"}
-        assert rule["annotations"]["summary"].endswith(".")
-        assert f"`{rule['alert']}`" in explained
-        assert {(rule["alert"], True), (rule["alert"], False)} <= set(tried)
-
-
-def test_promtool_agrees() -> None:
-    """Where promtool is there, it reads the rules and runs their cases; the cases name rules that exist in any case."""
-    names = {rule["alert"] for rule in _alerts()}
-    cases = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
-    assert names == {test["alertname"] for case in cases for test in case["alert_rule_test"]}
-    if promtool := shutil.which("promtool"):
-        for arguments in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
-            done = subprocess.run([promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_dashboard_can_be_read_by_grafana() -> None:
-    dashboard = _dashboard()
-    assert dashboard["uid"] == "keepsake"
-    ids = [panel["id"] for panel in dashboard["panels"]]
-    assert len(set(ids)) == len(ids)
-    taken: set[tuple[int, int]] = set()
-    for panel in dashboard["panels"]:
-        place = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
-        }
-        assert not cells & taken
-        assert max(x for x, _ in cells) < 24
-        taken |= cells

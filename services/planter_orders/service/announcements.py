@@ -28,6 +28,7 @@ from services.planter_orders.model.orders import OrderEvent
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError, Unavailable
 from shared.log import get_logger
+from shared.metrics import begin_at_zero
 
 CATCH_UP_S = 2.0
 LISTEN_AGAIN_S = 2.0
@@ -35,6 +36,7 @@ ASK_AGAIN_S = 1.0
 EVENTS_AT_ONCE = 100
 READERS = 4  # five hundred listeners that come or wake at once must not take all the database's connections
 WEBHOOKS = Counter("keepsake_order_webhooks_total", "Attempts to tell of a change, by outcome.", ["outcome"])
+begin_at_zero(WEBHOOKS, "taken", "put off", "given up")
 INTERVAL_S = 1.0
 AT_ONCE = 8
 LEASE = timedelta(seconds=30)  # longer than the receiver may take

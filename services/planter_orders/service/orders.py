@@ -31,6 +31,7 @@ from services.planter_orders.model.photos import (
 )
 from services.planter_orders.service.announcements import OrderEvents
 from services.planter_orders.service.derived_files import MetadataFiles
+from services.planter_orders.service.gauges import PHOTO_CHANGES
 from services.planter_orders.service.uploading import LEASE, OrphanCleanup
 from shared.app.erasure import ErasureRequest
 from shared.auth.access_tokens import Principal
@@ -117,11 +118,13 @@ class OrderService:
         """Ask the customer for another photo in the place of this one. Raises OrderNotFound, PhotoNotFound, PhotoFixed."""
         request = PhotoRequest(reason, note, self.now())
         await self.photos.request(require_order_id(order_id), filename, request)
+        PHOTO_CHANGES.labels("requested").inc()
         return await self._changed(order_id)
 
     async def withdraw_request(self, order_id: str, filename: str) -> Order:
         """Ask no more for another photo. Raises OrderNotFound, PhotoNotFound, RequestNotFound."""
         await self.photos.withdraw_request(require_order_id(order_id), filename, self.now())
+        PHOTO_CHANGES.labels("withdrawn").inc()
         return await self._changed(order_id)
 
     async def summary(self) -> Summary:

@@ -25,6 +25,7 @@ from services.planter_orders.model.photos import (
 )
 from services.planter_orders.service.announcements import OrderEvents
 from services.planter_orders.service.derived_files import Looks, MetadataFiles
+from services.planter_orders.service.gauges import PHOTO_CHANGES
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
@@ -198,6 +199,7 @@ class Uploading:
         async with self._all_or_nothing(Orphan(order.id, order.user_id, name)):
             photo = replace(await self._store(order.user_id, order.id, name, known, incoming), replaces=filename)
             await self.photos.replace(order.id, filename, photo, self.now())
+            PHOTO_CHANGES.labels("replaced").inc()
         _count([photo])
         await self.cleanup.remove(Orphan(order.id, order.user_id, filename))
         await self.order_events.announce(order.id)

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from gateway import one_time_delivery, stalled_reader
-from gateway.metrics import CLAIMS_SETTLED
 from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
+from shared.metrics import CLAIMS_SETTLED
 from tests.support import pictures
 from tests.support.serving import ServeApp
 from tests.unit.gateway.conftest import INTERNAL, SECRET, OpenGateway

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.checkout.adapters.sql.order_updates import queue_order_update
 from services.checkout.adapters.sql.tables import DISPUTES, REFUNDS, SESSIONS
+from services.checkout.metrics import count_move
 from services.checkout.model.payments import (
     NOT_GIVEN_BACK,
     Dispute,
@@ -143,7 +144,9 @@ class SqlRefunds:
             update = order_update_for(row, status, "The payment was given back.")
             if update is not None and is_back:
                 await queue_order_update(connection, row.id, update, now)
-        return replace(row, **changes)
+        changed = replace(row, **changes)
+        count_move(row, changed)
+        return changed
 
     @staticmethod
     async def _is_awaited(connection: AsyncConnection, row_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from services.checkout.adapters.sql.order_updates import queue_order_update
 from services.checkout.adapters.sql.refunds import given_back, is_asking, lock
 from services.checkout.adapters.sql.tables import REFUNDS, RESOLUTIONS, SESSIONS
+from services.checkout.metrics import count_move
 from services.checkout.model.payments import Action, Resolution
 from services.checkout.model.refusals import not_in_review
 from services.checkout.model.sessions import Changes, CheckoutSession, OrderUpdate
@@ -60,6 +62,7 @@ class SqlResolutions:
             )
             if order_update is not None:
                 await queue_order_update(connection, row.id, order_update, resolution.at, again=True)
+        count_move(row, replace(row, **changes))
 
     async def of(self, row_ids: Sequence[str]) -> Mapping[str, Sequence[Resolution]]:
         """Return the decisions about each row that has some, oldest first."""

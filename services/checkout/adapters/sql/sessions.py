@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from services.checkout.adapters.sql.order_updates import queue_order_update
 from services.checkout.adapters.sql.tables import EVENTS, SESSIONS
+from services.checkout.metrics import count_move
 from services.checkout.model.payments import WebhookEvent
 from services.checkout.model.sessions import (
     CHARGED,
@@ -59,6 +60,7 @@ class SqlSessions:
                 await connection.execute(SESSIONS.insert().values(**asdict(row)))
         except IntegrityError as error:
             raise AlreadyLive from error
+        count_move(None, row)
 
     async def erase(self, who: ErasureRequest) -> bool:
         """Take the person from the rows, which the books need; open sessions end with the orders they sell, or by themselves."""
@@ -109,6 +111,13 @@ class SqlSessions:
         async with self._database.read() as connection:
             return [_row(found) for found in await connection.execute(query)]
 
+    async def attention(self, late_since: datetime) -> tuple[int, int]:
+        """Count what needs review, and what was to be looked at before then."""
+        in_review = sa.select(sa.func.count()).where(T.review_reason.is_not(None), T.state.in_(CHARGED))
+        late = sa.select(sa.func.count()).where(T.next_check_at < late_since)
+        async with self._database.read() as connection:
+            return (await connection.scalar(in_review)) or 0, (await connection.scalar(late)) or 0
+
     async def charged(self) -> AsyncIterator[CheckoutSession]:
         """Iterate over all rows that took money, in bounded memory."""
         after = ""
@@ -139,7 +148,10 @@ class SqlSessions:
             found = (await connection.execute(change)).one_or_none()
             if found is not None and order_update is not None:
                 await queue_order_update(connection, row.id, order_update, utc_now())
-        return None if found is None else _row(found)
+        changed = None if found is None else _row(found)
+        if changed is not None:
+            count_move(row, changed)
+        return changed
 
     async def lease(self, row_id: str, now: datetime, seconds: float) -> bool:
         """Take the right to fulfil the row for a while; False where another has it."""
