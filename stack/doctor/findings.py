@@ -54,7 +54,10 @@ Check = Callable[[], AsyncIterator[Finding]]
 
 
 async def run_checks(checks: dict[str, Check]) -> list[Finding]:
-    """Run the checks side by side; one that fails or does not end is a finding, too."""
+    """Run the checks one after another, since one that computes would let another's answer seem late.
+
+    One that fails or does not end is a finding, too.
+    """
 
     async def run(what: str, check: Check) -> list[Finding]:
         found: list[Finding] = []
@@ -72,5 +75,4 @@ async def run_checks(checks: dict[str, Check]) -> list[Finding]:
             found.append(wrong(what, f"it could not be checked ({type(error).__name__}).", "look at its settings."))
         return found
 
-    found = await asyncio.gather(*(run(what, check) for what, check in checks.items()))
-    return [finding for part in found for finding in part]
+    return [finding for what, check in checks.items() for finding in await run(what, check)]

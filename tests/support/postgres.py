@@ -104,7 +104,7 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-def _administer(url: str, statement: str) -> None:
+def administer(url: str, statement: str) -> None:
     """Run one statement on a loop of another thread: this one may have a loop of its own test."""
     failures: list[BaseException] = []
 
@@ -125,7 +125,7 @@ def _accepts(port: int) -> bool:
     import asyncpg
 
     try:
-        _administer(f"{DRIVER}keepsake@127.0.0.1:{port}/postgres", "SELECT 1")
+        administer(f"{DRIVER}keepsake@127.0.0.1:{port}/postgres", "SELECT 1")
     except (OSError, asyncpg.PostgresError):
         return False
     return True
@@ -176,10 +176,10 @@ def postgres_program(name: str) -> Path:
 def fresh_database(server_url: str) -> Iterator[str]:
     """Make a database in the server, and drop it after the block."""
     name = f"test_{uuid4().hex}"
-    _administer(server_url, f"CREATE DATABASE {name}")
+    administer(server_url, f"CREATE DATABASE {name}")
     address, _, query = server_url.partition("?")
     yield address.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
-    _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

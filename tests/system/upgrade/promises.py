@@ -40,6 +40,7 @@ class Client:
     def __init__(self, door: str, username: str = "", ca: str = "") -> None:
         self.door = door
         self.session = requests.Session()
+        self.session.trust_env = False  # no other bundle of certificates, and no proxy
         self.session.verify = ca or True
         self.tokens: dict[str, Any] = {}
         if username:
@@ -249,6 +250,39 @@ def go_on(door: str, pay: str, promised: Promised, ca: str = "") -> None:
     _payment(Client(door, ca=ca), pay)
     _orders(sam, admin, pay)
     _user_images(sam)
+
+
+def buy(door: str, pay: str, ca: str = "") -> None:
+    """Buy a photo; it comes back once."""
+    nobody = Client(door, ca=ca)
+    paid = _payment(nobody, pay)
+    path = f"/api/temp-image-retrieve?imageId={paid['image_id']}"
+    assert digest(nobody.content(path)) == paid["sha256"]
+    assert nobody.session.get(door + path, timeout=30).status_code == 404
+
+
+def everything(door: str, ca: str = "") -> Promised:
+    """Return all that can be read of what is kept for good, its bytes by their digests."""
+    nobody, sam, admin = Client(door, ca=ca), Client(door, SAM, ca), Client(door, ADMIN, ca)
+    images = admin.json("GET", "/api/admin/images")["images"]
+    orders = admin.json("GET", "/api/admin/orders")["orders"]
+    return {
+        "users": admin.json("GET", "/api/admin/users")["users"],
+        "organizations": sam.json("GET", "/api/v1/organizations"),
+        "images": [
+            {**image, "url": digest(nobody.content(image["url"]))} for image in images if image["kind"] != "stored"
+        ],
+        "orders": [
+            [
+                order["order_id"],
+                order["status"],
+                order["pet_name"],
+                [digest(admin.content(one["url"])) for one in order["files"]],
+            ]
+            for order in orders
+        ],
+        "payments": admin.json("GET", "/api/admin/payments")["payments"],
+    }
 
 
 def require_tidy(stack: Stack) -> None:
