@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+# No example has to be quick: a busy machine would make it a failure.
+hypothesis.settings.register_profile("keepsake", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("keepsake")
 
 pytest_plugins = [
     "tests.support.decoders",

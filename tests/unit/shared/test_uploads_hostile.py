@@ -102,7 +102,7 @@ def test_the_whole_form_is_what_was_sent(expected):
     assert expected["files"][1]["filename"] == 'naïve ".png'
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cuts=st.lists(st.integers(0, len(WHOLE)), max_size=40))
 def test_any_split_of_the_stream_gives_the_same_form(expected, cuts):
     assert asyncio.run(send(split(WHOLE, cuts), CONTENT_TYPE, None)) == expected
@@ -112,7 +112,7 @@ def test_a_stream_of_single_bytes_gives_the_same_form(expected):
     assert asyncio.run(send([WHOLE[at : at + 1] for at in range(len(WHOLE))], CONTENT_TYPE, None)) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MUTATIONS, st.lists(st.integers(0, len(WHOLE)), max_size=6))
 def test_any_damage_gives_a_form_or_a_refusal_and_leaves_nothing(mutations, cuts):
     body = WHOLE
@@ -123,7 +123,7 @@ def test_any_damage_gives_a_form_or_a_refusal_and_leaves_nothing(mutations, cuts
         assert not left_in(Path(folder))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.one_of(st.text(max_size=60), st.text('abc";=- \t\\,', max_size=40).map("multipart/form-data; boundary=".__add__))
 )

@@ -67,7 +67,8 @@ async def test_a_key_whose_first_request_still_runs_is_in_use(start_sandbox: Sta
     with pytest.raises(stripe.APIError) as refused:
         await create(session_params(), KEY)
     assert refused.value.http_status == 409
-    assert refused.value.code == "idempotency_key_in_use"
+    body: Any = refused.value.json_body
+    assert body["error"]["code"] == "idempotency_key_in_use"
     go_on.set()
     assert (await first).status == "open"
 

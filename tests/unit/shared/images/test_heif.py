@@ -235,7 +235,7 @@ def test_a_second_frame_or_sequence_header_is_not_believed():
             av1.frame_size(memoryview(data))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.binary(min_size=1, max_size=8), st.booleans()), min_size=1, max_size=4)
 )
@@ -269,7 +269,7 @@ SAMPLES = [
 NUMBERS = st.sampled_from([b"\0\0\0\0", b"\0\0\0\1", b"\xff\xff\xff\xff", b"\0\0\0\x08", b"\x7f\xff\xff\xff"])
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(SAMPLES),
     st.lists(st.tuples(st.integers(0, 900), NUMBERS | st.binary(min_size=1, max_size=6), st.booleans()), max_size=5),

@@ -77,7 +77,7 @@ def cleaned(data, limits=LIMITS):
         return refusal.status, b""
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged_files())
 @example(b"RIFF\0\0\0\0" + pictures.webp()[8:])
 def test_a_damaged_file_is_accepted_or_refused_and_nothing_else(data):
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_accepted_or_refused_and_nothing_else(data):
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged_files())
 def test_what_pillow_decodes_is_no_larger_than_the_header_reader_says(data):
     facts, clean = cleaned(data, ImageLimits(max_pixels=10**7))
@@ -106,7 +106,7 @@ def test_what_pillow_decodes_is_no_larger_than_the_header_reader_says(data):
     assert size[1] <= facts.height
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(ImageFormat), st.binary(max_size=300))
 def test_no_bytes_behind_a_signature_upset_a_reader(image_format, data):
     signatures = {

@@ -236,7 +236,7 @@ def require_the_same(data, stored, *, rewritten=False):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("examples", [150, pytest.param(2000, marks=pytest.mark.long)])
 def test_what_is_accepted_shows_what_was_sent(examples):
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     @given(mutated())
     def holds(data):
         stored, rewritten = prepared(data)

@@ -107,7 +107,7 @@ def _verdict(bucket: Bucket, fields: dict[str, str], filename: str, size: int) -
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_verdict_is_that_of_an_s3_server(bucket: Bucket, signer: Any, data: st.DataObject) -> None:
     form = data.draw(forms())
     signed = signer.generate_presigned_post(
@@ -130,7 +130,7 @@ def test_the_verdict_is_that_of_an_s3_server(bucket: Bucket, signer: Any, data: 
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_form_signed_by_botocore_is_accepted_and_a_tampered_one_is_not(signer: Any, data: st.DataObject) -> None:
     bucket = Bucket("b", signer.meta.region_name, "http://127.0.0.1:1", ACCESS_KEY, SECRET_KEY)
     form = data.draw(forms())
