@@ -8,6 +8,7 @@ import shutil
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -141,6 +142,10 @@ def main() -> int:
             results["failures"][name] = str(error)
             wrong += 1
             _say(f"  WRONG: {error}")
+        except Exception as error:  # noqa: BLE001 - the other parts are measured all the same
+            results["failures"][name] = repr(error)
+            wrong += 1
+            _say(traceback.format_exc())
         _say(f"  {time.monotonic() - begun:.0f} s")
     shutil.rmtree(DATA, ignore_errors=True)
     _say(f"\nmeasured in {time.monotonic() - started:.0f} s\n\n" + "\n".join(report.verdicts(results)))

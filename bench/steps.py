@@ -26,9 +26,9 @@ from bench.load import require
 from bench.machine import BOTH_CORES
 from services.media_store.adapters.sql.images import SqlImages
 from services.media_store.app import build_app
+from services.media_store.handlers import images as taking
 from services.media_store.handlers import serving as showing
 from services.media_store.service.images import ImageService
-from services.media_store.service.ingest import Intake
 from services.media_store.settings import MediaStoreSettings
 from shared.images import decode_worker
 from shared.images.decode_pool import ImageWorkers
@@ -84,8 +84,8 @@ def _between(marks: Marks, steps: dict[str, tuple[str, str]]) -> Steps:
 
 
 IN = {
-    "head and first bytes, through the gateway": ("asked", "open_sink begins"),
-    "the rest of the body, and the form taken apart": ("open_sink begins", "prepare begins"),
+    "the head, through the gateway": ("asked", "read_form begins"),
+    "the body, and the form taken apart": ("read_form begins", "prepare begins"),
     "the worker's trip": ("prepare begins", "prepare ends"),
     "placed if the worker did not, the row's commit": ("prepare ends", "add ends"),
     "the answer": ("add ends", "answered"),
@@ -131,7 +131,7 @@ async def _through_both(size: str, port: int) -> dict[str, Steps]:
 
     with ExitStack() as watching:
         for owner, name in (
-            (Intake, "open_sink"),
+            (taking, "read_form"),
             (ImageWorkers, "prepare"),
             (SqlImages, "add"),
             (ImageService, "find"),
