@@ -28,7 +28,6 @@ from services.media_store.handlers import (
     UPLOADS,
 )
 from services.media_store.model import PublicAddresses, parse_account
-from services.media_store.ports import Images
 from services.media_store.service.erasure import PersonEraser
 from services.media_store.service.images import ImageService
 from services.media_store.service.ingest import Intake
@@ -68,7 +67,7 @@ FORGET_KEYS_S = 3600.0
 class Store:
     """What the app and the commands alike stand on."""
 
-    images: Images
+    images: SqlImages
     objects: ObjectStore
     intake: Intake
     renditions: Renditions

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from shared.auth.access_tokens import Principal
 from shared.auth.signed_links import SignedLinks
-from shared.errors import BadRequest, Forbidden, NotAllowedValue, NotFound, TooLarge
+from shared.errors import BadRequest, Conflict, Forbidden, NotAllowedValue, NotFound, TooLarge
 from shared.http.body import size_text
 from shared.http.cursors import Position
 from shared.http.validation import length_as_typed
@@ -69,6 +69,10 @@ class ImageNotFound(NotFound):
     def __init__(self) -> None:
         """Use the contract's sentence."""
         super().__init__("Image not found")
+
+
+class AlreadyPromoted(Conflict):
+    """Another image was promoted from this source before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ BUFFER_BYTES = 256 * 1024
 SMALL_BYTES = 256 * 1024
 MOST_PIECES = 1024  # IOV_MAX
 SPOOL_PREFIX = "spool-"
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW  # by this name there is nothing yet, nor a link
 # EFBIG: the limit on a file's size (ulimit -f), which an operator sets for the same end.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -127,7 +128,7 @@ class SpoolSink:
             if self._gone:
                 return
             if self._descriptor is None:
-                self._descriptor = open_new(self._path)
+                self._descriptor = os.open(self._path, NEW_FILE, 0o600)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             write_whole(self._descriptor, chunks if len(chunks) <= MOST_PIECES else [b"".join(chunks)])
 
@@ -179,11 +180,6 @@ class SmallFileSink:
         self._chunks = []
         if self._spool is not None:
             await self._spool.discard()
-
-
-def open_new(path: str | Path) -> int:
-    """Make a file that nobody else can read; return its descriptor. Raises FileExistsError, or another OSError."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def write_whole(descriptor: int, pieces: Sequence[Buffer]) -> None:

@@ -14,14 +14,17 @@ REMEMBERED = 4096
 
 
 class HttpMembers:
-    """Asks auth-verify; only a yes is remembered, so that who joins may act at once."""
+    """Asks auth-verify who belongs to which organisation; only a yes is remembered, so that who joins may act at once."""
 
     def __init__(self, auth_verify: ServiceClient) -> None:
         self._auth_verify = auth_verify
         self._members: TTLCache[tuple[str, str], bool] = TTLCache(REMEMBERED, REMEMBERED_S)
 
     async def is_member(self, organization_id: str, user_id: str) -> bool:
-        """Ask, unless the answer was yes within the last 30 s."""
+        """Tell whether the user is a member now, or was at most 30 s ago; of an unknown organisation nobody is.
+
+        Raises DependencyDown where it cannot be asked.
+        """
         member = (organization_id, user_id)
         if member in self._members:
             return True

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from services.media_store.adapters.sql import SqlImages
 from services.media_store.model import ImageNotFound
-from services.media_store.ports import Images
 from services.media_store.service.images import ImageService
 from shared.app.erasure import ErasureRequest
 
@@ -17,7 +17,7 @@ BATCH = 20  # an internal call is answered within 2.5 s
 class PersonEraser:
     """Deletes images as their owner would, each whole; a crash leaves some, and the next call goes on."""
 
-    images: Images
+    images: SqlImages
     service: ImageService
 
     async def erase(self, who: ErasureRequest) -> bool:

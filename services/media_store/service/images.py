@@ -14,6 +14,7 @@ from uuid import uuid4
 from cachetools import TTLCache
 
 from services.media_store.adapters.cloudinary import Cloudinary
+from services.media_store.adapters.sql import SqlImages
 from services.media_store.model import (
     TEMP_PREFIX,
     ImageNotFound,
@@ -26,7 +27,6 @@ from services.media_store.model import (
     stored_key,
     user_key,
 )
-from services.media_store.ports import Images
 from services.media_store.service.ingest import Intake, KeptImage
 from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull
@@ -56,7 +56,7 @@ class ImageService:
 
     def __init__(
         self,
-        images: Images,
+        images: SqlImages,
         objects: ObjectStore,
         intake: Intake,
         clock: Callable[[], datetime],

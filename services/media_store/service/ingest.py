@@ -21,7 +21,7 @@ from shared.images.decode_pool import ImageWorkers
 from shared.images.validation import CONVERTED, ImageFacts, ImageFormat, ImageLimits, PreparedImage, require_image
 from shared.log import get_logger
 from shared.objects import ObjectExists, ObjectStore
-from shared.uploads.sinks import SmallFileSink, new_spool_path, storage_error
+from shared.uploads.sinks import NEW_FILE, SmallFileSink, new_spool_path, storage_error
 
 UNDO_WAIT_S = 5.0
 UNDO_WAIT_WHEN_DOWN_S = 0.3  # the answer is due within 3 s, and most of that may be gone
@@ -156,7 +156,7 @@ class Intake:
 
 def hold_spool_file(path: Path, made: ExitStack) -> FileIO:
     """Make a spool file that stays open and locked until `made` clears it away: no sweep takes it for a dead process's."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, NEW_FILE, 0o600)
     made.callback(partial(path.unlink, missing_ok=True))
     file = made.enter_context(FileIO(descriptor, "wb"))
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.media_store.adapters.cloudinary import Cloudinary, public_id_of
+from services.media_store.adapters.sql import SqlImages
 from services.media_store.model import (
     ORIGINALS,
     RENDITIONS_PREFIX,
@@ -17,7 +18,6 @@ from services.media_store.model import (
     Kind,
     StoredImage,
 )
-from services.media_store.ports import Images
 from services.media_store.service.images import ImageService
 from shared.concurrency.periodic import work_periodically
 from shared.errors import DependencyDown
@@ -54,7 +54,7 @@ class Finding:
 class Upkeep:
     """Sweeps a little at a time, in any number of processes at once: whatever it does may be done twice."""
 
-    images: Images
+    images: SqlImages
     objects: ObjectStore
     service: ImageService
     clock: Callable[[], datetime]

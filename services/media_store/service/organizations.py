@@ -10,9 +10,12 @@ from itertools import repeat
 from pathlib import Path
 from uuid import uuid4
 
+from services.media_store.adapters.http import HttpMembers
+from services.media_store.adapters.sql import SqlImages
 from services.media_store.model import (
     ORGANIZATION_ID,
     PRESIGNED_MAX_BYTES,
+    AlreadyPromoted,
     ImageNotFound,
     Kind,
     StoredImage,
@@ -21,7 +24,6 @@ from services.media_store.model import (
     renditions_of,
     temp_key,
 )
-from services.media_store.ports import AlreadyPromoted, Images, Members
 from services.media_store.service.images import describe
 from services.media_store.service.ingest import Intake, KeptImage
 from shared.errors import Forbidden, TooLarge
@@ -40,8 +42,8 @@ class OrganizationUploads:
 
     def __init__(
         self,
-        images: Images,
-        members: Members,
+        images: SqlImages,
+        members: HttpMembers,
         objects: ObjectStore,
         intake: Intake,
         clock: Callable[[], datetime],

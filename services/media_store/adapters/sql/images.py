@@ -23,6 +23,7 @@ from services.media_store.adapters.sql.names import (
 )
 from services.media_store.adapters.sql.tables import IMAGES
 from services.media_store.model import (
+    AlreadyPromoted,
     ImageNotFound,
     Kind,
     Name,
@@ -30,7 +31,6 @@ from services.media_store.model import (
     require_owner,
     require_uploader,
 )
-from services.media_store.ports import AlreadyPromoted
 from shared.auth.access_tokens import Principal
 from shared.http.cursors import Position
 from shared.persistence.engine import Database, is_unique_violation
@@ -51,13 +51,17 @@ def _image(row: sa.Row[Any]) -> StoredImage:
 
 
 class SqlImages:
-    """Keeps the rows."""
+    """The rows. Every call is one transaction; DependencyDown("database") where there is none, StorageFull where no room.
+
+    A row that is marked as being deleted is gone for everybody but those who ask for marked rows, list keys, or want the
+    same key or source.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, image: StoredImage) -> None:
-        """Insert it."""
+        """Add a row. Raises AlreadyPromoted where its source has one."""
         try:
             await self._database.insert(IMAGES, _row(image))
         except IntegrityError as error:
@@ -66,7 +70,10 @@ class SqlImages:
             raise
 
     async def add_for_user(self, image: StoredImage, uploader: Principal) -> None:
-        """Insert it while the name's row is locked."""
+        """Add a user's row; the first upload of the user named makes the name theirs. Raises Forbidden.
+
+        With `is_primary` it takes the place of the user's primary image.
+        """
         async with self._database.begin() as connection:
             name = await locked_name(connection, str(image.username))
             require_uploader(uploader, name.username, name.owner)
@@ -77,45 +84,45 @@ class SqlImages:
             await connection.execute(sa.insert(IMAGES), _row(named))
 
     async def get(self, image_id: str, *, marked: bool = False) -> StoredImage | None:
-        """Look the id up."""
+        """Return the row with this id; with `marked` also one that is being deleted."""
         return await self._first(IMAGES.c.id == image_id, marked=marked)
 
     async def find(self, key: str, *, marked: bool = False) -> StoredImage | None:
-        """Look the key up."""
+        """Return the row of this object; with `marked` also one that is being deleted."""
         return await self._first(IMAGES.c.key == key, marked=marked)
 
     async def promoted_from(self, source_key: str) -> StoredImage | None:
-        """Look the source up."""
+        """Return the row that was promoted from this temporary object."""
         return await self._first(IMAGES.c.source_key == source_key)
 
     async def forget_source(self, source_key: str) -> bool:
-        """Clear the source."""
+        """Forget that an image was promoted from this temporary object; True where one was."""
         forget = sa.update(IMAGES).where(IMAGES.c.source_key == source_key, LIVE).values(source_key=None)
         async with self._database.begin() as connection:
             return bool((await connection.execute(forget)).rowcount)
 
     async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
-        """Look the sources up, those of marked rows too: they go with their row."""
+        """Return which of these temporary objects were promoted."""
         return await self._among(IMAGES.c.source_key, source_keys)
 
     async def known_among(self, keys: Collection[str]) -> set[str]:
-        """Look the keys up."""
+        """Return which of these objects have a row."""
         return await self._among(IMAGES.c.key, keys)
 
     async def name_of(self, username: str) -> Name | None:
-        """Read the name's row."""
+        """Return whose this name is, if anybody has used it."""
         async with self._database.read() as connection:
             return await find_name(connection, username)
 
     async def name_images(self, limit: int) -> int:
-        """Name a batch in one transaction."""
+        """Give up to `limit` images of the release before their name key, the oldest first; return how many there were."""
         async with self._database.begin() as connection:
             return await name_images(connection, limit=limit)
 
     async def page(
         self, username: str, *, image_type: str | None, after: Position | None, limit: int
     ) -> Sequence[StoredImage]:
-        """Read on from the position: the same work wherever that is."""
+        """Return a user's rows, newest first, from behind `after` on."""
         query = sa.select(*COLUMNS).where(IMAGES.c.name_key == key_of(username), LIVE)
         if image_type is not None:
             query = query.where(IMAGES.c.image_type == image_type)
@@ -124,7 +131,7 @@ class SqlImages:
     async def all_page(
         self, *, username: str, kind: Kind | None, stored_since: datetime | None, after: Position | None, limit: int
     ) -> Sequence[StoredImage]:
-        """Read on from the position in everybody's images, from the index that fits."""
+        """Return rows of everybody, newest first, from behind `after` on; sessions' images only since `stored_since`."""
         query = sa.select(*COLUMNS).where(LIVE)
         if username:
             query = query.where(IMAGES.c.name_key == key_of(username))
@@ -141,18 +148,18 @@ class SqlImages:
         return await self._all(query.order_by(IMAGES.c.uploaded_at.desc(), IMAGES.c.id.desc()).limit(limit))
 
     async def of_person(self, user_id: str, username: str, *, limit: int) -> Sequence[StoredImage]:
-        """Look the names up first."""
+        """Return rows under the names that are this person's, or nobody's and spelled like `username`; marked ones too."""
         async with self._database.read() as connection:
             keys = await keys_of_person(connection, user_id, username)
         return await self._all(sa.select(*COLUMNS).where(IMAGES.c.name_key.in_(keys)).limit(limit))
 
     async def forget_names(self, user_id: str, username: str) -> None:
-        """Delete the names' rows."""
+        """Forget that these names are this person's."""
         async with self._database.begin() as connection:
             await forget_names(connection, user_id, username)
 
     async def set_primary(self, image_id: str, caller: Principal) -> None:
-        """Move the mark while the name's row is locked."""
+        """Make it its user's only primary image. Raises ImageNotFound or Forbidden."""
         this = (IMAGES.c.id == image_id, IMAGES.c.username.is_not(None), LIVE)
         async with self._database.begin() as connection:
             found = (await connection.execute(sa.select(*COLUMNS).where(*this))).first()
@@ -166,34 +173,34 @@ class SqlImages:
                 raise ImageNotFound
 
     async def begin_deletion(self, image_id: str, now: datetime) -> None:
-        """Mark it, unless it is."""
+        """Mark the row, durably, before anything of the image is taken away."""
         mark = sa.update(IMAGES).where(IMAGES.c.id == image_id, LIVE).values(deleted_at=now, is_primary=False)
         async with self._database.begin() as connection:
             await connection.execute(mark)
 
     async def finish_deletion(self, image_id: str) -> bool:
-        """Delete the row."""
+        """Remove the row; True for exactly one of those who try."""
         async with self._database.begin() as connection:
             return bool((await connection.execute(sa.delete(IMAGES).where(IMAGES.c.id == image_id))).rowcount)
 
     async def deleting(self, *, before: datetime, limit: int) -> Sequence[StoredImage]:
-        """Read from the index of marked rows."""
+        """Return rows that were marked before then: whoever was to finish has not."""
         marked = IMAGES.c.deleted_at.is_not(None), IMAGES.c.deleted_at < before
         return await self._all(sa.select(*COLUMNS).where(*marked).order_by(IMAGES.c.deleted_at).limit(limit))
 
     async def older(self, kind: Kind, *, before: datetime, limit: int) -> Sequence[StoredImage]:
-        """Read from the index by age."""
+        """Return the oldest rows of a kind, uploaded before then."""
         query = sa.select(*COLUMNS).where(IMAGES.c.kind == kind, IMAGES.c.uploaded_at < before, LIVE)
         return await self._all(query.order_by(IMAGES.c.uploaded_at).limit(limit))
 
     async def keys(self, prefix: str, *, after: str, limit: int) -> Sequence[StoredImage]:
-        """Read from the index of keys."""
+        """Return rows whose keys begin with `prefix` and are above `after`, by ascending key, byte by byte."""
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         query = sa.select(*COLUMNS).where(IMAGES.c.key > max(prefix, after), IMAGES.c.key < end)
         return await self._all(query.order_by(IMAGES.c.key).limit(limit))
 
     async def check(self) -> None:
-        """Ask the database."""
+        """Raise DependencyDown unless the database answers."""
         await self._database.check()
 
     async def _first(self, condition: sa.ColumnElement[bool], *, marked: bool = False) -> StoredImage | None:

@@ -369,7 +369,7 @@ async def _promptly(work: Callable[..., T]) -> T:
 
 def _create(path: str, record: Record, content: Buffer) -> None:
     """Write a new file; raises OSError, and then nothing stays."""
-    descriptor = sinks.open_new(path)
+    descriptor = os.open(path, sinks.NEW_FILE, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # free, or the sweeper's for the moment in which it looks
         sinks.write_whole(descriptor, (record.pack(), content))
