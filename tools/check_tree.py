@@ -1,4 +1,8 @@
-"""`make check`: a file over 400 lines becomes a package, nothing unfinished or misplaced is kept, log events are snake_case."""
+"""`make check`: what holds for the tree as a whole.
+
+A file over 400 lines becomes a package, nothing unfinished or misplaced is kept, log events are snake_case, and the files that
+pages name are there.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ DRAWERS = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py", ".env
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 EVENT = re.compile(r"[a-z]+(_[a-z0-9]+)*")
+NAMED = re.compile(r"`([a-z_]+/[\w./-]+\.(?:py|js|mjs|yml|yaml|json|conf))(?:::\w+)?`")
+WALK = " → "  # a line of `python -m tools.walk`, which is made and not written
 
 
 def _logged(text: str) -> Iterator[str]:
@@ -39,6 +45,10 @@ def main() -> int:
         path = Path(name)
         if path.name in DRAWERS or path.suffix in {".db", ".sqlite", ".sqlite3"}:
             found.append(f"{name}: does not belong in the repository")
+        if path.suffix == ".md" and path.exists():
+            lines = [line for line in path.read_text().splitlines() if WALK not in line]
+            named = {file for file in NAMED.findall("\n".join(lines)) if Path(file.split("/")[0]).is_dir()}
+            found += [f"{name}: there is no {file}" for file in sorted(named) if not Path(file).exists()]
         if name.startswith(CODE) and path.suffix == ".py" and path.exists():
             text = path.read_text()
             if (count := text.count("\n")) > MAX_LINES:
