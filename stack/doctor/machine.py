@@ -63,8 +63,14 @@ async def check_ports(processes: Sequence[Process]) -> AsyncIterator[Finding]:
             yield right(what, f"{port} is free.")
 
 
+def local_url(settings: ServerSettings) -> str:
+    """Return where a process is asked from this machine."""
+    host = "localhost" if settings.host in {"localhost", "0.0.0.0", "::"} else settings.host
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
 async def _runs(http: aiohttp.ClientSession, process: Process) -> bool:
-    url = f"http://localhost:{process.settings.port}"
+    url = local_url(process.settings)
     try:
         if process.name == "stripe-sandbox":  # it answers as Stripe does, without our headers
             async with http.get(url) as page:

@@ -22,6 +22,7 @@ from shared.http.body import size_text
 from shared.http.clients import is_in
 from shared.settings import LOOPBACK_HOSTS
 from stack.doctor.findings import Finding, right, unknown, wrong
+from stack.doctor.machine import local_url
 
 EXPIRES_SOON_S = 14 * 24 * 3600
 CLAIMED = "192.0.2.1"  # of no machine (RFC 5737)
@@ -48,7 +49,7 @@ class Outside:
         if self._url.scheme == "https":
             yield await self._certificate()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls)) as http:
-            if await self._seen(http, f"http://localhost:{self._settings.port}") is None:
+            if await self._seen(http, local_url(self._settings)) is None:
                 yield unknown("PUBLIC_URL", "the gateway does not run here: ask again when it does.")
                 return
             seen = await self._seen(http, str(self._url))
@@ -148,15 +149,13 @@ class Outside:
         what = "one-time images"
         data = aiohttp.FormData()
         data.add_field("image", io.BytesIO(_large_image(self._settings.temp_image_max_size)), filename="doctor.png")
-        async with http.post(f"http://localhost:{self._settings.port}{TEMP_UPLOAD}", data=data) as answer:
+        async with http.post(f"{local_url(self._settings)}{TEMP_UPLOAD}", data=data) as answer:
             if answer.status != 200:
                 return unknown(what, f"no image could be uploaded ({answer.status}).")
             image_id = (await answer.json())["imageId"]
         await self._break_off(image_id)
         for _ in range(int(GIVEN_BACK_S * 4)):
-            async with http.get(
-                f"http://localhost:{self._settings.port}{RETRIEVE}", params={"imageId": image_id}
-            ) as answer:
+            async with http.get(f"{local_url(self._settings)}{RETRIEVE}", params={"imageId": image_id}) as answer:
                 await answer.read()
                 if answer.status == 200:
                     return right(what, "a download that breaks off leaves the image there.")

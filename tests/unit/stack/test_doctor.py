@@ -39,7 +39,7 @@ from tests.support.cloudinary import SECRET, running_cloudinary
 from tests.support.otlp import collecting
 from tests.support.processes import free_port
 from tests.support.s3 import S3Server
-from tests.support.serving import ServeApp
+from tests.support.serving import ServeApp, serving
 from tests.support.stripe_sandbox import Sandbox
 
 ROOT = Path(__file__).parents[3]
@@ -148,6 +148,16 @@ async def test_a_port_is_free_or_taken_or_keepsakes_own(serve_app: ServeApp) -> 
             ("wrong", "port of checkout"),
             ("right", "port of media-store"),
         ]
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.2", socket.AF_INET), ("::1", socket.AF_INET6)])
+async def test_a_process_is_asked_where_it_listens(host: str, family: socket.AddressFamily) -> None:
+    with socket.create_server((host, 0), family=family) as sock:
+        sock.setblocking(False)
+        settings = ServerSettings(_env_file=None, host=host, port=sock.getsockname()[1])
+        async with serving(base_app(ServiceInfo("it", ""), settings, []), sock):
+            processes = [Process("gateway", settings)]
+            assert await found(partial(machine.check_ports, processes)) == [("right", "port of gateway")]
 
 
 async def test_the_sandbox_is_known_by_its_page(sandbox: Sandbox) -> None:
