@@ -19,6 +19,7 @@ from gateway.upstream.exchange import Outgoing, Pool, exchange
 from gateway.upstream.response_head import Head
 from shared.app.middleware import LIFE, REQUEST_ID, Life
 from shared.app.routes import Handler
+from shared.auth.access_tokens import GATEWAY_HEADER
 from shared.http.body import BODY, continue_body, discard_body
 from shared.http.chunked import LAST_CHUNK, chunk
 from shared.http.clients import Address
@@ -51,7 +52,7 @@ async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoin
     for name, value in trace_headers().items():
         lines.append(f"{name}: {value}\r\n".encode("latin-1"))
     if row.signed:
-        lines.append(f"X-Keepsake-Gateway: {clients.token(row.service, str(address))}\r\n".encode())
+        lines.append(f"{GATEWAY_HEADER}: {clients.token(row.service, str(address))}\r\n".encode())
     length, body, more = request[BODY].length, b"", None
     if length is None:
         lines.append(b"Transfer-Encoding: chunked\r\n")

@@ -22,7 +22,7 @@ from shared.app.idempotency import key_of
 from shared.app.responses import PRIVATE
 from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access
-from shared.auth.access_tokens import SERVICE_GUARD
+from shared.auth.access_tokens import GATEWAY_HEADER, SERVICE_GUARD
 from shared.errors import Forbidden, Unauthorized
 from shared.http.validation import parse_json, parse_query
 from shared.uploads import FileField, read_form
@@ -30,7 +30,6 @@ from shared.uploads import FileField, read_form
 SERVICE: Final = web.AppKey("SERVICE", TempImageService)
 IMAGE_FIELD: Final = web.AppKey("IMAGE_FIELD", FileField)
 SHORTEST_KEY_CHARS = 16  # a shorter Idempotency-Key could be guessed, and with it the image
-GATEWAY_HEADER = "X-Keepsake-Gateway"
 PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 GUESSES = frozenset({"prefetch", "prerender", "preview"})
 
@@ -158,4 +157,4 @@ ROUTES = (
     Route(method="GET", path=f"{_HOLD}/bytes", handler=read_held, summary="What is held", access=Access.SERVICE),
 )
 
-__all__ = ["CLAIM_HEADER", "GATEWAY_HEADER", "IMAGE_FIELD", "ROUTES", "SERVICE"]
+__all__ = ["CLAIM_HEADER", "IMAGE_FIELD", "ROUTES", "SERVICE"]

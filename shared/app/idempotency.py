@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.app.middleware import REQUEST_ID
 from shared.app.responses import PRIVATE
-from shared.auth.access_tokens import SERVICE_GUARD, identify_if_any
+from shared.auth.access_tokens import identify_if_any, vouched_address
 from shared.clock import utc_now
 from shared.errors import BadRequest, Conflict, KeepsakeError, NotAllowedValue
 from shared.http.problem import CONTENT_TYPE, problem_body
@@ -26,7 +26,6 @@ from shared.log import get_logger
 from shared.persistence.engine import Database, UtcDateTime
 
 HEADER = "Idempotency-Key"
-GATEWAY_HEADER = "X-Keepsake-Gateway"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=20)
@@ -247,11 +246,7 @@ async def caller_of(request: web.Request) -> str:
     principal = await identify_if_any(request)
     if principal is not None:
         return f"sub:{principal.user_id}"
-    if (token := request.headers.get(GATEWAY_HEADER)) is not None and SERVICE_GUARD in request.app:
-        claims = request.app[SERVICE_GUARD].claims(token)
-        if claims["iss"] == "gateway" and isinstance(claims.get("addr"), str):
-            return f"addr:{claims['addr']}"
-    return f"addr:{request.remote}"
+    return f"addr:{vouched_address(request) or request.remote}"
 
 
 async def _scope_of(request: web.Request, key: str) -> str:

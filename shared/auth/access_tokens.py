@@ -27,6 +27,7 @@ REMEMBERED_TOKENS = 4096
 SERVICE_TOKEN_LIFE_S = 60
 FORGET_AFTER_S = 300
 ADMIN = "admin"
+GATEWAY_HEADER = "X-Keepsake-Gateway"  # with a service token, from the gateway to services
 # RFC 7515 section 2: base64url without padding. The library drops what is in no alphabet, so one token has many spellings.
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and what is no text in UTF-8
@@ -246,6 +247,19 @@ async def identify(request: web.Request) -> Principal:
 async def identify_if_any(request: web.Request) -> Principal | None:
     """Return the caller, or None where no token was sent; a bad token is still refused."""
     return await identify(request) if hdrs.AUTHORIZATION in request.headers else None
+
+
+def vouched_address(request: web.Request) -> str | None:
+    """Return the client's address, for which the gateway vouches; None where it does not.
+
+    Raises Unauthorized where somebody pretends to be another service.
+    """
+    token = request.headers.get(GATEWAY_HEADER)
+    if token is None or SERVICE_GUARD not in request.app:
+        return None
+    claims = request.app[SERVICE_GUARD].claims(token)
+    address = claims.get("addr") if claims["iss"] == "gateway" else None
+    return address if isinstance(address, str) else None
 
 
 def principal_of(request: web.Request) -> Principal:

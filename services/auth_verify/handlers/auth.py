@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from services.auth_verify.handlers.address import address_of
 from services.auth_verify.handlers.app_keys import ACCOUNTS, ERASER, SESSIONS, SIGNER
 from services.auth_verify.schemas import (
     ClaimsAnswer,
@@ -24,8 +23,9 @@ from services.auth_verify.service import TokenPair, introspect
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
-from shared.auth.access_tokens import VERIFIER, principal_of
+from shared.auth.access_tokens import VERIFIER, principal_of, vouched_address
 from shared.errors import BadRequest
+from shared.http.clients import PEER, network_of, parse_address
 from shared.http.validation import parse_form, parse_json, parse_json_or_form
 
 KEYS_MAX_AGE_S = 60
@@ -37,6 +37,11 @@ PLAIN_IN_HEADERS = "!\"#$&'()*+,/:;<=>?@[\\]^_`{|}~-."
 def _tokens(pair: TokenPair) -> web.Response:
     body = TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in_s, refresh_token=pair.refresh_token)
     return json_answer(body, headers=NO_STORE)
+
+
+def _client_of(request: web.Request) -> str:
+    """Return what failures are counted by: the address that the gateway vouches for, else the peer's; IPv6 by its /64."""
+    return network_of(parse_address(vouched_address(request) or "") or request[PEER])
 
 
 async def register(request: web.Request) -> web.Response:
@@ -54,7 +59,7 @@ async def login(request: web.Request) -> web.Response:
             "Missing required fields: username or email, and password.",
             "missing_field",
         )
-    user = await request.app[ACCOUNTS].authenticate(name, body.password, address_of(request))
+    user = await request.app[ACCOUNTS].authenticate(name, body.password, _client_of(request))
     return _tokens(await request.app[SESSIONS].open(user))
 
 
@@ -80,7 +85,7 @@ async def erase_me(request: web.Request) -> web.Response:
     """`DELETE /api/auth/me`: it is certain once it is answered, and done in all services that can be reached."""
     body = await parse_json(request, ErasureOrder)
     caller = principal_of(request)
-    user = await request.app[ACCOUNTS].require_password(caller.user_id, body.password, address_of(request))
+    user = await request.app[ACCOUNTS].require_password(caller.user_id, body.password, _client_of(request))
     await request.app[ERASER].erase(user.id, user.username, within_s=ANSWERED_WITHIN_S)
     return web.Response(status=204)
 
