@@ -81,71 +81,22 @@ def build_service(
 ) -> CheckoutService:
     """Wire the use cases to what they need."""
     wake = asyncio.Event()
-    fulfilment = Fulfilment(
-        sessions=sessions,
-        payments=payments,
-        images=images,
-        vault=Vault(objects, workers, image_limits(settings)),
-        now=now,
-        on_change=wake.set,
-    )
-    outbox = Outbox(
-        sessions=sessions, order_updates=order_updates, orders=orders, payments=payments, fulfilment=fulfilment, now=now
-    )
-    create_session = CreateSession(
-        sessions=sessions,
-        payments=payments,
-        images=images,
-        orders=orders,
-        fulfilment=fulfilment,
-        outbox=outbox,
-        image_ttl_s=settings.checkout_session_ttl_s,
-        now=now,
-        on_change=wake.set,
-    )
-    webhooks = Webhooks(
-        sessions=sessions,
-        events=events,
-        refunds=refunds,
-        payments=payments,
-        fulfilment=fulfilment,
-        create_session=create_session,
-        site=settings.public_url,
-        now=now,
-    )
-    sweeper = Sweeper(
-        sessions=sessions,
-        events=events,
-        images=images,
-        fulfilment=fulfilment,
-        outbox=outbox,
-        webhooks=webhooks,
-        forget_keys=keys.forget_old,
-        wake=wake,
-        now=now,
-    )
-    refunding = Refunds(
-        sessions=sessions, refunds=refunds, payments=payments, fulfilment=fulfilment, now=now, on_change=wake.set
-    )
+    vault = Vault(objects, workers, image_limits(settings))
+    fulfilment = Fulfilment(sessions, payments, images, vault, now, wake.set)
+    outbox = Outbox(sessions, order_updates, orders, payments, fulfilment, now)
+    ttl_s, site = settings.checkout_session_ttl_s, settings.public_url
+    create_session = CreateSession(sessions, payments, images, orders, fulfilment, outbox, ttl_s, now, wake.set)
+    webhooks = Webhooks(sessions, events, refunds, payments, fulfilment, create_session, site, now)
+    refunding = Refunds(sessions, refunds, payments, fulfilment, now, wake.set)
     return CheckoutService(
         create_session=create_session,
-        queries=Queries(sessions=sessions, fulfilment=fulfilment, now=now),
+        queries=Queries(sessions, fulfilment, now),
         webhooks=webhooks,
         refunds=refunding,
-        review=Review(
-            sessions=sessions,
-            resolutions=resolutions,
-            refunds=refunding,
-            fulfilment=fulfilment,
-            outbox=outbox,
-            orders=orders,
-            images=images,
-            now=now,
-            on_change=wake.set,
-        ),
+        review=Review(sessions, resolutions, refunding, fulfilment, outbox, orders, images, now, wake.set),
         fulfilment=fulfilment,
-        reconciliation=Reconciliation(sessions=sessions, payments=payments, objects=objects, site=settings.public_url),
-        sweeper=sweeper,
+        reconciliation=Reconciliation(sessions, payments, objects, site),
+        sweeper=Sweeper(sessions, events, images, fulfilment, outbox, webhooks, keys.forget_old, wake, now),
     )
 
 

@@ -116,50 +116,21 @@ def _assemble(
     orders = OrderRepository(database, with_webhooks=with_webhooks)
     photos = PhotoRepository(database, with_webhooks=with_webhooks)
     jobs, orphans = PendingJobs(database), Orphans(database)
-    metadata_files = MetadataFiles(orders=orders, jobs=jobs, objects=objects, render=renderer.metadata_file, now=now)
-    cleanup = OrphanCleanup(orphans=orphans, objects=objects, now=now)
-    order_events = OrderEvents(orders=orders, notifications=notifications, on_change=wake)
+    metadata_files = MetadataFiles(orders, jobs, objects, renderer.metadata_file, now)
+    cleanup = OrphanCleanup(orphans, objects, now)
+    order_events = OrderEvents(orders, notifications, wake)
     looks: Looks = TTLCache(MOST_LOOKS, LOOKS_S)
-    thumbnails = Thumbnails(
-        jobs=jobs,
-        objects=objects,
-        workers=workers,
-        metadata_files=metadata_files,
-        order_events=order_events,
-        now=now,
-        looks=looks,
-        due=photos_due,
-    )
+    thumbnails = Thumbnails(jobs, objects, workers, metadata_files, order_events, now, looks, photos_due)
     keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
     client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
-    app[RENDERER], app[BLOBS], app[KEYS], app[ORDER_EVENTS] = renderer, objects, keys, order_events
-    app[ORDERS] = OrderService(
-        orders=orders,
-        photos=photos,
-        payments=Payments(client),
-        objects=objects,
-        cleanup=cleanup,
-        metadata_files=metadata_files,
-        order_events=order_events,
-        now=now,
-    )
+    payments, limits = Payments(client), image_limits(settings, without={ImageFormat.GIF})
+    service = OrderService(orders, photos, payments, objects, cleanup, metadata_files, order_events, now)
     app[UPLOADING] = Uploading(
-        orders=orders,
-        photos=photos,
-        orphans=orphans,
-        objects=objects,
-        workers=workers,
-        limits=image_limits(settings, without={ImageFormat.GIF}),
-        cleanup=cleanup,
-        metadata_files=metadata_files,
-        order_events=order_events,
-        on_order=wake,
-        now=now,
-        looks=looks,
+        orders, photos, orphans, objects, workers, limits, cleanup, metadata_files, order_events, wake, now, looks
     )
-    eraser = PersonEraser(
-        orders=orders, service=app[ORDERS], erasures=Erasures(database), objects=objects, cleanup=cleanup, now=now
-    )
+    eraser = PersonEraser(orders, service, Erasures(database), objects, cleanup, now)
+    app[RENDERER], app[BLOBS], app[KEYS] = renderer, objects, keys
+    app[ORDERS], app[ORDER_EVENTS] = service, order_events
     app[ERASER] = eraser
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
     background.append(lambda: work_periodically("erasures", eraser.sweep, ERASURES_S))
@@ -169,13 +140,9 @@ def _assemble(
     background.append(lambda: work_periodically("gauges", OrderGauges(orders).refresh, GAUGES_S))
     outbox, sender = Outbox(database), None
     if settings.order_webhook_url:
-        sender = WebhookSender(
-            outbox=outbox,
-            receiver=WebhookReceiver(http, settings.order_webhook_url),
-            keys=[signing_key(secret) for secret in settings.order_webhook_secret],
-            now=now,
-            due=webhooks_due,
-        )
+        receiver = WebhookReceiver(http, settings.order_webhook_url)
+        secrets = [signing_key(secret) for secret in settings.order_webhook_secret]
+        sender = WebhookSender(outbox, receiver, secrets, now, webhooks_due)
         background.append(sender.run)
     app[DELIVERIES] = deliveries = Deliveries(outbox, sender, now)
     background.append(lambda: work_periodically("deliveries", deliveries.forget_old, FORGET_S))

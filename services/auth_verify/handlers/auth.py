@@ -76,7 +76,7 @@ async def logout(request: web.Request) -> web.Response:
 
 async def me(request: web.Request) -> web.Response:
     caller = principal_of(request)
-    user = await request.app[ACCOUNTS].get(caller.user_id)
+    user = await request.app[ACCOUNTS].users.get(caller.user_id)
     elsewhere = UserAnswer(id=caller.user_id, username=caller.username, email=None, roles=caller.roles, created_at=None)
     return json_answer(UserAnswer.model_validate(user) if user else elsewhere, headers=NO_STORE)
 

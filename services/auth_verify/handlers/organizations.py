@@ -47,7 +47,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def list_own(request: web.Request) -> web.Response:
-    own = await request.app[ORGANIZATIONS].of_user(principal_of(request).user_id)
+    own = await request.app[ORGANIZATIONS].organizations.of_user(principal_of(request).user_id)
     body = OrganizationsAnswer(organizations=[_organization(organization, role) for organization, role in own])
     return json_answer(body, headers=NO_STORE)
 

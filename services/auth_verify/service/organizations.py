@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
@@ -27,15 +28,13 @@ from shared.errors import NotAllowedValue
 from shared.names import CANNOT_BE_CARRIED, is_carriable, name_key
 
 
+@dataclass(slots=True)
 class OrganizationService:
     """What members may see and do; to everybody else an organisation does not exist."""
 
-    def __init__(
-        self, organizations: SqlOrganizations, users: SqlUsers, *, now: Callable[[], datetime] = utc_now
-    ) -> None:
-        self._organizations = organizations
-        self._users = users
-        self._now = now
+    organizations: SqlOrganizations
+    users: SqlUsers
+    now: Callable[[], datetime] = utc_now
 
     async def create(self, name: str, caller_id: str, caller_name: str) -> Organization:
         """Keep a new organisation that the caller owns; raises NotAllowedValue where the caller's id fits no path."""
@@ -43,17 +42,13 @@ class OrganizationService:
             raise NotAllowedValue(
                 "Your user id could not be named as a member's: it " + CANNOT_BE_CARRIED + ".", "user_id_not_allowed"
             )
-        organization = Organization(str(uuid4()), name, self._now())
-        await self._organizations.add(organization, Member(caller_id, caller_name, Role.OWNER))
+        organization = Organization(str(uuid4()), name, self.now())
+        await self.organizations.add(organization, Member(caller_id, caller_name, Role.OWNER))
         return organization
-
-    async def of_user(self, caller_id: str) -> Sequence[tuple[Organization, Role]]:
-        """Return the caller's organisations with the caller's role."""
-        return await self._organizations.of_user(caller_id)
 
     async def get(self, organization_id: str, caller_id: str) -> tuple[Organization, Members]:
         """Return what a member may see; raises NotFound."""
-        found = await self._organizations.get(parse_id(organization_id))
+        found = await self.organizations.get(parse_id(organization_id))
         if found is None:
             raise no_such_organization()
         require_member(found[1], caller_id)
@@ -72,27 +67,27 @@ class OrganizationService:
         # Before anybody is looked up: who may not add learns nothing about users here.
         require_manager(members, caller_id, role)
         member = await self._candidate(user_id, username or "", role)
-        changed = await self._organizations.change_members(
+        changed = await self.organizations.change_members(
             parse_id(organization_id), lambda present: with_member(present, caller_id, member)
         )
         return changed[member.user_id]
 
     async def change_role(self, organization_id: str, caller_id: str, user_id: str, role: Role) -> Member:
         """Give a member another role; raises NotFound, Forbidden or Conflict (`last_owner`)."""
-        changed = await self._organizations.change_members(
+        changed = await self.organizations.change_members(
             parse_id(organization_id), lambda members: with_role(members, caller_id, user_id, role)
         )
         return changed[user_id]
 
     async def remove_member(self, organization_id: str, caller_id: str, user_id: str) -> None:
         """Take a member out, or leave; raises NotFound, Forbidden or Conflict (`last_owner`)."""
-        await self._organizations.change_members(
+        await self.organizations.change_members(
             parse_id(organization_id), lambda members: without_member(members, caller_id, user_id)
         )
 
     async def _candidate(self, user_id: str | None, username: str, role: Role) -> Member:
         key = name_key(username)
-        user = await (self._users.get(user_id) if user_id is not None else self._users.find(key))
+        user = await (self.users.get(user_id) if user_id is not None else self.users.find(key))
         if user is not None and (user_id is not None or name_key(user.username) == key):
             return Member(user.id, user.username, role)
         if user_id is None:

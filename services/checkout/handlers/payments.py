@@ -44,7 +44,7 @@ async def refund(request: web.Request) -> web.Response:
     # Only an answer that went out ends this refund: whoever lost it asks again, and must not give back twice.
     await response.prepare(request)
     await response.write_eof()
-    await refunds.acknowledge(made)
+    await refunds.refunds.answered(made.id)
     return response
 
 

@@ -47,7 +47,7 @@ LOOK_AFTER_EXPIRY = timedelta(seconds=10)
 TRIES = 4
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class CreateSession:
     """Opens sessions, and closes those of orders that are to be deleted."""
 

@@ -49,7 +49,7 @@ def backoff(tries: int) -> timedelta:
     return timedelta(seconds=min(FIRST_RETRY_S * 2 ** min(tries, 16), LONGEST_RETRY_S))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Fulfilment:
     """The one idempotent way from a paid session to its image in durable storage, and from a dead one to no hold.
 

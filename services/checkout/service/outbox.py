@@ -22,7 +22,7 @@ DRAIN_S = 2.5
 LOOK_S = 0.05
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Outbox:
     """Sends queued updates of orders; each is leased first, so that any number of processes share the work."""
 

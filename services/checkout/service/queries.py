@@ -20,7 +20,7 @@ from services.checkout.service.fulfilment import Fulfilment, provider_deadline
 from shared.errors import BadRequest, Conflict, NotFound, Unavailable
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Queries:
     """Shows sessions to those who hold their id, and those of orders to their owners alone."""
 

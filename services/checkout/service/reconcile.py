@@ -15,7 +15,7 @@ CHECKOUTS = "checkouts/"
 STRIPE_SINCE = timedelta(days=7)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Reconciliation:
     """Compares our rows with the objects in storage and with Stripe; changes nothing."""
 

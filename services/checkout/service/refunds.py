@@ -29,7 +29,7 @@ from services.checkout.service.fulfilment import Fulfilment, provider_deadline
 from shared.errors import Conflict, NotAllowedValue
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Refunds:
     """Refunds sessions, whole or in parts."""
 
@@ -43,7 +43,7 @@ class Refunds:
     async def refund(
         self, *, session_id: str | None, order_id: str | None, amount: int | None, reason: str | None
     ) -> tuple[CheckoutSession, Refund]:
-        """Give back `amount` minor units, or all that is left; until `acknowledge`, asking again is answered with the same.
+        """Give back `amount` minor units, or all that is left; until it is `answered`, asking again is answered with the same.
 
         Raises NotFound, Conflict (`not_paid`), NotAllowedValue for more than is left, PaymentProviderUnavailable.
         """
@@ -72,10 +72,6 @@ class Refunds:
                 self.on_change()
                 refund = replace(refund, refund_id=seen.id, status=seen.status)
         return row, refund
-
-    async def acknowledge(self, refund: Refund) -> None:
-        """Take note that who asked has the answer: the next like it is another refund."""
-        await self.refunds.answered(refund.id)
 
     async def _charged(self, session_id: str | None, order_id: str | None) -> CheckoutSession:
         if order_id is not None:

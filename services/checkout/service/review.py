@@ -41,7 +41,7 @@ class PaymentsPage:
     following: Position | None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Review:
     """Looks through payments, and carries out decisions: once, whatever dies meanwhile."""
 

@@ -30,7 +30,7 @@ HOUSEKEEPING = timedelta(hours=1)
 ItemT = TypeVar("ItemT")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Sweeper:
     """Works in the background of every process; rows are leased, so that any number of them share the work."""
 

@@ -38,7 +38,7 @@ class UnknownRow(Unavailable):
     """A session that carries our mark, and no row of ours: Stripe is to tell us again."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Webhooks:
     """Takes events that are verified."""
 

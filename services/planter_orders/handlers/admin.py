@@ -122,7 +122,7 @@ async def withdraw_request(request: web.Request) -> web.Response:
 
 
 async def summarize(request: web.Request) -> web.Response:
-    summary = await request.app[ORDERS].summary()
+    summary = await request.app[ORDERS].orders.summary()
     oldest = summary.oldest_paid
     answer = SummaryAnswer(
         orders=dict(summary.orders),

@@ -54,7 +54,7 @@ class Watch:
         self.news = asyncio.Event()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class OrderEvents:
     """The listeners of one process."""
 
@@ -163,7 +163,7 @@ def wait_before(attempt: int) -> timedelta:
     return timedelta(seconds=most * random.uniform(0.8, 1))  # noqa: S311 - spreads the load, keeps no secret
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class WebhookSender:
     """Empties the outbox; several processes share it by leases."""
 

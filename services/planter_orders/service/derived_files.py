@@ -44,7 +44,7 @@ def _left_to_the_sweep() -> Iterator[None]:
         get_logger().warning("metadata_file_deferred", code=error.code)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class MetadataFiles:
     """Writes metadata files one writer at a time, so that an older one never replaces a newer one.
 
@@ -117,7 +117,7 @@ class MetadataFiles:
             return False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Thumbnails:
     """Looks at the photos of one order after the other; several processes share the queue."""
 

@@ -16,7 +16,6 @@ from services.planter_orders.model.orders import (
     OrderFilter,
     OrderNotFound,
     Status,
-    Summary,
     require_deletable,
     require_order_id,
 )
@@ -45,7 +44,7 @@ DELETE_ATTEMPTS = 3
 BATCH = 4  # an internal call is answered within 2.5 s
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class OrderService:
     """What owners, admins and other services do with orders."""
 
@@ -126,10 +125,6 @@ class OrderService:
         await self.photos.withdraw_request(require_order_id(order_id), filename, self.now())
         PHOTO_CHANGES.labels("withdrawn").inc()
         return await self._changed(order_id)
-
-    async def summary(self) -> Summary:
-        """Return what there is to do."""
-        return await self.orders.summary()
 
     async def delete(self, caller: Principal | None, order_id: str) -> None:
         """Delete the order and its objects, for its owner, an admin or ourselves (None).

@@ -48,7 +48,7 @@ UNDO_WAIT_S = 2.0
 IncomingPhoto = UploadedFile[bytes | Path]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class OrphanCleanup:
     """Removes orphaned objects when they are due, and clears the spool."""
 
@@ -137,7 +137,7 @@ def photo_to_replace(order: Order, filename: str) -> Photo:
     return photo
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Uploading:
     """Takes photos and makes an order of them."""
 
