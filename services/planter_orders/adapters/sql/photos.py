@@ -17,7 +17,7 @@ from services.planter_orders.adapters.sql.changes import (
     lock_order,
     record,
 )
-from services.planter_orders.adapters.sql.queries import PHOTO_COLUMNS
+from services.planter_orders.adapters.sql.orders import NO_REQUEST, columns_of
 from services.planter_orders.adapters.sql.tables import FILES, ORPHANS
 from services.planter_orders.model.orders import (
     PhotoChange,
@@ -31,8 +31,6 @@ from shared.persistence.engine import Database
 
 ORPHAN_LEASE = timedelta(seconds=30)
 """How long whoever replaced a photo has to remove the old bytes, before the sweep does."""
-
-NO_REQUEST = {"request_reason": None, "request_note": None, "requested_at": None}
 
 
 class PhotoRepository:
@@ -115,11 +113,6 @@ class PhotoRepository:
             if file.filename == filename:
                 return row, (file.request_reason is not None) == is_requested
         raise PhotoNotFound
-
-
-def columns_of(photo: Photo) -> dict[str, Any]:
-    """Return a photo's columns but those of its quality and of a request."""
-    return {name: getattr(photo, name) for name in PHOTO_COLUMNS}
 
 
 async def _files(connection: AsyncConnection, order_id: str) -> Sequence[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, Outbox, ReleaseBefore
-from services.planter_orders.adapters.sql.queries import page_query, summary_of
+from services.planter_orders.adapters.sql.orders import page_query, summary_of
 from services.planter_orders.adapters.sql.tables import METADATA, ORDERS, OUTBOX
 from services.planter_orders.app import MIGRATIONS
 from services.planter_orders.model.deliveries import Attempt, DeliveryState
