@@ -6,7 +6,6 @@ from aiohttp import web
 
 from services.checkout.handlers.app_keys import SERVICE, SETTINGS
 from services.checkout.handlers.sessions import image_of
-from services.checkout.model.payments import Resolution
 from services.checkout.model.sessions import CheckoutSession
 from services.checkout.schemas import PaymentEntry, PaymentsAnswer, PaymentsQuery, ResolutionEntry, ResolveRequest
 from services.checkout.service.review import PaymentsPage
@@ -37,14 +36,13 @@ def _entries(request: web.Request, page: PaymentsPage) -> list[PaymentEntry]:
             created_at=rfc3339(row.created_at),
             paid_at=None if row.paid_at is None else rfc3339(row.paid_at),
             review_reason=row.review_reason,
-            resolutions=[_resolution(one) for one in page.resolutions.get(row.id, ())],
+            resolutions=[
+                ResolutionEntry(action=one.action, note=one.note, reason=one.reason, by=one.by, at=rfc3339(one.at))
+                for one in page.resolutions.get(row.id, ())
+            ],
         )
 
     return [entry(row) for row in page.rows]
-
-
-def _resolution(one: Resolution) -> ResolutionEntry:
-    return ResolutionEntry(action=one.action, note=one.note, reason=one.reason, by=one.by, at=rfc3339(one.at))
 
 
 async def list_payments(request: web.Request) -> web.Response:

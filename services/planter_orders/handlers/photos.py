@@ -46,23 +46,16 @@ def _content(fields: PetFields, photos: Sequence[IncomingPhoto]) -> list[bytes]:
 
 async def _upload(request: web.Request, reservation: Reservation) -> web.Response:
     settings, spool = request.app[SETTINGS], request.app[BLOBS].spool
-    field = FileField(
-        PHOTOS_FIELD,
-        settings.max_upload_size,
-        settings.max_files_per_order,
-        "No files provided. Please choose a photo.",
-    )
+    most, missing = settings.max_files_per_order, "No files provided. Please choose a photo."
+    field = FileField(PHOTOS_FIELD, settings.max_upload_size, most, missing)
     answer = b""
 
     def answered(order: Order) -> Any:
         nonlocal answer
         metadata = request.app[RENDERER].metadata(order)
-        answer = (
-            UploadAnswer(order_id=order.id, files_uploaded=len(order.photos), order_metadata=metadata)
-            .model_dump_json()
-            .encode()
-        )
-        return partial(_remember, reservation, answer)
+        body = UploadAnswer(order_id=order.id, files_uploaded=len(order.photos), order_metadata=metadata)
+        answer = body.model_dump_json().encode()
+        return lambda connection: reservation.remember(connection, 200, answer, JSON)
 
     async with read_form(request, field, open_sink=lambda: SmallFileSink(spool), digest=True) as form:
         fields = parse_mapping(form.fields, PetFields)
@@ -70,10 +63,6 @@ async def _upload(request: web.Request, reservation: Reservation) -> web.Respons
         pet = Pet(fields.pet_name, fields.pet_type, fields.notes)
         await request.app[UPLOADING].place(principal_of(request).user_id, pet, form.files, answered)
     return web.Response(body=answer, headers={"Content-Type": JSON, **NO_STORE})
-
-
-async def _remember(reservation: Reservation, answer: bytes, connection: Any) -> None:
-    await reservation.remember(connection, 200, answer, JSON)
 
 
 async def upload(request: web.Request) -> web.Response:
