@@ -15,14 +15,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import jwt
-
 from bench import servers
 from bench.bodies import FORM_TYPE, form
 from bench.comparisons import RETRIEVE, UPLOAD
 from bench.load import require
 from bench.machine import BOTH_CORES, DATA
-from bench.servers import SECRET, Server
+from bench.servers import SECRET, Server, bearer
 from services.temp_image.adapters.disk.sweep import Sweeper
 from tests.support import pictures
 
@@ -41,12 +39,6 @@ class Subject:
     name: str
     fill: Callable[[int], None]
     call: Callable[[], None]
-
-
-def _token() -> dict[str, str]:
-    now = int(time.time())
-    claims = {"sub": NAME, "username": NAME, "iss": "keepsake", "aud": "keepsake", "iat": now, "exp": now + 3600}
-    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
 
 
 def _database_of(folder: Path, table: str) -> Path:
@@ -173,7 +165,7 @@ def measure() -> dict[str, dict[int, float]]:
     """Return the median milliseconds of each subject's call, by how many there are."""
     folder = DATA / uuid.uuid4().hex
     names = ("temp-image", "media-store", "planter-orders", "checkout", "stripe-sandbox")
-    token = _token()
+    token = bearer(NAME)
     settings = {"JWT_SECRET_KEY": SECRET}
     with (
         servers.keepsake(folder, *names, cores=BOTH_CORES, settings=settings) as ours,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
-
-import jwt
 
 from bench import servers
 from bench.bodies import FORM_TYPE, form
@@ -18,7 +15,7 @@ from bench.client import Load
 from bench.comparisons import data_folder, stores, uploads
 from bench.load import ask, loading, require, told
 from bench.machine import BOTH_CORES
-from bench.servers import SECRET
+from bench.servers import SECRET, bearer
 from tests.support import pictures
 
 CONNECTIONS = 64
@@ -30,13 +27,6 @@ PHOTOS_AT_ONCE = 4
 NAME = "visitor"
 SERVICES = ("auth-verify", "temp-image", "media-store", "checkout", "stripe-sandbox", "gateway")
 PICTURE = form(pictures.jpeg(200, 150), {"username": NAME, "image_type": "gallery"})
-
-
-def bearer(name: str) -> dict[str, str]:
-    """Return the headers of a user who has signed in."""
-    now = int(time.time())
-    claims = {"sub": name, "username": name, "iss": "keepsake", "aud": "keepsake", "iat": now, "exp": now + 3600}
-    return {"Authorization": f"Bearer {jwt.encode({**claims, 'jti': uuid.uuid4().hex}, SECRET, 'HS256')}"}
 
 
 def _calls(port: int) -> Mapping[str, Load]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import jwt
+
 from bench.machine import BOTH_CORES, DATA, PYTHON, ROOT, SERVER_CORE, TOOLS, on
 from tests.support.node import node
 from tests.support.processes import ServerDidNotStart, free_port, listens
@@ -29,6 +31,13 @@ UNLIMITED = dict.fromkeys(("RATE_LIMIT_DEFAULT", "RATE_LIMIT_STORE_IMAGE", "RATE
 
 def _nothing() -> None:
     """Leave everything as it is."""
+
+
+def bearer(name: str) -> dict[str, str]:
+    """Return the headers of a user who has signed in."""
+    now = int(time.time())
+    claims = {"sub": name, "username": name, "iss": "keepsake", "aud": "keepsake", "iat": now, "exp": now + 3600}
+    return {"Authorization": f"Bearer {jwt.encode({**claims, 'jti': uuid.uuid4().hex}, SECRET, 'HS256')}"}
 
 
 def put_away(folder: Path, *parts: str) -> None:
