@@ -293,7 +293,10 @@ class TestMigrations:
             async with database.engine.connect() as reader:
                 await reader.execute(sa.text("SELECT * FROM things"))
                 migrating = asyncio.create_task(migrate(database, migrations, "test", tmp_path))
-                await asyncio.sleep(1.5)
+                async with database.engine.connect() as watcher:
+                    waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                    while not await watcher.scalar(waits):  # noqa: ASYNC110 - PostgreSQL sets no event
+                        await asyncio.sleep(0.01)
                 assert await self.things(database) == 1
                 await reader.rollback()
             await migrating
