@@ -37,7 +37,7 @@ from services.checkout.service import (
     Webhooks,
 )
 from services.checkout.service.gauges import PaymentGauges
-from services.checkout.service.vault import Vault
+from services.checkout.service.paid_images import PaidImages
 from services.checkout.settings import CheckoutSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import base_app
@@ -81,8 +81,8 @@ def build_service(
 ) -> CheckoutService:
     """Wire the use cases to what they need."""
     wake = asyncio.Event()
-    vault = Vault(objects, workers, image_limits(settings))
-    fulfilment = Fulfilment(sessions, payments, images, vault, now, wake.set)
+    paid_images = PaidImages(objects, workers, image_limits(settings))
+    fulfilment = Fulfilment(sessions, payments, images, paid_images, now, wake.set)
     outbox = Outbox(sessions, order_updates, orders, payments, fulfilment, now)
     ttl_s, site = settings.checkout_session_ttl_s, settings.public_url
     create_session = CreateSession(sessions, payments, images, orders, fulfilment, outbox, ttl_s, now, wake.set)

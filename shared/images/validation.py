@@ -205,14 +205,14 @@ def _require_image(buffer: Buffer, declared_type: str | None, limits: ImageLimit
 def _too_large(facts: ImageFacts, limits: ImageLimits) -> TooLarge:
     megapixels = f"{limits.max_pixels / 1_000_000:g} megapixels"
     if facts.width * facts.height > limits.max_pixels:
-        sentence = f"The image has more than {megapixels}. Please send a smaller one."
+        detail = f"The image has more than {megapixels}. Please send a smaller one."
     elif facts.frames > limits.max_frames:
-        sentence = f"The animation has more than {limits.max_frames} frames. Please send a shorter one."
+        detail = f"The animation has more than {limits.max_frames} frames. Please send a shorter one."
     elif facts.frames == 1:
-        sentence = f"The image's parts have more than {megapixels}. Please send a smaller one."
+        detail = f"The image's parts have more than {megapixels}. Please send a smaller one."
     else:
-        sentence = f"The animation has more than {megapixels} over all frames. Please send a smaller one."
-    return TooLarge(sentence, "image_too_large")
+        detail = f"The animation has more than {megapixels} over all frames. Please send a smaller one."
+    return TooLarge(detail, "image_too_large")
 
 
 def named(refusal: KeepsakeError, name: str) -> KeepsakeError:

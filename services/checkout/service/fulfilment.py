@@ -21,7 +21,7 @@ from services.checkout.model.sessions import (
     State,
     judge,
 )
-from services.checkout.service.vault import Vault
+from services.checkout.service.paid_images import PaidImages
 from shared.concurrency.single_flight import SingleFlight
 from shared.errors import KeepsakeError
 from shared.log import get_logger
@@ -59,7 +59,7 @@ class Fulfilment:
     sessions: SqlSessions
     payments: StripePayments
     images: HttpTempImages
-    vault: Vault
+    paid_images: PaidImages
     now: Callable[[], datetime]
     on_change: Callable[[], None] = lambda: None
     _flights: SingleFlight[CheckoutSession] = field(default_factory=SingleFlight, init=False)
@@ -148,7 +148,7 @@ class Fulfilment:
             get_logger().error("paid_image_missing", row=row.id)
             changes = Changes(image_state=ImageState.LOST, review_reason="The image of this payment is not there.")
             return await self.sessions.update(row, changes) or row
-        key, content_type = await self.vault.keep(f"checkouts/{row.session_id}/{row.image_id}", *found)
+        key, content_type = await self.paid_images.keep(f"checkouts/{row.session_id}/{row.image_id}", *found)
         changes = Changes(image_state=ImageState.PROMOTED, image_key=key, image_type=content_type, review_reason=None)
         return await self.sessions.update(row, changes) or row
 

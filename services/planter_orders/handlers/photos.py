@@ -72,8 +72,8 @@ async def upload(request: web.Request) -> web.Response:
 def _not_yet(photo: Photo) -> NotFound:
     if photo.quality is not None:
         return NotFound("This photo has no thumbnail.", "no_thumbnail")
-    sentence = "The thumbnail is not made yet. Please try again shortly."
-    return NotFound(sentence, "thumbnail_pending", {"Retry-After": THUMBNAIL_WAIT_S})
+    detail = "The thumbnail is not made yet. Please try again shortly."
+    return NotFound(detail, "thumbnail_pending", {"Retry-After": THUMBNAIL_WAIT_S})
 
 
 async def _send_photo(request: web.Request, order: Order, photo: Photo) -> web.StreamResponse:

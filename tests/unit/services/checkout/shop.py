@@ -267,7 +267,7 @@ class Shop:
         return self._apps["stripe"][LEDGER]
 
     @property
-    def vault(self) -> Any:
+    def objects(self) -> Any:
         """Where checkout keeps promoted images."""
         return self._apps["checkout"][OBJECTS]
 

@@ -225,7 +225,7 @@ async def test_a_payment_is_fulfilled_after_any_crash(teller: str, quiet_shop: S
         await sweep_until_quiet(shop)
         async with life(shop, Fate(None, after=False)) as service:
             row = await service.queries.image(session_id)
-            async with service.fulfilment.vault.objects.open(row.image_key or "") as stored:
+            async with service.fulfilment.paid_images.objects.open(row.image_key or "") as stored:
                 assert await stored.read() == picture()
             assert (row.state, row.image_state, row.hold_until, row.next_check_at) == ("paid", "promoted", None, None)
         assert not await shop.is_held(image_id, session_id)

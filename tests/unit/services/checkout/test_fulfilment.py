@@ -89,13 +89,13 @@ async def test_everybody_at_once_fulfils_once(shop: Shop) -> None:
     image_id, session_id = await paid(shop)
     (event,) = await shop.postman.wait_for(COMPLETED)
     written: list[str] = []
-    put = shop.vault.put_bytes
+    put = shop.objects.put_bytes
 
     async def counting(key: str, data: bytes, content_type: str) -> None:
         written.append(key)
         await put(key, data, content_type)
 
-    shop.vault.put_bytes = counting
+    shop.objects.put_bytes = counting
     brought, answers = await asyncio.gather(
         asyncio.gather(*(shop.postman.bring(event) for _ in range(25))),
         asyncio.gather(*(shop.status(session_id) for _ in range(25))),

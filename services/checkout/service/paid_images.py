@@ -14,7 +14,7 @@ from shared.uploads.sinks import new_spool_path, storage_error
 
 
 @dataclass(frozen=True, slots=True)
-class Vault:
+class PaidImages:
     """Durable storage, and the workers that convert HEIC and AVIF and store what they make in the same trip."""
 
     objects: ObjectStore
