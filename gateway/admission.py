@@ -25,7 +25,7 @@ from shared.settings import Networks
 SIGNED_FOR_S = 20.0  # of the 60 s that a service token lives
 REMEMBERED_SIGNATURES = 4096
 DOCTOR_HEADER = "X-Keepsake-Doctor"
-# Bytes that a path may not hold: control characters, `\`, `;`, `#`, and what is no UTF-8 (a lone surrogate here).
+# Bytes that a path may not hold: control characters, `\`, `;`, `#`, and bytes that are not UTF-8 (a lone surrogate here).
 REFUSED_CHARACTERS = r"[\x00-\x20\x7f-\x9f\\;#\ud800-\udfff]"
 # Escapes of a slash, backslash, dot, percent, semicolon or control character, and a percent that begins no escape.
 REFUSED_ESCAPES = r"%(?:2[fFeE5]|5[cC]|3[bB]|[01][0-9A-Fa-f]|7[fF]|(?![0-9A-Fa-f]{2}))"

@@ -1,4 +1,4 @@
-"""Which headers go through the gateway: to a service nothing that claims an identity, to a client nothing of the inside."""
+"""Which headers go through the gateway: none that claims an identity to a service, none that is between us to a client."""
 
 from __future__ import annotations
 

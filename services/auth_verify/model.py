@@ -20,7 +20,7 @@ MAX_DELAY_S = 5.0
 
 
 def parse_id(text: str) -> str:
-    """Return a user's or an organisation's id as it is kept; a malformed one is nobody's and becomes empty."""
+    """Return a user's or an organisation's id as it is kept; a malformed one becomes empty, which no user has."""
     try:
         return str(UUID(text)) if len(text) == 36 else ""
     except ValueError:

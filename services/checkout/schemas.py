@@ -25,7 +25,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 def _image_id(value: Any) -> Any:
-    """Take what is no text for an id that is malformed: there is no image of that name, and the answer is the same."""
+    """Treat what is not a string as a malformed id: no image has it, so the answer is the same."""
     return value if value is None or isinstance(value, str) else ""
 
 

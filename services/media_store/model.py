@@ -150,7 +150,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def parse_image_id(text: str) -> str:
-    """Return a well-formed image id in its one spelling; any other is nobody's. Raises ImageNotFound."""
+    """Return a well-formed image id in its one spelling. Raises ImageNotFound for any other, which no image has."""
     image_id = text.lower()
     if not IMAGE_ID.fullmatch(image_id):
         raise ImageNotFound

@@ -22,7 +22,7 @@ class UploadKeys(Protocol):
     def reserved(self, slot: str) -> AbstractAsyncContextManager[KeptUpload | None]:
         """Hold the slot while an upload runs; give what was kept under it before. Raises Conflict where another runs.
 
-        A process that dies lets go of it.
+        A process that dies releases it.
         """
 
     async def remember(self, slot: str, kept: KeptUpload) -> None:
@@ -33,8 +33,8 @@ class ImageStore(Protocol[ContentT]):
     """Keeps images until their hour, hands each out once, and keeps it longer for whoever holds it.
 
     An image is *public* from `put` until its expiry or the end of its last hold, whichever is later, or until a claim on
-    it is confirmed. While a claim stands it is nobody else's; a claim that is neither renewed nor settled lapses 30 s
-    after it was made or last renewed, and the image is public again. Holders keep the bytes beyond all that.
+    it is confirmed. While a claim stands, nobody else can retrieve the image; a claim that is neither renewed nor settled
+    lapses 30 s after it was made or last renewed, and the image is public again. Holders keep the bytes beyond all that.
 
     Any number of processes share one store, and any of them may be killed at any point. Moments are Unix seconds.
     Every method raises DependencyDown within 3 s where the store does not answer.

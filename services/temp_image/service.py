@@ -1,4 +1,4 @@
-"""The use cases of temporary images: keep, describe, claim and settle, hold and let go."""
+"""The use cases of temporary images: keep, describe, claim and settle, hold and release."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ ADMIN = "admin"
 GATEWAY_HEADER = "X-Keepsake-Gateway"  # with a service token, from the gateway to services
 # RFC 7515 section 2: base64url without padding. The library drops what is in no alphabet, so one token has many spellings.
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and what is no text in UTF-8
+NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and what UTF-8 cannot hold
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def read_head(data: bytes) -> RequestHead:
 def _in_origin_form(data: bytes, target: bytes) -> bytes:
     """Return the head with a target in absolute form cut to its path, and its authority as the `Host`, which counts then.
 
-    Raises BadRequest for an authority that is none.
+    Raises BadRequest for a malformed authority.
     """
     absolute = ABSOLUTE.fullmatch(target)
     if absolute is None:

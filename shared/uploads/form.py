@@ -151,7 +151,7 @@ class PartHead:
 class _FormParser:
     """One form, fed as it arrives: each part comes as its head, its bytes in pieces, and None at its end.
 
-    `complete` says that the last delimiter was there. Raises BadRequest for what is no form, TooLarge for a part's headers.
+    `complete` says that the last delimiter was there. Raises BadRequest for a malformed form, TooLarge for a part's headers.
     """
 
     def __init__(self, boundary: bytes) -> None:

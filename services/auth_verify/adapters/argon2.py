@@ -33,7 +33,7 @@ class Argon2Passwords:
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Compare with the hash, or with nobody's, so that it takes as long."""
+        """Compare with the hash; where there is none, with one that no password has, so that it takes as long."""
         return await self._run(lambda: self._matches(password, password_hash or self._nobodys_hash))
 
     def _matches(self, password: str, password_hash: str) -> bool:

@@ -54,7 +54,7 @@ def _as_session(row: CheckoutSession, settings: CheckoutSettings) -> SessionAnsw
 
 
 async def _user_if_any(request: web.Request) -> str | None:
-    """Return who asks; a bad token is nobody's, so that it tells nothing about the session."""
+    """Return who asks; None for a bad token, so that the answer tells nothing about the session."""
     try:
         principal = await identify_if_any(request)
     except Unauthorized:

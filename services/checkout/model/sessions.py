@@ -137,7 +137,7 @@ class CheckoutSession:
 
     @property
     def needs_fulfilment(self) -> bool:
-        """Whether the image has still to be promoted, or its hold to be let go."""
+        """Whether the image has still to be promoted, or its hold to be released."""
         return self.hold_until is not None and self.is_settled and self.state is not State.NEEDS_REVIEW
 
     @property

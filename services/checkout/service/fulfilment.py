@@ -77,7 +77,7 @@ class Fulfilment:
         await self._flights.close()
 
     async def settle_alone(self, row: CheckoutSession) -> CheckoutSession:
-        """Do so in a run of one's own, which ends with its caller."""
+        """Do the same in a run that is not shared, and that ends with its caller."""
         if not row.is_settled and row.session_id is not None:
             seen = await self.payments.retrieve(row.session_id)
             if seen is not None:

@@ -43,7 +43,7 @@ class Renditions:
     async def get(self, original: str, version: str, *, max_width: int, image_format: RenditionFormat) -> ObjectFacts:
         """Return the rendition of the object with key `original` and ETag `version`.
 
-        Raises ImageNotFound, what refuses an image that is none, Unavailable where too many are being made,
+        Raises ImageNotFound, what refuses a damaged image, Unavailable where too many are being made,
         StorageFull or DependencyDown.
         """
         key = rendition_key(original, version, max_width, EXTENSIONS[image_format])

@@ -113,7 +113,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 def _last_event_id(request: web.Request) -> int | None:
-    """Return what the client has seen; what is no id of ours counts as nothing."""
+    """Return the last event that the client has seen; an id that is not ours counts as none."""
     given = request.headers.get("Last-Event-ID", "")
     return min(int(given), MAX_EVENT_ID) if given.isascii() and given.isdigit() and len(given) < 30 else None
 

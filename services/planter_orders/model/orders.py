@@ -201,7 +201,7 @@ def new_order_id() -> str:
 
 
 def require_order_id(text: str) -> str:
-    """Return `text`, or raise OrderNotFound: what is no id names no order."""
+    """Return `text`, or raise OrderNotFound: no order has a malformed id."""
     if ORDER_ID.match(text) is None:
         raise OrderNotFound
     return text

@@ -52,7 +52,7 @@ class PetFields(QueryModel):
 
 
 class OrdersQuery(QueryModel):
-    """Which of one's own orders; without `limit` all."""
+    """Which of the caller's own orders; all without `limit`."""
 
     status: Status | None = None
     limit: Limit | None = None

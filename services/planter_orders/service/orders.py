@@ -186,7 +186,7 @@ class PersonEraser:
             await self.erasures.forget_photos(order, self.now())
 
     async def _detach(self, order: Order) -> None:
-        """Copy the photos to nobody's folder, take the person from the order, and delete the person's folder of it."""
+        """Copy the photos to the folder of erased owners, take the person out of the order, and delete the old folder."""
         for photo in order.photos:
             for key_of in (photo_key, thumbnail_key):
                 with suppress(ObjectNotFound):  # a thumbnail that is not made yet

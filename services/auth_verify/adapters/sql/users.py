@@ -38,7 +38,7 @@ async def locked_user(connection: AsyncConnection, user_id: str) -> tuple[User |
 
 
 class SqlUsers:
-    """The users; usernames and emails share one namespace, so that nobody's username is another's email."""
+    """The users; usernames and emails share one namespace, so that no username is somebody else's email."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -45,7 +45,7 @@ async def locked_name(connection: AsyncConnection, username: str) -> Name:
 
 
 async def take_name(connection: AsyncConnection, name: Name, uploader: Principal) -> None:
-    """Make a name that is nobody's the uploader's, where it is the uploader's."""
+    """Give a free name to the uploader, who is called so."""
     if name.owner is None and first_spelling(name.username, uploader) == uploader.username:
         owned = sa.update(NAMES).where(NAMES.c.name_key == name.key)
         await connection.execute(owned.values(owner=uploader.user_id))

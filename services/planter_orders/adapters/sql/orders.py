@@ -308,7 +308,7 @@ class OrderRepository:
 
 
 class Erasures:
-    """Changes of orders that become nobody's; each call is one transaction."""
+    """Changes of orders whose owner is erased; each call is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
