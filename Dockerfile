@@ -1,15 +1,19 @@
 # One image for every process: its module is the argument, as in `docker run keepsake services.temp_image`.
 # BASE has Python 3.11 or newer as `python`, with venv. A package index of one's own, and its certificates, come as secrets:
 # docker build --secret id=pip.conf,src=pip.conf --secret id=ca.pem,src=ca.pem .
+# EXTRAS="heic otel" adds what HEIC_UPLOADS (GPL) and OTEL_EXPORTER_OTLP_ENDPOINT need.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
+ARG EXTRAS=
 WORKDIR /app
-COPY requirements.lock .
+COPY requirements.lock requirements-heic.lock requirements-otel.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem \
     export PIP_CONFIG_FILE=/run/secrets/pip.conf && \
     python -m venv /app/.venv && \
-    /app/.venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock && \
+    for extra in "" $EXTRAS; do \
+        /app/.venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements${extra:+-$extra}.lock || exit 1; \
+    done && \
     /app/.venv/bin/pip uninstall --quiet --yes pip setuptools
 
 FROM ${BASE} AS keepsake

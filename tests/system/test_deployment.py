@@ -15,12 +15,18 @@ import yaml
 
 from shared import VERSION
 from shared.app.routes import ServiceInfo
+from shared.settings import read_settings
+from stack.checks import PROCESSES
 from stack.env import GENERATED, write_env
 from stack.reload import newest_change
 from tests.support.stack import MODULES, ROOT
-from tools.settings_reference import known_names
+from tools.settings_reference import PER_SERVICE, known_names
 
 EXAMPLE = ROOT / ".env.example"
+# What containers do not take from `.env`: it is of the machine's own folders and loopback, or of another bucket than theirs.
+HERE_ALONE = {"HOST", "DATA_DIR", "TEMP_DIR", "CATALOGUE_FILE"}
+OTHERWISE = re.compile(r"R2_.*|.*_PORT")
+VARIABLE = re.compile(r"\$\{(\w+)(?::[-?]([^}]*))?\}")  # Compose's interpolation, as far as it is used
 
 
 @pytest.fixture
@@ -35,7 +41,23 @@ def test_compose_runs_every_process_with_a_health_check(compose: dict[str, Any],
     assert service["healthcheck"]["test"]
     assert service["read_only"] is True
     assert service["user"] != "root"
-    assert set(service["environment"]) <= known_names()
+    passed_on = {name for name in known_names() - HERE_ALONE if not PER_SERVICE.fullmatch(name)}
+    assert set(service["environment"]) == {name for name in passed_on if not OTHERWISE.fullmatch(name)}
+
+
+@pytest.mark.parametrize("process", MODULES)
+def test_compose_gives_every_process_settings_that_are_in_order(
+    compose: dict[str, Any], process: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert write_env(EXAMPLE, tmp_path / ".env")
+    given = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (tmp_path / ".env").read_text(), re.MULTILINE))
+    (tmp_path / ".env").unlink()  # it is read by Compose, and is not in the image
+    monkeypatch.chdir(tmp_path)
+    for name in known_names():
+        monkeypatch.delenv(name, raising=False)
+    for name, value in compose["services"][process]["environment"].items():
+        monkeypatch.setenv(name, VARIABLE.sub(lambda found: given.get(found[1]) or found[2] or "", str(value)))
+    assert read_settings(PROCESSES[process])[1] == []
 
 
 @pytest.mark.parametrize("process", MODULES)
