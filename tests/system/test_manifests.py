@@ -234,4 +234,4 @@ def test_the_image_of_production_has_no_sandbox_in_it() -> None:
     assert lines.index(stages[-2]) < lines.index(copies[0]) < lines.index(stages[-1])
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert compose[SANDBOX]["build"]["target"] == "development"
-    assert compose["checkout"]["build"] == "."
+    assert "target" not in compose["checkout"]["build"]
