@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from cachetools import TTLCache
 
 from gateway.rate_limits import Limits
-from gateway.route_table import Row
+from gateway.route_table import PublicRoute
 from shared.app.routes import Handler
 from shared.auth.access import Access
 from shared.auth.access_tokens import ServiceGuard, require_access, sign_service_token
@@ -73,24 +73,24 @@ class Clients:
 CLIENTS: Final = web.AppKey("CLIENTS", Clients)
 
 
-def too_large(row: Row) -> TooLarge:
-    """Return the refusal that names the row's limit: the file's where files are what it takes."""
-    if row.file_bytes:
-        return TooLarge(f"The upload is too large: at most {size_text(row.file_bytes)} for each file.")
-    return TooLarge(f"The request body is too large: at most {size_text(row.max_bytes)}.")
+def too_large(route: PublicRoute) -> TooLarge:
+    """Return the refusal that names the route's limit: the file's where files are what it takes."""
+    if route.file_bytes:
+        return TooLarge(f"The upload is too large: at most {size_text(route.file_bytes)} for each file.")
+    return TooLarge(f"The request body is too large: at most {size_text(route.max_bytes)}.")
 
 
-async def admit(request: web.Request, row: Row) -> Address:
-    """Let a request through by its row, before any of its body is read; return the client's address.
+async def admit(request: web.Request, route: PublicRoute) -> Address:
+    """Let a request through by its route, before any of its body is read; return the client's address.
 
     Raises TooManyRequests, Unauthorized, Forbidden or TooLarge.
     """
     address = client_address(request, request.app[CLIENTS].trusted_proxies)
-    await request.app[LIMITS].count(row.limit, network_of(address))
-    if row.access is not Access.PUBLIC or row.by_link:
-        await require_access(request, row.access, by_link=row.by_link)
-    if (request[BODY].length or 0) > row.max_bytes:
-        raise too_large(row)
+    await request.app[LIMITS].count(route.limit, network_of(address))
+    if route.access is not Access.PUBLIC or route.by_link:
+        await require_access(request, route.access, by_link=route.by_link)
+    if (request[BODY].length or 0) > route.max_bytes:
+        raise too_large(route)
     return address
 
 

@@ -1,4 +1,4 @@
-"""The gateway's composition root: what it opens, and the app whose routes are the table's rows."""
+"""The gateway's composition root: what it opens, and the app whose routes are the table's routes."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def create_app(settings: GatewaySettings) -> web.Application:
     routes = (
         *(
             Route(
-                method=row.method,
-                path=row.path,
-                handler=forwarder(row, pools[row.service]),
-                summary=f"Answered by {row.service}",
+                method=route.method,
+                path=route.path,
+                handler=forwarder(route, pools[route.service]),
+                summary=f"Answered by {route.service}",
             )
-            for row in table
+            for route in table
         ),
         Route(method="GET", path="/health", handler=health, summary="Alive, with the state of each service"),
         Route(method="GET", path="/ready", handler=ready, summary="Ready while any service answers"),

@@ -12,7 +12,7 @@ from aiohttp.http import HttpVersion11
 from gateway.admission import CLIENTS, admit, too_large
 from gateway.headers import answer_fields, request_fields
 from gateway.one_time_delivery import claim_of, deliver
-from gateway.route_table import Row
+from gateway.route_table import PublicRoute
 from gateway.stalled_reader import ReaderWatch
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.exchange import Outgoing, Pool, exchange
@@ -29,19 +29,19 @@ BODY_IDLE_S = 30.0
 LENGTH_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
 
 
-async def _pieces(request: web.Request, row: Row) -> AsyncIterator[bytes]:
-    """Give the body in pieces as they go on the wire, and watch the row's limit."""
-    body, left = request[BODY], row.max_bytes
+async def _pieces(request: web.Request, route: PublicRoute) -> AsyncIterator[bytes]:
+    """Give the body in pieces as they go on the wire, and watch the route's limit."""
+    body, left = request[BODY], route.max_bytes
     while data := await body.read(BODY_IDLE_S):
         left -= len(data)
         if left < 0:
-            raise too_large(row)
+            raise too_large(route)
         yield data if body.length is not None else chunk(data)
     if body.length is None:
         yield LAST_CHUNK
 
 
-async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoing:
+async def _outgoing(request: web.Request, route: PublicRoute, address: Address) -> Outgoing:
     """Return the request for the service: the client's, with the headers that the gateway alone may say."""
     clients = request.app[CLIENTS]
     lines = request_fields(request.raw_headers, request.headers.getall(hdrs.CONNECTION, ()))
@@ -51,8 +51,8 @@ async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoin
     )
     for name, value in trace_headers().items():
         lines.append(f"{name}: {value}\r\n".encode("latin-1"))
-    if row.signed:
-        lines.append(f"{GATEWAY_HEADER}: {clients.token(row.service, str(address))}\r\n".encode())
+    if route.signed:
+        lines.append(f"{GATEWAY_HEADER}: {clients.token(route.service, str(address))}\r\n".encode())
     length, body, more = request[BODY].length, b"", None
     if length is None:
         lines.append(b"Transfer-Encoding: chunked\r\n")
@@ -60,7 +60,7 @@ async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoin
         lines.append(b"Content-Length: %d\r\n" % length)
     if length != 0:
         await continue_body(request)
-        more = _pieces(request, row)
+        more = _pieces(request, route)
         if request[BODY].arrived:  # all of it came with the head: one write sends it on
             async for piece in more:
                 body += piece
@@ -71,7 +71,7 @@ async def _outgoing(request: web.Request, row: Row, address: Address) -> Outgoin
         fields=b"".join(lines),
         body=body,
         more=more,
-        first_byte_s=row.first_byte_s,
+        first_byte_s=route.first_byte_s,
     )
 
 
@@ -85,7 +85,7 @@ def _response_to(request: web.Request, head: Head) -> web.StreamResponse:
     return stream
 
 
-async def _pass_on(request: web.Request, row: Row, answer: UpstreamConnection) -> web.StreamResponse:
+async def _pass_on(request: web.Request, route: PublicRoute, answer: UpstreamConnection) -> web.StreamResponse:
     """Pass the answer on as it comes."""
     head = answer.head
     if answer.complete and answer.upload_complete:
@@ -95,12 +95,12 @@ async def _pass_on(request: web.Request, row: Row, answer: UpstreamConnection) -
         return web.Response(status=head.status, headers=headers, body=await answer.read())
     stream = _response_to(request, head)
     if answer.upload_complete:
-        await _stream(request, row, answer, stream)
+        await _stream(request, route, answer, stream)
         return stream
     # An answer before the upload's end is a refusal: say it at once, then read the rest away so that it arrives.
     await answer.stop_upload()
     stream.force_close()
-    await _stream(request, row, answer, stream)
+    await _stream(request, route, answer, stream)
     await discard_body(request)
     return stream
 
@@ -120,11 +120,13 @@ def _cut_at_stop(life: Life, answer: UpstreamConnection) -> Iterator[None]:
         task.cancel()
 
 
-async def _stream(request: web.Request, row: Row, answer: UpstreamConnection, stream: web.StreamResponse) -> None:
+async def _stream(
+    request: web.Request, route: PublicRoute, answer: UpstreamConnection, stream: web.StreamResponse
+) -> None:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    cut = _cut_at_stop(request.app[LIFE], answer) if row.events else nullcontext()
+    cut = _cut_at_stop(request.app[LIFE], answer) if route.events else nullcontext()
     with ReaderWatch(transport) as watch, cut:
         await stream.prepare(request)
         while data := await answer.read():
@@ -133,15 +135,15 @@ async def _stream(request: web.Request, row: Row, answer: UpstreamConnection, st
         await stream.write_eof()
 
 
-def forwarder(row: Row, pool: Pool) -> Handler:
-    """Return the handler of a row: admit the request, pass it on, bring the answer back."""
+def forwarder(route: PublicRoute, pool: Pool) -> Handler:
+    """Return the handler of a route: admit the request, pass it on, bring the answer back."""
 
     async def forward(request: web.Request) -> web.StreamResponse:
-        address = await admit(request, row)
-        with span(row.service, row.method):
-            async with exchange(pool, await _outgoing(request, row, address)) as answer:
-                if row.one_time and (claim := claim_of(request, answer, pool)) is not None:
+        address = await admit(request, route)
+        with span(route.service, route.method):
+            async with exchange(pool, await _outgoing(request, route, address)) as answer:
+                if route.one_time and (claim := claim_of(request, answer, pool)) is not None:
                     return await deliver(request, _response_to(request, answer.head), answer, claim)
-                return await _pass_on(request, row, answer)
+                return await _pass_on(request, route, answer)
 
     return forward

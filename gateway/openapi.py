@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.examples import add_examples
-from gateway.route_table import Row
+from gateway.route_table import PublicRoute
 from gateway.upstream.exchange import Pool, fetch
 from shared.app.openapi import PATH_PARAMETER, describe, document, public_path
 from shared.app.routes import Route, ServiceInfo
@@ -50,13 +50,13 @@ def _renamed(node: Any, names: Mapping[str, str]) -> Any:
     return copy
 
 
-def _merge(whole: dict[str, Any], service: str, part: Mapping[str, Any], rows: Iterable[Row]) -> None:
-    """Add what `rows` let through of a service's document; a schema that another service named alike gets a prefix."""
+def _merge(whole: dict[str, Any], service: str, part: Mapping[str, Any], routes: Iterable[PublicRoute]) -> None:
+    """Add what `routes` let through of a service's document; a schema that another service named alike gets a prefix."""
     schemas = part.get("components", {}).get("schemas", {})
     taken = whole["components"]["schemas"]
     prefix = "".join(word.capitalize() for word in service.split("-"))
     names = {name: prefix + name for name, schema in schemas.items() if taken.get(name, schema) != schema}
-    allowed = {(row.method.lower(), _shape(row.path)) for row in rows}
+    allowed = {(route.method.lower(), _shape(route.path)) for route in routes}
     for path, operations in part["paths"].items():
         kept = {
             method: operation
@@ -73,17 +73,17 @@ async def _nowhere(_request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-def _minimal(service: str, rows: Iterable[Row]) -> dict[str, Any]:
+def _minimal(service: str, table: Iterable[PublicRoute]) -> dict[str, Any]:
     """Describe a service that has not been heard of yet from the table alone."""
     routes = [
         Route(
-            method=row.method,
-            path=public_path(row.path),
+            method=route.method,
+            path=public_path(route.path),
             handler=_nowhere,
             summary=f"Answered by {service}",
-            access=row.access if row.access is not Access.SERVICE else Access.TOKEN,
+            access=route.access if route.access is not Access.SERVICE else Access.TOKEN,
         )
-        for row in rows
+        for route in table
     ]
     return describe(ServiceInfo(service, service), routes, "")
 
@@ -91,10 +91,12 @@ def _minimal(service: str, rows: Iterable[Row]) -> dict[str, Any]:
 class WholeApi:
     """The API of all services; one that is down keeps what it last said."""
 
-    def __init__(self, info: ServiceInfo, public_url: str, table: Sequence[Row], pools: Mapping[str, Pool]) -> None:
+    def __init__(
+        self, info: ServiceInfo, public_url: str, table: Sequence[PublicRoute], pools: Mapping[str, Pool]
+    ) -> None:
         self._info = info
         self._public_url = public_url
-        self._rows = {service: [row for row in table if row.service == service] for service in pools}
+        self._routes = {service: [route for route in table if route.service == service] for service in pools}
         self._pools = pools
         self._said: dict[str, dict[str, Any]] = {}
         self._whole: dict[str, Any] = {}
@@ -114,8 +116,8 @@ class WholeApi:
     def _put_together(self) -> dict[str, Any]:
         info = self._info
         whole = document(info.title or info.name, info.description, info.version, self._public_url)
-        for service, rows in self._rows.items():
-            _merge(whole, service, self._said.get(service) or _minimal(service, rows), rows)
+        for service, routes in self._routes.items():
+            _merge(whole, service, self._said.get(service) or _minimal(service, routes), routes)
         whole["components"]["securitySchemes"]["bearer"]["description"] = WHERE_TOKENS_COME_FROM
         add_examples(whole)
         return whole

@@ -122,7 +122,7 @@ def _read_pages(settings: GatewaySettings, info: ServiceInfo) -> dict[str, Stati
 
 
 def page_routes(settings: GatewaySettings, info: ServiceInfo, index: Handler) -> tuple[Route, ...]:
-    """Return the rows of the pages; `index` answers `GET /` for whoever does not prefer HTML."""
+    """Return the routes of the pages; `index` answers `GET /` for whoever does not prefer HTML."""
     if settings.pages == "off":
         return ()
     files = _read_pages(settings, info)
@@ -160,7 +160,7 @@ def page_routes(settings: GatewaySettings, info: ServiceInfo, index: Handler) ->
 
 
 def client_routes() -> tuple[Route, ...]:
-    """Return the row of the JavaScript client's modules, which pages of any origin may load."""
+    """Return the route of the JavaScript client's modules, which pages of any origin may load."""
     files = read_folder(CLIENT, (".js", ".ts"))
 
     async def client(request: web.Request) -> web.StreamResponse:

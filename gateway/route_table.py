@@ -1,6 +1,6 @@
 """THE table: every path of the contract, its service, who may call it, how much it takes, and how long it may take.
 
-What is not here is 404. Both spellings of a path (with and without its trailing slash) are one row; `HEAD` comes with `GET`.
+What is not here is 404. Both spellings of a path (with and without its trailing slash) are one route; `HEAD` comes with `GET`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOKEN, ADMIN = Access.TOKEN, Access.ADMIN
 
 
 class Limit(StrEnum):
-    """The rate limit a row counts to, beside the one that every row counts to."""
+    """The rate limit a route counts to, beside the one that every route counts to."""
 
     DEFAULT = "default"
     LOGIN = "login"
@@ -32,12 +32,12 @@ class Limit(StrEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class PublicRoute:
     """One path with one method.
 
     `file_bytes` is what each of its `files` may have (the form's own bytes come on top); without files `body_bytes` bounds
-    the body. In `by_link` rows a signed link is as good as a token. `signed` rows tell the service the client's address in a
-    signed header; in `one_time` rows the gateway confirms the delivery; `events` never end by themselves.
+    the body. In `by_link` routes a signed link is as good as a token. `signed` routes tell the service the client's address in a
+    signed header; in `one_time` routes the gateway confirms the delivery; `events` never end by themselves.
     """
 
     service: str
@@ -64,39 +64,42 @@ class Row:
         return (self.files + (self.files > 1)) * self.file_bytes + FORM_BYTES
 
 
-def _temp_image(settings: GatewaySettings) -> Iterable[Row]:
-    row = partial(Row, "temp-image", signed=True)
-    yield row("POST", "/api/temp-image-upload", files=1, file_bytes=settings.temp_image_max_size)
-    yield row("GET", "/api/temp-image-retrieve", one_time=True)
-    yield row("HEAD", "/api/temp-image-retrieve")
+def _temp_image(settings: GatewaySettings) -> Iterable[PublicRoute]:
+    route = partial(PublicRoute, "temp-image", signed=True)
+    yield route("POST", "/api/temp-image-upload", files=1, file_bytes=settings.temp_image_max_size)
+    yield route("GET", "/api/temp-image-retrieve", one_time=True)
+    yield route("HEAD", "/api/temp-image-retrieve")
 
 
-def _media_store(settings: GatewaySettings) -> Iterable[Row]:
-    row, by_link = partial(Row, "media-store"), not settings.media_public_read
-    file = partial(row, "POST", files=1, file_bytes=settings.max_upload_size)
+def _media_store(settings: GatewaySettings) -> Iterable[PublicRoute]:
+    route, by_link = partial(PublicRoute, "media-store"), not settings.media_public_read
+    file = partial(route, "POST", files=1, file_bytes=settings.max_upload_size)
     store_access = TOKEN if settings.store_image_require_auth else Access.PUBLIC
     image = "/api/user_image/{id}"
     organization = "/api/v1/organizations/{org_id}"
     yield file("/store-image", access=store_access, limit=Limit.STORE_IMAGE, signed=True)
     yield file("/api/upload_user_image", access=TOKEN)
-    yield row("GET", "/api/user_images/{username}")
-    yield row("DELETE", f"{image}/delete", access=TOKEN)
-    yield row("POST", f"{image}/delete", access=TOKEN)
-    yield row("POST", f"{image}/set_primary", access=TOKEN)
-    yield row("PUT", f"{image}/set_primary", access=TOKEN)
-    yield row("GET", f"{image}/serve", by_link=by_link)
-    yield row("GET", "/media/{key:.+}", by_link=by_link)
-    yield row("DELETE", "/media/{key:.+}", access=ADMIN)
-    yield row("POST", "/media", body_bytes=XML_REFUSED_BYTES)
-    yield row("GET", "/api/admin/images", access=ADMIN)
-    yield row("GET", "/api/debug/r2-status", access=ADMIN)
-    yield row("POST", "/api/test-r2-storage", access=ADMIN)
-    yield row("POST", f"{organization}/temp-image-upload", access=TOKEN)
-    yield row("POST", f"{organization}/images/promote", access=TOKEN)
+    yield route("GET", "/api/user_images/{username}")
+    yield route("DELETE", f"{image}/delete", access=TOKEN)
+    yield route("POST", f"{image}/delete", access=TOKEN)
+    yield route("POST", f"{image}/set_primary", access=TOKEN)
+    yield route("PUT", f"{image}/set_primary", access=TOKEN)
+    yield route("GET", f"{image}/serve", by_link=by_link)
+    yield route("GET", "/media/{key:.+}", by_link=by_link)
+    yield route("DELETE", "/media/{key:.+}", access=ADMIN)
+    yield route("POST", "/media", body_bytes=XML_REFUSED_BYTES)
+    yield route("GET", "/api/admin/images", access=ADMIN)
+    yield route("GET", "/api/debug/r2-status", access=ADMIN)
+    yield route("POST", "/api/test-r2-storage", access=ADMIN)
+    yield route("POST", f"{organization}/temp-image-upload", access=TOKEN)
+    yield route("POST", f"{organization}/images/promote", access=TOKEN)
 
 
-def _planter_orders(settings: GatewaySettings) -> Iterable[Row]:
-    own, admin = partial(Row, "planter-orders", access=TOKEN), partial(Row, "planter-orders", access=ADMIN)
+def _planter_orders(settings: GatewaySettings) -> Iterable[PublicRoute]:
+    own, admin = (
+        partial(PublicRoute, "planter-orders", access=TOKEN),
+        partial(PublicRoute, "planter-orders", access=ADMIN),
+    )
     file_bytes = settings.max_upload_size
     order = "/api/images/orders/{order_id}"
     requests = "/api/admin/orders/{order_id}/photo-requests"
@@ -118,42 +121,42 @@ def _planter_orders(settings: GatewaySettings) -> Iterable[Row]:
     yield admin("GET", "/api/admin/orders.csv")
 
 
-def _checkout(_settings: GatewaySettings) -> Iterable[Row]:
-    row = partial(Row, "checkout", first_byte_s=CHECKOUT_FIRST_BYTE_S)
-    yield row("POST", "/api/checkout/embedded-session", signed=True)
-    yield row("GET", "/api/checkout/session-status")
-    yield row("GET", "/api/checkout/sessions/{session_id}/image")
-    yield row("POST", "/api/checkout/webhook", body_bytes=MIB)
-    yield row("POST", "/api/checkout/refunds", access=ADMIN)
-    yield row("GET", "/api/admin/payments", access=ADMIN, first_byte_s=FIRST_BYTE_S)
-    yield row("POST", "/api/admin/payments/{session_id}/resolve", access=ADMIN)
+def _checkout(_settings: GatewaySettings) -> Iterable[PublicRoute]:
+    route = partial(PublicRoute, "checkout", first_byte_s=CHECKOUT_FIRST_BYTE_S)
+    yield route("POST", "/api/checkout/embedded-session", signed=True)
+    yield route("GET", "/api/checkout/session-status")
+    yield route("GET", "/api/checkout/sessions/{session_id}/image")
+    yield route("POST", "/api/checkout/webhook", body_bytes=MIB)
+    yield route("POST", "/api/checkout/refunds", access=ADMIN)
+    yield route("GET", "/api/admin/payments", access=ADMIN, first_byte_s=FIRST_BYTE_S)
+    yield route("POST", "/api/admin/payments/{session_id}/resolve", access=ADMIN)
 
 
-def _auth_verify(_settings: GatewaySettings) -> Iterable[Row]:
-    row = partial(Row, "auth-verify")
+def _auth_verify(_settings: GatewaySettings) -> Iterable[PublicRoute]:
+    route = partial(PublicRoute, "auth-verify")
     organizations = "/api/v1/organizations"
     members = f"{organizations}/{{org_id}}/members"
-    yield row("POST", "/api/auth/register", limit=Limit.LOGIN, signed=True)
-    yield row("POST", "/api/auth/login", limit=Limit.LOGIN, signed=True)
-    yield row("POST", "/api/auth/refresh", limit=Limit.LOGIN, signed=True)
-    yield row("POST", "/api/auth/logout")
-    yield row("GET", "/api/auth/me", access=TOKEN)
-    yield row("DELETE", "/api/auth/me", access=TOKEN, limit=Limit.LOGIN, signed=True)
-    yield row("GET", "/api/auth/verify", access=TOKEN)
-    yield row("POST", "/api/auth/introspect")
-    yield row("GET", "/.well-known/jwks.json")
-    yield row("POST", organizations, access=TOKEN)
-    yield row("GET", organizations, access=TOKEN)
-    yield row("GET", f"{organizations}/{{org_id}}", access=TOKEN)
-    yield row("GET", members, access=TOKEN)
-    yield row("POST", members, access=TOKEN)
-    yield row("PATCH", f"{members}/{{user_id}}", access=TOKEN)
-    yield row("DELETE", f"{members}/{{user_id}}", access=TOKEN)
-    yield row("GET", "/api/admin/users", access=ADMIN)
-    yield row("PATCH", "/api/admin/users/{user_id}", access=ADMIN)
+    yield route("POST", "/api/auth/register", limit=Limit.LOGIN, signed=True)
+    yield route("POST", "/api/auth/login", limit=Limit.LOGIN, signed=True)
+    yield route("POST", "/api/auth/refresh", limit=Limit.LOGIN, signed=True)
+    yield route("POST", "/api/auth/logout")
+    yield route("GET", "/api/auth/me", access=TOKEN)
+    yield route("DELETE", "/api/auth/me", access=TOKEN, limit=Limit.LOGIN, signed=True)
+    yield route("GET", "/api/auth/verify", access=TOKEN)
+    yield route("POST", "/api/auth/introspect")
+    yield route("GET", "/.well-known/jwks.json")
+    yield route("POST", organizations, access=TOKEN)
+    yield route("GET", organizations, access=TOKEN)
+    yield route("GET", f"{organizations}/{{org_id}}", access=TOKEN)
+    yield route("GET", members, access=TOKEN)
+    yield route("POST", members, access=TOKEN)
+    yield route("PATCH", f"{members}/{{user_id}}", access=TOKEN)
+    yield route("DELETE", f"{members}/{{user_id}}", access=TOKEN)
+    yield route("GET", "/api/admin/users", access=ADMIN)
+    yield route("PATCH", "/api/admin/users/{user_id}", access=ADMIN)
 
 
-def build_table(settings: GatewaySettings) -> tuple[Row, ...]:
-    """Return every row; limits follow the settings that the services read as well."""
+def build_table(settings: GatewaySettings) -> tuple[PublicRoute, ...]:
+    """Return every route; limits follow the settings that the services read as well."""
     parts = (_temp_image, _media_store, _planter_orders, _checkout, _auth_verify)
-    return tuple(row for part in parts for row in part(settings))
+    return tuple(route for part in parts for route in part(settings))

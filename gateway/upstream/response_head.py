@@ -40,7 +40,7 @@ class LostConnection(BadGateway):
 
 
 class UpstreamTimeout(KeepsakeError):
-    """The service took longer than its row allows."""
+    """The service took longer than its route allows."""
 
     status = 504
     default_code = "upstream_timeout"

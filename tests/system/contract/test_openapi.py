@@ -35,8 +35,8 @@ async def test_the_gateway_describes_every_row_of_its_table(stack: Stack) -> Non
     paths = (await _document(stack))["paths"]
     described = {(method.upper(), path.rstrip("/")) for path in paths for method in paths[path] if method in METHODS}
     settings = GatewaySettings(_env_file=None, jwt_secret_key="x" * 32, internal_secret="y" * 32)
-    table = {(row.method, public_path(row.path).rstrip("/")) for row in build_table(settings)}
-    assert {row for row in table if row[0] != "HEAD"} <= described
+    table = {(route.method, public_path(route.path).rstrip("/")) for route in build_table(settings)}
+    assert {route for route in table if route[0] != "HEAD"} <= described
 
 
 async def test_the_document_is_valid_openapi(stack: Stack) -> None:

@@ -7,7 +7,7 @@ import aiohttp
 import jwt
 import pytest
 
-from gateway.route_table import Row, build_table
+from gateway.route_table import PublicRoute, build_table
 from gateway.settings import GatewaySettings
 from shared.auth.access import Access
 from tests.support.raw_http import ask, connect
@@ -23,33 +23,37 @@ def filled(path: str) -> str:
     return path
 
 
-def rows(access: Access) -> list[Any]:
-    return [pytest.param(row, id=f"{row.method} {row.path}") for row in TABLE if row.access is access]
+def routes(access: Access) -> list[Any]:
+    return [pytest.param(route, id=f"{route.method} {route.path}") for route in TABLE if route.access is access]
 
 
-@pytest.mark.parametrize("row", rows(Access.TOKEN) + rows(Access.ADMIN))
+@pytest.mark.parametrize("route", routes(Access.TOKEN) + routes(Access.ADMIN))
 class TestRowsWithAToken:
-    async def test_none_or_a_forged_one_is_401(self, http: aiohttp.ClientSession, gateway: str, row: Row) -> None:
+    async def test_none_or_a_forged_one_is_401(
+        self, http: aiohttp.ClientSession, gateway: str, route: PublicRoute
+    ) -> None:
         forged = {"Authorization": f"Bearer {token(secret='x' * 32)}"}
         for headers, challenge in (({}, "Bearer"), (forged, 'Bearer error="invalid_token"')):
-            async with http.request(row.method, gateway + filled(row.path), headers=headers) as answer:
+            async with http.request(route.method, gateway + filled(route.path), headers=headers) as answer:
                 assert answer.status == 401
                 assert answer.headers["WWW-Authenticate"] == challenge
 
-    async def test_a_good_one_goes_by_its_role(self, http: aiohttp.ClientSession, gateway: str, row: Row) -> None:
-        for path in (filled(row.path), filled(row.path) + ("" if row.path.endswith("+}") else "/")):
-            async with http.request(row.method, gateway + path, headers=bearer()) as answer:
-                assert answer.status == (403 if row.access is Access.ADMIN else 200)
-            async with http.request(row.method, gateway + path, headers=bearer(roles=["admin"])) as answer:
+    async def test_a_good_one_goes_by_its_role(
+        self, http: aiohttp.ClientSession, gateway: str, route: PublicRoute
+    ) -> None:
+        for path in (filled(route.path), filled(route.path) + ("" if route.path.endswith("+}") else "/")):
+            async with http.request(route.method, gateway + path, headers=bearer()) as answer:
+                assert answer.status == (403 if route.access is Access.ADMIN else 200)
+            async with http.request(route.method, gateway + path, headers=bearer(roles=["admin"])) as answer:
                 assert answer.status == 200
 
 
-@pytest.mark.parametrize("row", rows(Access.PUBLIC))
+@pytest.mark.parametrize("route", routes(Access.PUBLIC))
 async def test_a_public_row_leaves_the_judgement_of_a_token_to_the_service(
-    http: aiohttp.ClientSession, gateway: str, row: Row
+    http: aiohttp.ClientSession, gateway: str, route: PublicRoute
 ) -> None:
     for headers in ({}, {"Authorization": "Bearer nonsense"}):
-        async with http.request(row.method, gateway + filled(row.path), headers=headers) as answer:
+        async with http.request(route.method, gateway + filled(route.path), headers=headers) as answer:
             assert answer.status == 200
 
 
@@ -198,5 +202,5 @@ def test_services_are_where_their_port_settings_say(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_row_is_unique() -> None:
-    keys = [(row.method, row.path.rstrip("/")) for row in TABLE]
+    keys = [(route.method, route.path.rstrip("/")) for route in TABLE]
     assert len(keys) == len(set(keys))

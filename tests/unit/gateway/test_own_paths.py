@@ -134,8 +134,8 @@ class TestOpenApi:
         _, body = await get(http, f"{await open_gateway()}/openapi.json")
         OpenAPIV31SpecValidator(body).validate()
         table = build_table(GatewaySettings(_env_file=None, jwt_secret_key=SECRET, internal_secret=INTERNAL))
-        for row in table:
-            assert row.method.lower() in body["paths"][public_path(row.path)]
+        for route in table:
+            assert route.method.lower() in body["paths"][public_path(route.path)]
 
     async def test_a_service_that_goes_down_stays_described(
         self,
