@@ -64,16 +64,18 @@ class Tracing:
         given = get_current_span(_PROPAGATOR.extract(carrier)).get_span_context()
         if given is INVALID_SPAN_CONTEXT or not given.is_valid:
             return None
-        tag = given.trace_state.get(OURS) or ""
-        if (
-            given.trace_flags.sampled
-            and not trusted
-            and not hmac.compare_digest(tag.encode(), self._tag(given).encode())
-        ):
+        tag = given.trace_state.get(OURS)
+        is_ours = tag is not None and hmac.compare_digest(tag.encode(), self._tag(given).encode())
+        if given.trace_flags.sampled and not (trusted or is_ours):
             return None
-        state = given.trace_state.delete(OURS)
+        if tag is None:
+            return given
         return SpanContext(
-            given.trace_id, given.span_id, is_remote=True, trace_flags=given.trace_flags, trace_state=state
+            given.trace_id,
+            given.span_id,
+            is_remote=True,
+            trace_flags=given.trace_flags,
+            trace_state=given.trace_state.delete(OURS),
         )
 
     def begin(self, name: str, given: SpanContext | None, attributes: Mapping[str, str]) -> Span:
@@ -112,7 +114,8 @@ class Tracing:
         context = span.get_span_context()
         headers = {"traceparent": _traceparent(context)}
         if context.trace_flags.sampled:
-            headers["tracestate"] = context.trace_state.delete(OURS).add(OURS, self._tag(context)).to_header()
+            others = context.trace_state.to_header()
+            headers["tracestate"] = f"{OURS}={self._tag(context)}{',' if others else ''}{others}"
         return headers
 
     def _tag(self, context: SpanContext) -> str:
