@@ -58,26 +58,31 @@ async def migrate(database: Database, migrations: Path, service: str, data_dir: 
 async def _upgrade_postgres(url: sa.URL, migrations: Path, version_table: str) -> None:
     """Migrate on a connection whose statements may take their time: with many rows an index takes longer than an answer may.
 
-    For a table's lock it waits a second at most, since all who come after it wait behind it, and then begins anew.
+    Each migration is a transaction, so that none keeps the locks of another. For a table's lock it waits a second at most, since
+    all who come after it wait behind it, and then begins anew.
     """
-    engine = create_postgres_engine(url, STATEMENT_S)
+    engine, tries_left, is_done = create_postgres_engine(url, STATEMENT_S), TRIES, False
     try:
-        for tries_left in range(TRIES - 1, -1, -1):
+        while not is_done:
             try:
                 async with engine.begin() as connection:
                     await _lock_migrations(connection, version_table)
                     await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'"))
-                    await connection.run_sync(_upgrade, migrations, version_table)
+                    is_done = await connection.run_sync(_upgrade_to, "+1", migrations, version_table)
             except DBAPIError as error:
+                tries_left -= 1
                 if not tries_left or LOCK_NOT_AVAILABLE not in str(error.orig):
                     raise
-            else:
-                return
     finally:
         await engine.dispose()
 
 
 def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:
+    _upgrade_to(connection, "head", migrations, version_table)
+
+
+def _upgrade_to(connection: sa.Connection, target: str, migrations: Path, version_table: str) -> bool:
+    """Migrate as far as `target`; return whether there was nothing to do."""
     from alembic import command  # noqa: PLC0415 - a quarter of a second that only the start needs
     from alembic.config import Config  # noqa: PLC0415
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
@@ -86,14 +91,17 @@ def _upgrade(connection: sa.Connection, migrations: Path, version_table: str) ->
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes.update(connection=connection, version_table=version_table)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    context = MigrationContext.configure(connection, opts={"version_table": version_table})
-    if not known.issuperset(context.get_current_heads()):
+    scripts = ScriptDirectory.from_config(config)
+    found = MigrationContext.configure(connection, opts={"version_table": version_table}).get_current_heads()
+    if not {script.revision for script in scripts.walk_revisions()}.issuperset(found):
         service = version_table.removeprefix("alembic_version_")
         raise NewerDatabase(
             f"The tables of {service} were migrated by a newer release than this one: run that release, or restore a backup."
         )
-    command.upgrade(config, "head")
+    if set(found) == set(scripts.get_heads()):
+        return True
+    command.upgrade(config, target)
+    return False
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Photo requests and replacements, webhooks that stay as deliveries, what listings select by, and counters.
 
-Tables and columns are only added, so that processes of the release before go on beside this one. What takes long with many rows,
-and what those processes add meanwhile, is done afterwards, a few hundred rows at a time (`adapters/sql/release_before.py`):
-the folded names, and what they leave in `planter_leftovers`.
+Tables and columns are only added, which takes a moment, so that processes of the release before go on beside this one. What takes
+long with many rows comes in transactions of its own: the indexes with 0005, which lets readers read; folded names, counters, and
+what those processes add meanwhile a few hundred rows at a time afterwards (`adapters/sql/release_before.py`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,6 @@ STATUSES = (
 )  # fmt: skip
 
 
-def _partial_index(name: str, table: str, where: str, *columns: str) -> None:
-    op.create_index(name, table, list(columns), postgresql_where=sa.text(where), sqlite_where=sa.text(where))
-
-
 def _orders() -> None:
     for column in (
         sa.Column("newest_event_id", sa.BigInteger, nullable=False, server_default="0"),
@@ -34,17 +30,6 @@ def _orders() -> None:
         sa.Column("is_warned", sa.Boolean, nullable=False, server_default=sa.false()),
     ):
         op.add_column("planter_orders", column)
-    op.execute(
-        "UPDATE planter_orders SET is_warned = true WHERE id IN"
-        " (SELECT order_id FROM planter_files WHERE CAST(warnings AS TEXT) <> '[]')"
-    )
-    _partial_index(
-        "planter_orders_names", "planter_orders", "pet_name_folded IS NOT NULL", "created_at", "id", "pet_name_folded"
-    )
-    _partial_index("planter_orders_requested", "planter_orders", "open_requests > 0", "created_at", "id")
-    is_warned = "is_warned IS true" if op.get_bind().dialect.name == "postgresql" else "is_warned IS 1"
-    _partial_index("planter_orders_warned", "planter_orders", is_warned, "created_at", "id")
-    _partial_index("planter_orders_paid", "planter_orders", "status = 'paid'", "last_event_id")
 
 
 def _photos() -> None:
@@ -79,27 +64,16 @@ def _deliveries() -> None:
         op.add_column("planter_outbox", column)
     for index in ("ix_planter_outbox_due_at", "planter_outbox_of_order"):
         op.drop_index(index, "planter_outbox")
-    op.create_index("planter_outbox_message", "planter_outbox", ["message_id"], unique=True)
-    op.create_index("planter_outbox_by_state", "planter_outbox", ["state", "seq"])
-    op.create_index("planter_outbox_by_age", "planter_outbox", ["created_at"])
-    _partial_index("planter_outbox_due", "planter_outbox", "state = 'pending'", "due_at")
-    _partial_index("planter_outbox_pending_of_order", "planter_outbox", "state = 'pending'", "order_id", "seq")
 
 
 def _counters() -> None:
-    op.create_table(
+    counters = op.create_table(
         "planter_counters",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("total", sa.BigInteger, nullable=False),
     )
-    counted = {
-        **{f"orders:{status}": f"planter_orders WHERE status = '{status}'" for status in STATUSES},
-        "deliveries:pending": "planter_outbox",
-        "deliveries:failed": "planter_outbox WHERE state = 'failed'",
-        "photo_requests": "planter_files WHERE request_reason IS NOT NULL",
-    }
-    for name, rows in counted.items():
-        op.execute(f"INSERT INTO planter_counters (name, total) SELECT '{name}', count(*) FROM {rows}")  # noqa: S608
+    names = [*(f"orders:{status}" for status in STATUSES), "deliveries:pending", "deliveries:failed", "photo_requests"]
+    op.bulk_insert(counters, [{"name": name, "total": 0} for name in names])
 
 
 def upgrade() -> None:
