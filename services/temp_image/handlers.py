@@ -18,7 +18,7 @@ from services.temp_image.deliver import (
 from services.temp_image.model import parse_claim, parse_holder, parse_image_id
 from services.temp_image.schemas import Held, HoldRequest, RetrieveQuery, Uploaded
 from services.temp_image.service import TempImageService
-from shared.app.idempotency import key_of
+from shared.app.idempotency_key import key_of
 from shared.app.responses import PRIVATE
 from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access

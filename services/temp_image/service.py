@@ -13,7 +13,7 @@ from typing import Any
 
 from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, KeptUpload, new_secret
 from services.temp_image.ports import ImageStore, UploadKeys
-from shared.app.idempotency import key_reused
+from shared.app.idempotency_key import key_reused
 from shared.auth.key_derivation import derive_key
 from shared.errors import DependencyDown, NotAllowedValue
 from shared.images.validation import ImageLimits, require_image

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,17 +15,16 @@ from aiohttp import web
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.app.idempotency_key import key_in_use, key_of, key_reused
 from shared.app.middleware import REQUEST_ID
 from shared.app.responses import PRIVATE
 from shared.auth.access_tokens import identify_if_any, vouched_address
 from shared.clock import utc_now
-from shared.errors import BadRequest, Conflict, KeepsakeError, NotAllowedValue
+from shared.errors import KeepsakeError
 from shared.http.problem import CONTENT_TYPE, problem_body
 from shared.log import get_logger
 from shared.persistence.engine import Database, UtcDateTime
 
-HEADER = "Idempotency-Key"
-KEY = re.compile(r"[\x21-\x7e]{1,255}")
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=20)
 RENEW_S = 6.0
@@ -209,36 +207,6 @@ class IdempotencyKeys:
         with suppress(KeepsakeError):
             async with self._database.begin() as connection:
                 await connection.execute(self._table.delete().where(*self._mine(reservation)))
-
-
-def key_reused() -> NotAllowedValue:
-    """Refuse a key that was used for other content."""
-    return NotAllowedValue.of(
-        HEADER, "This Idempotency-Key was used for another request. Please take a new one.", "idempotency_key_reused"
-    )
-
-
-def key_in_use() -> Conflict:
-    """Refuse a key whose first request still runs."""
-    return Conflict(
-        "The first request with this Idempotency-Key is still under way.",
-        "idempotency_in_progress",
-        {"Retry-After": "1"},
-    )
-
-
-def key_of(request: web.Request) -> str | None:
-    """Return the request's key, if it has one. Raises BadRequest for several, NotAllowedValue for a malformed one."""
-    given = request.headers.getall(HEADER, [])
-    if not given:
-        return None
-    if len(given) > 1:
-        raise BadRequest.of(HEADER, "Send one Idempotency-Key.", "idempotency_key_malformed")
-    if not KEY.fullmatch(given[0]):
-        raise NotAllowedValue.of(
-            HEADER, "Idempotency-Key must be 1 to 255 visible ASCII characters.", "idempotency_key_malformed"
-        )
-    return given[0]
 
 
 async def caller_of(request: web.Request) -> str:

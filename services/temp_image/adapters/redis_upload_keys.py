@@ -12,7 +12,7 @@ from redis import asyncio as aioredis
 from redis.exceptions import OutOfMemoryError
 
 from services.temp_image.model import LEASE_S, KeptUpload, new_secret
-from shared.app.idempotency import key_in_use
+from shared.app.idempotency_key import key_in_use
 from shared.errors import DependencyDown, StorageFull
 from shared.persistence.redis import redis_errors
 

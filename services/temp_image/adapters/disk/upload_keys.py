@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from services.temp_image.model import KeptUpload
-from shared.app.idempotency import key_in_use
+from shared.app.idempotency_key import key_in_use
 from shared.uploads.sinks import storage_error
 
 KEY_SUFFIX = ".key"

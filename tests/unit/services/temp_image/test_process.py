@@ -167,3 +167,9 @@ async def test_it_stops_in_order_with_a_delivery_on_its_way(
     assert process.wait(20) == 0
     start()
     assert (await retrieve(http, image_id))[0] == 404
+
+
+def test_a_service_without_tables_loads_no_library_for_them() -> None:
+    code = "import sys, services.temp_image.app; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True)
+    assert "sqlalchemy" not in loaded.stdout.split()
