@@ -70,11 +70,11 @@ run-%: install
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
-test: install-dev ## what needs no server beside Python; T="tests/unit/gateway -x" for one path
+test: install-dev ## the quick tests, which need nothing beside Python; T="tests/unit/gateway -x" for one path
 	$(PYTEST) $(if $(T),$(T),$(PARALLEL) -m "not long" $(COVER)) $(ARGS)
 
 test-all: COVER := --cov --cov-report=term:skip-covered
-test-all: test ## everything but the browser, and how much of the code the quick ones cover
+test-all: test ## all tests but the browser's, and how much of the code the quick ones cover
 	$(PYTEST) $(PARALLEL) -m long --ignore=tests/browser --ignore=tests/system/container
 
 test-browser: install-dev ## the pages in Chromium (Debian: apt-get install chromium)
