@@ -50,14 +50,14 @@ def timelines(lanes: Mapping[str, Mapping[str, float]]) -> str:
     height, parts = 10, []
     for title, steps in lanes.items():
         whole, left = sum(steps.values()) or 1.0, 10.0
-        parts.append(f'<text x="10" y="{height + 16}" font-weight="bold">{title}: {whole:.3g} ms</text>')
+        parts.append(f'<text x="10" y="{height + 16}" font-weight="bold">{title}: {whole:,.2f} ms</text>')
         for number, (name, took) in enumerate(steps.items()):
             width, colour = took / whole * (WIDTH - 20), COLOURS[number % len(COLOURS)]
             below = height + 62 + number * 17
             parts += [
                 f'<rect x="{left:.1f}" y="{height + 24}" width="{width:.1f}" height="20" fill="{colour}"/>',
                 f'<rect x="10" y="{below - 9}" width="10" height="10" fill="{colour}"/>',
-                f'<text x="26" y="{below}">{name}: {took:.3g} ms</text>',
+                f'<text x="26" y="{below}">{name}: {took:,.2f} ms</text>',
             ]
             left += width
         height += 72 + 17 * len(steps)
