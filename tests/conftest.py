@@ -26,8 +26,8 @@ SERVERS = frozenset({"redis_server_url", "postgres_server_url", "s3_server"})
 BACKENDS = frozenset({"redis", "postgres", "s3", "r2", "servers"})
 LONG_SUITES = ("tests/system/", "tests/browser/")
 
-# They kill, cut and starve processes by the clock, so a busy machine can make one fail that is in order: each gets two more
-# tries, is listed as RERUN, and is counted at the end. All others have one try.
+# They kill, cut and starve processes by the clock, or have PostgreSQL answer many at once within seconds, so a busy machine can
+# make one fail that is in order. Each gets two more tries, is listed as RERUN, and is counted at the end. All others have one.
 NEED_LUCK = (
     "tests/browser/",
     "tests/system/attacks/test_races.py",
@@ -39,8 +39,10 @@ NEED_LUCK = (
     "tests/unit/services/checkout/test_crashes.py",
     "tests/unit/services/checkout/test_decisions.py",
     "tests/unit/services/checkout/test_killed.py",
+    "tests/unit/services/checkout/test_sessions.py::test_of_fifty_at_once_all_get_one_session[postgres]",
     "tests/unit/services/media_store/test_cancelled.py",
     "tests/unit/services/media_store/test_faults.py",
+    "tests/unit/services/planter_orders/test_photos.py::TestRequests::test_from_shipped_on_nobody_can_ask[servers]",
     "tests/unit/services/planter_orders/test_processes.py",
     "tests/unit/services/temp_image/test_faults.py",
     "tests/unit/services/temp_image/test_process.py",
