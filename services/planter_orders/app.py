@@ -42,7 +42,7 @@ from services.planter_orders.handlers.app_keys import (
     UPLOADING,
 )
 from services.planter_orders.model.deliveries import signing_key
-from services.planter_orders.schemas.answers import OrderRenderer
+from services.planter_orders.schemas import OrderRenderer
 from services.planter_orders.service import (
     Deliveries,
     MetadataFiles,

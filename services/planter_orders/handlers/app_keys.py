@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from services.planter_orders.schemas.answers import OrderRenderer
+from services.planter_orders.schemas import OrderRenderer
 from services.planter_orders.service import Deliveries, OrderEvents, OrderService, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.idempotency import IdempotencyKeys

@@ -12,8 +12,7 @@ from services.planter_orders.handlers.app_keys import BLOBS, KEYS, ORDERS, RENDE
 from services.planter_orders.handlers.orders import caller_of, stream
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.photos import Photo, photo_key, thumbnail_key
-from services.planter_orders.schemas.answers import FileEntry, UploadAnswer
-from services.planter_orders.schemas.requests import FileQuery, PetFields
+from services.planter_orders.schemas import FileEntry, FileQuery, PetFields, UploadAnswer
 from services.planter_orders.service import IncomingPhoto, Pet, photo_to_replace
 from services.planter_orders.service.downloads import photos_zip, photos_zip_size
 from shared.app.idempotency import Reservation
