@@ -102,6 +102,21 @@ async def test_a_slow_disk_is_left_to_the_caller_for_a_while(
     assert place.place(source, "png") == KEYS["png"]
 
 
+async def test_a_disk_is_not_slow_because_others_had_the_processor(
+    place: Placing, source: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = DiskTree.place
+
+    def starved(*arguments: object, **options: bool) -> None:
+        link(*arguments, **options)  # type: ignore[arg-type]
+        clock.seconds += 1.0
+
+    monkeypatch.setattr(DiskTree, "place", starved)
+    monkeypatch.setattr(placing, "_starved_s", lambda: clock.seconds)
+    assert place.place(source, "jpg") == KEYS["jpg"]
+    assert place.place(source, "png") == KEYS["png"]
+
+
 def test_a_key_that_cannot_be_used_is_refused_before_any_worker_sees_it(store: DiskObjectStore) -> None:
     with pytest.raises(InvalidKey):
         store.placing({"jpg": "../a.jpg"})
