@@ -106,10 +106,13 @@ class ImageWorkers:
     async def close(self) -> None:
         """End the processes; what runs or waits is refused with Unavailable."""
         self._closed = True
-        for worker in self._workers:
+        workers = tuple(self._workers)
+        for worker in workers:
             worker.kill()
         while self._idle:
             await self._end(self._idle.pop())
+        for worker in workers:  # what gives way to all others also takes its time to die
+            await worker.gone()
 
     async def _make(self, target: Path, work: partial[_Result]) -> _Result:
         try:
@@ -244,6 +247,10 @@ class WorkerProcess:
         """End the process, and wait until the system has taken it away."""
         self.kill()
         self._socket.close()
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Wait until the system has taken a killed process away."""
         await to_its_end(asyncio.get_running_loop().run_in_executor(None, self._process.wait))
 
 
