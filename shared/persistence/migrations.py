@@ -28,8 +28,8 @@ from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 MIGRATION_WAIT_S = 60.0
 STATEMENT_S = 900.0
-LOCK_WAIT_S = 1
-TRIES = 60
+LOCK_WAIT_MS = 400  # less than the second after which PostgreSQL ends one of two that wait for each other
+TRIES = 100
 LOCK_NOT_AVAILABLE = "canceling statement due to lock timeout"
 SQLITE_ROOM_BYTES = 2 * 2**20
 WITH_TABLES = sorted(path.parent.name.replace("_", "-") for path in SERVICES.glob("*/migrations"))
@@ -58,7 +58,7 @@ async def migrate(database: Database, migrations: Path, service: str, data_dir: 
 async def _upgrade_postgres(url: sa.URL, migrations: Path, version_table: str) -> None:
     """Migrate on a connection whose statements may take their time: with many rows an index takes longer than an answer may.
 
-    Each migration is a transaction, so that none keeps the locks of another. For a table's lock it waits a second at most, since
+    Each migration is a transaction, so that none keeps the locks of another. For a table's lock it waits a moment at most, since
     all who come after it wait behind it, and then begins anew.
     """
     engine, tries_left, is_done = create_postgres_engine(url, STATEMENT_S), TRIES, False
@@ -67,7 +67,7 @@ async def _upgrade_postgres(url: sa.URL, migrations: Path, version_table: str) -
             try:
                 async with engine.begin() as connection:
                     await _lock_migrations(connection, version_table)
-                    await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'"))
+                    await connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
                     is_done = await connection.run_sync(_upgrade_to, "+1", migrations, version_table)
             except DBAPIError as error:
                 tries_left -= 1
