@@ -141,7 +141,7 @@ async def test_an_orders_checkout_asks_the_order_in_the_same_trace(
     shopper: Shopper, collector: Collector, database: str
 ) -> None:
     order = await shopper.send("/api/images/upload", "files", headers=shopper.authorization)
-    stored = ("planter-orders", "disk put file" if database == "sqlite" else "s3 put file")
+    stored = ("planter-orders", "disk put bytes" if database == "sqlite" else "s3 put bytes")
     collector.trace_of(GATEWAY, ORDER, ("planter-orders", f"{database} write"), stored)
     body = {"order_id": order["order_id"]}
     await shopper.ask("POST", "/api/checkout/embedded-session", json=body, headers=shopper.authorization)
