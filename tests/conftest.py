@@ -48,7 +48,7 @@ NEED_LUCK = (
     "tests/unit/services/temp_image/test_process.py",
     "tests/unit/shared/images/test_workers.py",
     "tests/unit/shared/objects/test_bucket_faults.py",
-    "tests/unit/shared/test_database.py::TestInserts::test_rows_and_transactions_at_once_all_get_their_turn[postgres]",
+    "tests/unit/shared/test_engine.py::TestInserts::test_rows_and_transactions_at_once_all_get_their_turn[postgres]",
 )
 
 

@@ -24,7 +24,7 @@ from shared.objects import ObjectExists
 from tests.support import pictures
 from tests.support.cloudinary import CLOUD, KEY, SECRET, Cloudinary, running_cloudinary
 from tests.unit.services.media_store.store import Store, bearer, form, open_store, settings_of
-from tests.unit.services.media_store.test_upkeep import reconcile, sweep
+from tests.unit.services.media_store.test_maintenance import reconcile, sweep
 
 TROUBLE = ("silent", "slow", "cut", "nonsense", "redirect", "400", "401", "420", "500", "503")
 
