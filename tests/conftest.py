@@ -46,6 +46,7 @@ NEED_LUCK = (
     "tests/unit/services/planter_orders/test_processes.py",
     "tests/unit/services/temp_image/test_faults.py",
     "tests/unit/services/temp_image/test_process.py",
+    "tests/unit/services/temp_image/test_upload_keys.py::test_after_the_images_hour_the_key_is_free_and_nothing_is_left",
     "tests/unit/shared/images/test_workers.py",
     "tests/unit/shared/objects/test_bucket_faults.py",
     "tests/unit/shared/test_engine.py::TestInserts::test_rows_and_transactions_at_once_all_get_their_turn[postgres]",
