@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.settings import GatewaySettings
-from services.auth_verify.settings import Settings as AuthVerifySettings
+from services.auth_verify.settings import AuthVerifySettings
 from services.checkout.settings import CheckoutSettings
 from services.media_store.settings import MediaStoreSettings
 from services.planter_orders.settings import PlanterOrdersSettings

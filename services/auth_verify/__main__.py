@@ -6,7 +6,7 @@ import sys
 
 from services.auth_verify.app import NAME, build_app
 from services.auth_verify.commands import run_command
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.app.server import run
 from shared.settings import load_settings
 
@@ -15,7 +15,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     if arguments := sys.argv[1:]:
         sys.exit(run_command(arguments))
-    settings = load_settings(Settings)
+    settings = load_settings(AuthVerifySettings)
     run(NAME, settings, lambda: build_app(settings))
 
 

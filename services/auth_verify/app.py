@@ -30,7 +30,7 @@ from services.auth_verify.service import (
     SessionService,
     TokenSigner,
 )
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.app.factory import base_app
 from shared.app.middleware import CHECKS
 from shared.app.routes import ServiceInfo
@@ -61,7 +61,7 @@ async def _open_failed_logins(redis_url: str, app: web.Application) -> AsyncIter
         yield failures
 
 
-async def _prepare_keys(settings: Settings, database: Database) -> tuple[TokenSigner, KeySource]:
+async def _prepare_keys(settings: AuthVerifySettings, database: Database) -> tuple[TokenSigner, KeySource]:
     if settings.jwt_algorithm == "HS256":
         return SecretSigner(settings.jwt_secret_key), SharedSecret(settings.jwt_secret_key)
     ring = KeyRing(SqlSigningKeys(database, settings.internal_secret), settings.jwt_algorithm)
@@ -70,7 +70,7 @@ async def _prepare_keys(settings: Settings, database: Database) -> tuple[TokenSi
 
 
 def build_eraser(
-    settings: Settings, database: Database, sessions: SessionService, http: aiohttp.ClientSession
+    settings: AuthVerifySettings, database: Database, sessions: SessionService, http: aiohttp.ClientSession
 ) -> PersonEraser:
     """Build what erases people, here and in the services that know them."""
     client = partial(ServiceClient, http, caller=NAME, secret=settings.internal_secret)
@@ -78,7 +78,7 @@ def build_eraser(
     return PersonEraser(SqlErasures(database), sessions.end_all, others, utc_now)
 
 
-async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[None]:
+async def _resources(settings: AuthVerifySettings, app: web.Application) -> AsyncIterator[None]:
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
         _open_failed_logins(settings.redis_url, app) as failures,
@@ -101,7 +101,7 @@ async def _resources(settings: Settings, app: web.Application) -> AsyncIterator[
             yield
 
 
-def build_app(settings: Settings) -> web.Application:
+def build_app(settings: AuthVerifySettings) -> web.Application:
     """Build the app; its resources open when it starts."""
     app = base_app(INFO, settings, ROUTES)
     app.cleanup_ctx.append(partial(_resources, settings))

@@ -19,7 +19,7 @@ from services.auth_verify.app import MIGRATIONS, NAME, build_eraser
 from services.auth_verify.model import no_such_user
 from services.auth_verify.schemas import Registration
 from services.auth_verify.service import AccountService, KeyRing, LoginThrottle, SecretSigner, SessionService
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.access_tokens import ADMIN
 from shared.auth.revocations import open_revocations
 from shared.auth.service_client import open_http_client
@@ -51,7 +51,7 @@ def _read_password() -> str:
     return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
 
 
-async def _create_admin(settings: Settings, username: str, email: str) -> str:
+async def _create_admin(settings: AuthVerifySettings, username: str, email: str) -> str:
     try:
         admin = Registration(username=username, email=email, password=_read_password())
     except ValidationError as error:
@@ -63,7 +63,7 @@ async def _create_admin(settings: Settings, username: str, email: str) -> str:
     return f"{admin.username} is an admin now."
 
 
-async def _erase(settings: Settings, username: str | None, user_id: str | None) -> str:
+async def _erase(settings: AuthVerifySettings, username: str | None, user_id: str | None) -> str:
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
         open_revocations(settings.redis_url, settings.data_dir) as revocations,
@@ -83,7 +83,7 @@ async def _erase(settings: Settings, username: str | None, user_id: str | None) 
     return "Nothing is left of the person but what docs/privacy.md says."
 
 
-async def _rotate_keys(settings: Settings) -> str:
+async def _rotate_keys(settings: AuthVerifySettings) -> str:
     if settings.jwt_algorithm == "HS256":
         return "JWT_ALGORITHM is HS256: there are no keys to rotate. To change the secret, set JWT_SECRET_KEY."
     async with open_database(settings.database_url, settings.data_dir, NAME) as database:
@@ -97,7 +97,7 @@ async def _rotate_keys(settings: Settings) -> str:
 def run_command(arguments: Sequence[str]) -> int:
     """Do what `arguments` say, say what was done, and return the exit status: 1 with one sentence for a refusal."""
     chosen = _parse(arguments)
-    settings = load_settings(Settings)
+    settings = load_settings(AuthVerifySettings)
     work = {
         "create-admin": lambda: _create_admin(settings, chosen.username, chosen.email),
         "erase": lambda: _erase(settings, chosen.username, chosen.user_id),

@@ -56,7 +56,7 @@ Title = Annotated[
     Field(min_length=1, max_length=200),
     Matching(rf"[^{CONTROLS}]*[^\s{CONTROLS}][^{CONTROLS}]*", "must not be blank, nor contain control characters"),
 ]
-# What a token's `sub` may be, and a path can name: another member could never be taken out again.
+# A member's id must fit into a path; otherwise nobody could remove that member again.
 Subject = Annotated[
     str, Field(min_length=1, max_length=255), Matching(CARRIED, CANNOT_BE_CARRIED), AfterValidator(_require_carriable)
 ]

@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.settings import DatabaseSettings, DatabaseUrl, Port, RedisSettings, TokenSettings, Urls, per_service
 
 
-class Settings(TokenSettings, RedisSettings, DatabaseSettings):
+class AuthVerifySettings(TokenSettings, RedisSettings, DatabaseSettings):
     """Where it listens, which database it keeps, and what it signs with."""
 
     port: Port = Field(8000, validation_alias="AUTH_VERIFY_PORT")

@@ -1,4 +1,7 @@
-"""`python -m services.checkout` runs the service; its commands look for what does not fit, and decide about payments."""
+"""`python -m services.checkout` runs the service.
+
+Its commands list payments that do not match their images, and decide about payments in review.
+"""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ from services.checkout.model.payments import Action
 from services.checkout.schemas import SessionRequest, request_of
 from services.checkout.service import (
     CheckoutService,
-    CreateSession,
     Fulfilment,
     Outbox,
     Queries,
     Reconciliation,
     Refunds,
     Review,
+    SessionOpener,
     Sweeper,
     Webhooks,
 )
@@ -85,11 +85,11 @@ def build_service(
     fulfilment = Fulfilment(sessions, payments, images, paid_images, now, wake.set)
     outbox = Outbox(sessions, order_updates, orders, payments, fulfilment, now)
     ttl_s, site = settings.checkout_session_ttl_s, settings.public_url
-    create_session = CreateSession(sessions, payments, images, orders, fulfilment, outbox, ttl_s, now, wake.set)
-    webhooks = Webhooks(sessions, events, refunds, payments, fulfilment, create_session, site, now)
+    opener = SessionOpener(sessions, payments, images, orders, fulfilment, outbox, ttl_s, now, wake.set)
+    webhooks = Webhooks(sessions, events, refunds, payments, fulfilment, opener, site, now)
     refunding = Refunds(sessions, refunds, payments, fulfilment, now, wake.set)
     return CheckoutService(
-        create_session=create_session,
+        opener=opener,
         queries=Queries(sessions, fulfilment, now),
         webhooks=webhooks,
         refunds=refunding,
@@ -143,7 +143,7 @@ async def open_service(settings: CheckoutSettings, now: Callable[[], datetime] =
         try:
             yield Opened(service, database, objects, keys, sessions)
         finally:
-            await service.create_session.close()
+            await service.opener.close()
             await service.fulfilment.close()
 
 

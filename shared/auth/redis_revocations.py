@@ -24,7 +24,7 @@ class RedisRevocations:
         self._ask_again_at = 0.0
 
     async def revoke(self, sid: str) -> None:
-        """Set the key."""
+        """Write the session down in Redis; raise DependencyDown if that fails."""
         with redis_errors():
             await self._redis.set(f"revoked:{digest_of(sid)}", b"1", ex=KEPT_S)
 

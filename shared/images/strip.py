@@ -20,7 +20,7 @@ _CUT = {
 class Cut:
     """The pieces of a file; large ones are views of the buffer, which must outlive them.
 
-    Where it is not plain, only decoding both tells whether it shows what the file does.
+    Where `is_plain` is False, decode both files and compare.
     """
 
     pieces: list[bytes | memoryview]

@@ -31,10 +31,11 @@ def _too_many(delay_s: float) -> TooManyRequests:
 
 
 class LoginThrottle:
-    """Lets an attempt wait the longer the more have failed: for the account from this address, and a little from anywhere.
+    """Delays a login attempt: longer the more attempts failed for this account from this address.
 
-    The wait comes before the password is looked at, or a guesser would hang up and know. It is never longer than 5 s, so
-    that the owner gets in; only so many wait at once, and of those who guess the others are refused.
+    Failures from anywhere add a little. The delay comes before the password is looked at, or a guesser would hang up and
+    know. It is never longer than 5 s, so that the owner gets in. Only so many wait at once; further attempts by whoever
+    failed before are refused.
     """
 
     def __init__(self, failures: FailedLogins, *, sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep) -> None:

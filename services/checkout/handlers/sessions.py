@@ -35,7 +35,7 @@ async def open_session(request: web.Request) -> web.Response:
             for_order=wanted.order_id is not None,
         )
         user = await identify(request) if wanted.order_id is not None else None
-        row = await request.app[SERVICE].create_session.open(
+        row = await request.app[SERVICE].opener.open(
             cart, image_id=wanted.imageId, order_id=wanted.order_id, user_id=user.user_id if user else None
         )
         return json_answer(_as_session(row, request.app[SETTINGS]), headers=PRIVATE)
@@ -109,7 +109,7 @@ async def session_image(request: web.Request) -> web.StreamResponse:
 
 async def expire_session(request: web.Request) -> web.Response:
     """Close the session of an order that is to be deleted."""
-    await request.app[SERVICE].create_session.expire_for_order(request.match_info["order_id"])
+    await request.app[SERVICE].opener.expire_for_order(request.match_info["order_id"])
     return web.Response(status=204)
 
 

@@ -2,25 +2,25 @@
 
 from dataclasses import dataclass
 
-from services.checkout.service.create_session import CreateSession
 from services.checkout.service.fulfilment import Fulfilment
 from services.checkout.service.outbox import Outbox
 from services.checkout.service.queries import Queries
 from services.checkout.service.reconcile import Reconciliation
 from services.checkout.service.refunds import Refunds
 from services.checkout.service.review import Review
+from services.checkout.service.session_opener import SessionOpener
 from services.checkout.service.sweeper import Sweeper
 from services.checkout.service.webhooks import Webhooks
 
 __all__ = [
     "CheckoutService",
-    "CreateSession",
     "Fulfilment",
     "Outbox",
     "Queries",
     "Reconciliation",
     "Refunds",
     "Review",
+    "SessionOpener",
     "Sweeper",
     "Webhooks",
 ]
@@ -30,7 +30,7 @@ __all__ = [
 class CheckoutService:
     """All of them together."""
 
-    create_session: CreateSession
+    opener: SessionOpener
     queries: Queries
     webhooks: Webhooks
     refunds: Refunds

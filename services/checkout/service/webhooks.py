@@ -17,8 +17,8 @@ from services.checkout.model.sessions import (
     CheckoutSession,
     State,
 )
-from services.checkout.service.create_session import CreateSession
 from services.checkout.service.fulfilment import Fulfilment, provider_deadline
+from services.checkout.service.session_opener import SessionOpener
 from shared.errors import KeepsakeError, Unavailable
 from shared.log import get_logger
 
@@ -47,7 +47,7 @@ class Webhooks:
     refunds: SqlRefunds
     payments: StripePayments
     fulfilment: Fulfilment
-    create_session: CreateSession
+    opener: SessionOpener
     site: str
     now: Callable[[], datetime]
 
@@ -98,11 +98,11 @@ class Webhooks:
             if seen is None or seen.row_id != row.id:
                 return
             if row.session_id is not None or row.state is not State.CREATING:
-                if seen.payment_status == "paid":  # by nobody whom we gave this session to
+                if seen.payment_status == "paid":  # somebody paid a session that we gave to nobody
                     get_logger().error("unknown_session_paid", row=row.id)
                     await self.sessions.update(row, Changes(review_reason="Another session of this purchase was paid."))
                 return
-            row = await self.create_session.adopt(row, seen)
+            row = await self.opener.adopt(row, seen)
         await self.fulfilment.settle_alone(row)
 
     async def _row_of(self, payment_intent: str) -> CheckoutSession | None:

@@ -92,7 +92,7 @@ class Intake:
                 await self._undo(kept.key, UNDO_WAIT_WHEN_DOWN_S)
                 raise
             except Exception:
-                # Not where the process ends: there may be a row then, and an object without one is the lesser loss.
+                # When the process ends the object stays: its row may exist, and an object without a row does less harm.
                 await self._undo(kept.key, UNDO_WAIT_S)
                 raise
 

@@ -38,7 +38,7 @@ async def given_back(connection: AsyncConnection, row_id: str) -> int:
 
 
 async def is_asking(connection: AsyncConnection, row_id: str) -> bool:
-    """Tell whether a refund was decided of which it is not known yet that Stripe made it."""
+    """Tell whether a refund was decided, and Stripe has not confirmed it yet."""
     return await _newest(connection, T.row_id == row_id, T.status == "asking") is not None
 
 

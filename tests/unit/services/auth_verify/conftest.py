@@ -7,13 +7,13 @@ import aiohttp
 import pytest
 
 from services.auth_verify.app import build_app
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from tests.support.serving import ServeApp
 from tests.unit.services.auth_verify.api import INTERNAL_SECRET, JWT_SECRET, Api
 
 
 @pytest.fixture(params=["embedded", "servers"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> AuthVerifySettings:
     """The two ways to run: on SQLite and memory, and on PostgreSQL and Redis."""
     servers = {}
     if request.param == "servers":
@@ -21,7 +21,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
             "database_url": request.getfixturevalue("postgres_url"),
             "redis_url": request.getfixturevalue("redis_url"),
         }
-    return Settings(
+    return AuthVerifySettings(
         _env_file=None, data_dir=tmp_path, jwt_secret_key=JWT_SECRET, internal_secret=INTERNAL_SECRET, **servers
     )
 
@@ -33,5 +33,5 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-async def api(settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession) -> Api:
+async def api(settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession) -> Api:
     return Api(http, await serve_app(build_app(settings)))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from services.auth_verify.adapters.sql.tables import USERS
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.persistence.engine import open_database
 from tests.unit.services.auth_verify.api import INTERNAL_SECRET, JWT_SECRET, PASSWORD, Api, service_token
 
@@ -177,7 +177,7 @@ class TestSigningIn:
             assert reply.body["error"] == "The username or password is not right."
             assert reply.headers["WWW-Authenticate"] == "Bearer"
 
-    async def test_a_hash_of_the_password_as_typed_is_made_anew(self, api: Api, settings: Settings) -> None:
+    async def test_a_hash_of_the_password_as_typed_is_made_anew(self, api: Api, settings: AuthVerifySettings) -> None:
         """As they were made before passwords were normalised."""
         composed, typed = "Pässwörd first", "Pa\u0308sswo\u0308rd first"
         await api.register("alice")

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from services.auth_verify.app import build_app
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from tests.support.serving import ServeApp
 from tests.unit.services.auth_verify.api import PASSWORD, Api
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[4]
 
 
-async def run(settings: Settings, *arguments: str, stdin: str = "") -> tuple[int, str]:
+async def run(settings: AuthVerifySettings, *arguments: str, stdin: str = "") -> tuple[int, str]:
     """Run a command as a process of its own; give its status and what it said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -51,7 +51,7 @@ def create_admin(username: str, email: str) -> tuple[str, ...]:
 
 class TestCreateAdmin:
     async def test_makes_an_admin_whose_token_says_so_before_the_first_start(
-        self, settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession
+        self, settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession
     ) -> None:
         status, said = await run(settings, *create_admin("root", "root@example.org"), stdin=PASSWORD + "\n")
         assert (status, said) == (0, "root is an admin now.\n")
@@ -61,7 +61,7 @@ class TestCreateAdmin:
         assert (await api.get("/api/auth/me", token)).body["roles"] == ["admin"]
 
     async def test_refuses_a_taken_name_and_a_short_password_in_one_sentence(
-        self, settings: Settings, api: Api
+        self, settings: AuthVerifySettings, api: Api
     ) -> None:
         await api.register("alice")
         status, said = await run(settings, *create_admin("Alice", "x@example.org"), stdin=PASSWORD)
@@ -76,7 +76,7 @@ class TestCreateAdmin:
 class TestRotateKeys:
     @pytest.mark.parametrize("algorithm", ["ES256"])
     async def test_a_running_service_accepts_old_and_new_tokens(
-        self, settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession, algorithm: str
+        self, settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession, algorithm: str
     ) -> None:
         settings = settings.model_copy(update={"jwt_algorithm": algorithm})
         api = Api(http, await serve_app(build_app(settings)))
@@ -91,11 +91,11 @@ class TestRotateKeys:
         assert len((await restarted.get("/.well-known/jwks.json")).body["keys"]) == 3
 
     @pytest.mark.parametrize("settings", ["embedded"], indirect=True)
-    async def test_a_shared_secret_has_nothing_to_rotate(self, settings: Settings) -> None:
+    async def test_a_shared_secret_has_nothing_to_rotate(self, settings: AuthVerifySettings) -> None:
         status, said = await run(settings, "rotate-keys")
         assert status == 0
         assert "HS256" in said
 
     @pytest.mark.parametrize("settings", ["embedded"], indirect=True)
-    async def test_an_unknown_command_is_refused(self, settings: Settings) -> None:
+    async def test_an_unknown_command_is_refused(self, settings: AuthVerifySettings) -> None:
         assert (await run(settings, "drop-everything"))[0] == 2

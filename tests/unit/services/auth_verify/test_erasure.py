@@ -19,7 +19,7 @@ from services.auth_verify.adapters.sql.erasures import SqlErasures
 from services.auth_verify.adapters.sql.tables import ERASURES, MEMBERS, METADATA, ORGANIZATIONS
 from services.auth_verify.app import NAME, build_app
 from services.auth_verify.service import PersonEraser
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.app.erasure import ErasureRequest
 from shared.auth.access_tokens import ServiceGuard
 from shared.auth.service_client import ServiceClient
@@ -68,23 +68,23 @@ async def people() -> AsyncIterator[People]:
 
 
 @pytest.fixture
-def settings(settings: Settings, people: People) -> Settings:
+def settings(settings: AuthVerifySettings, people: People) -> AuthVerifySettings:
     urls = {f"{name.replace('-', '_')}_url": (f"{people.url}/{name}",) for name in OTHERS}
     return settings.model_copy(update=urls)
 
 
 @pytest.fixture
-async def api(settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession) -> Api:
+async def api(settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession) -> Api:
     return Api(http, await serve_app(build_app(settings)))
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Database]:
+async def opened(settings: AuthVerifySettings) -> AsyncIterator[Database]:
     async with open_database(settings.database_url, settings.data_dir, NAME) as database:
         yield database
 
 
-async def mentions(settings: Settings, *words: str) -> list[str]:
+async def mentions(settings: AuthVerifySettings, *words: str) -> list[str]:
     """Name the tables in which one of the words stands."""
     async with opened(settings) as database, database.read() as connection:
         return [
@@ -98,7 +98,7 @@ async def mentions(settings: Settings, *words: str) -> list[str]:
 
 class TestByTheirOwnWish:
     async def test_nothing_is_left_of_the_account_and_the_services_were_told(
-        self, api: Api, settings: Settings, people: People
+        self, api: Api, settings: AuthVerifySettings, people: People
     ) -> None:
         sam = await api.signed_in("Sam")
         second = (await api.login("sam")).body
@@ -121,7 +121,7 @@ class TestByTheirOwnWish:
         assert (await api.get(ME, sam.token)).status == 200
         assert people.left_of(sam.id) == list(OTHERS)
 
-    async def test_the_last_admin_stays(self, api: Api, settings: Settings, people: People) -> None:
+    async def test_the_last_admin_stays(self, api: Api, settings: AuthVerifySettings, people: People) -> None:
         root = await made_admin(api, settings, "root")
         reply = await api.call("DELETE", ME, token=root.token, json={"password": PASSWORD})
         assert (reply.status, reply.body["code"]) == (409, "last_admin")
@@ -129,7 +129,7 @@ class TestByTheirOwnWish:
         assert people.left_of(root.id) == list(OTHERS)
 
     async def test_a_service_that_is_down_is_told_when_it_is_back(
-        self, api: Api, settings: Settings, people: People
+        self, api: Api, settings: AuthVerifySettings, people: People
     ) -> None:
         sam = await api.signed_in("sam")
         people.down = {"media-store"}
@@ -145,7 +145,7 @@ class TestByTheirOwnWish:
 
 
 class TestOrganizations:
-    async def test_get_another_owner_or_go_with_their_last_member(self, api: Api, settings: Settings) -> None:
+    async def test_get_another_owner_or_go_with_their_last_member(self, api: Api, settings: AuthVerifySettings) -> None:
         sam, bob, eve = [await api.signed_in(name) for name in ("sam", "bob", "eve")]
         alone, shared = await api.found(sam, "alone"), await api.found(sam, "shared")
         for member, role in ((bob, "member"), (eve, "admin")):
@@ -195,7 +195,7 @@ async def _sessions_end() -> AsyncIterator[None]:
 
 class TestWhoeverDies:
     async def test_at_any_step_the_next_process_goes_on_to_the_end(
-        self, api: Api, settings: Settings, people: People
+        self, api: Api, settings: AuthVerifySettings, people: People
     ) -> None:
         async with opened(settings) as database:
             for step in itertools.count():
@@ -225,7 +225,7 @@ class TestWhoeverDies:
             return (await connection.execute(query)).first() is not None
 
     async def test_what_was_under_way_is_erased_by_a_last_look(
-        self, api: Api, settings: Settings, people: People
+        self, api: Api, settings: AuthVerifySettings, people: People
     ) -> None:
         sam = await api.signed_in("sam")
         await api.call("DELETE", ME, token=sam.token, json={"password": PASSWORD})
@@ -236,7 +236,9 @@ class TestWhoeverDies:
             await eraser(database, people, minutes=31).sweep()
         assert people.left_of(sam.id) == []
 
-    async def test_of_several_processes_each_takes_another(self, api: Api, settings: Settings, people: People) -> None:
+    async def test_of_several_processes_each_takes_another(
+        self, api: Api, settings: AuthVerifySettings, people: People
+    ) -> None:
         people.down = set(OTHERS)
         users = [await api.signed_in() for _ in range(4)]
         for user in users:
@@ -249,7 +251,7 @@ class TestWhoeverDies:
 
 @pytest.mark.long
 class TestByCommand:
-    def command(self, settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, settings: AuthVerifySettings, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
             "DATA_DIR": str(settings.data_dir),
             "JWT_SECRET_KEY": settings.jwt_secret_key,
@@ -262,7 +264,7 @@ class TestByCommand:
         return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
 
     async def test_somebody_is_erased_by_any_spelling_of_the_name(
-        self, api: Api, settings: Settings, people: People
+        self, api: Api, settings: AuthVerifySettings, people: People
     ) -> None:
         sam = await api.signed_in("Sam")
         done = await asyncio.to_thread(self.command, settings, "--username", "SAM")
@@ -271,7 +273,7 @@ class TestByCommand:
         assert (await api.get(ME, sam.token)).status == 401
 
     async def test_it_says_what_is_not_done_yet_and_who_is_nobody(
-        self, api: Api, settings: Settings, people: People
+        self, api: Api, settings: AuthVerifySettings, people: People
     ) -> None:
         sam = await api.signed_in("sam")
         people.down = {"checkout"}
@@ -282,7 +284,7 @@ class TestByCommand:
         assert (nobody.returncode, nobody.stderr) == (1, "keepsake: There is no such user.\n")
 
     async def test_another_issuers_person_is_erased_by_the_subject(
-        self, api: Api, settings: Settings, people: People
+        self, api: Api, settings: AuthVerifySettings, people: People
     ) -> None:
         done = await asyncio.to_thread(self.command, settings, "--user-id", "https://accounts.example.com/u/12")
         assert done.returncode == 0, done.stderr

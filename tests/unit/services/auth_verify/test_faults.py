@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from services.auth_verify.app import build_app
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from tests.support.serving import ServeApp
 from tests.unit.services.auth_verify.api import INTERNAL_SECRET, JWT_SECRET, PASSWORD, Api, Reply
 
@@ -97,7 +97,7 @@ async def api(
     http: aiohttp.ClientSession,
     tmp_path: Path,
 ) -> Api:
-    settings = Settings(
+    settings = AuthVerifySettings(
         _env_file=None,
         data_dir=tmp_path,
         database_url=postgres[1],

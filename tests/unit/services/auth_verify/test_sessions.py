@@ -16,7 +16,7 @@ from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.app import MIGRATIONS
 from services.auth_verify.model import User
 from services.auth_verify.service import SecretSigner, SessionService
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.revocations import Revocations, open_revocations
 from shared.errors import Unauthorized
 from shared.persistence.engine import Database, open_database
@@ -123,7 +123,7 @@ class World:
 
 
 @pytest.fixture
-async def world(settings: Settings) -> AsyncIterator[World]:
+async def world(settings: AuthVerifySettings) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             open_database(settings.database_url, settings.data_dir, "auth-verify")

@@ -14,7 +14,7 @@ from services.auth_verify.adapters.sql.signing_keys import SealBroken, SqlSignin
 from services.auth_verify.adapters.sql.tables import SIGNING_KEYS
 from services.auth_verify.app import MIGRATIONS, build_app
 from services.auth_verify.service import KeyRing
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.errors import Conflict, Unauthorized
 from shared.persistence.engine import Database, open_database
 from shared.persistence.migrations import migrate
@@ -39,7 +39,7 @@ class TestOverHttp:
 
     @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256"])
     async def test_tokens_are_verified_with_the_published_keys(
-        self, settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession, algorithm: str
+        self, settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession, algorithm: str
     ) -> None:
         with_keys = settings.model_copy(update={"jwt_algorithm": algorithm, "jwt_secret_key": ""})
         api = Api(http, await serve_app(build_app(with_keys)))
@@ -55,7 +55,7 @@ class TestOverHttp:
         assert (await api.get("/api/auth/me", user.token)).body["username"] == user.username
 
     async def test_a_token_of_another_algorithm_or_key_is_refused(
-        self, settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession
+        self, settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession
     ) -> None:
         with_keys = settings.model_copy(update={"jwt_algorithm": "ES256"})
         api = Api(http, await serve_app(build_app(with_keys)))
@@ -72,7 +72,7 @@ class TestOverHttp:
             assert (await api.get("/api/auth/me", token)).status == 401
 
     async def test_two_that_start_at_once_sign_with_the_same_keys(
-        self, settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession
+        self, settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession
     ) -> None:
         with_keys = settings.model_copy(update={"jwt_algorithm": "EdDSA"})
         urls = await asyncio.gather(*(serve_app(build_app(with_keys)) for _ in range(3)))
@@ -95,7 +95,7 @@ class Clock:
 
 
 @pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
+async def database(settings: AuthVerifySettings) -> AsyncIterator[Database]:
     async with open_database(settings.database_url, settings.data_dir, "auth-verify") as opened:
         await migrate(opened, MIGRATIONS, "auth-verify", settings.data_dir)
         yield opened

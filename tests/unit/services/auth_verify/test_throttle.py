@@ -15,7 +15,7 @@ from services.auth_verify.model import Failures
 from services.auth_verify.ports import FailedLogins
 from services.auth_verify.service import LoginThrottle
 from services.auth_verify.service.throttle import MAX_WAITING, MAX_WAITING_PER_PAIR
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.access_tokens import sign_service_token
 from shared.errors import TooManyRequests
 from tests.support.processes import free_port
@@ -174,7 +174,7 @@ class TestWaiting:
 
 class TestOverHttp:
     async def test_the_address_is_the_one_the_gateway_vouches_for(
-        self, settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession
+        self, settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession
     ) -> None:
         api = Api(http, await serve_app(build_app(settings)))
         await api.register("alice")

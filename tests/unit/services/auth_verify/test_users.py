@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from services.auth_verify.adapters.sql.tables import SESSIONS, USERS
 from services.auth_verify.app import build_app
-from services.auth_verify.settings import Settings
+from services.auth_verify.settings import AuthVerifySettings
 from shared.persistence.engine import open_database
 from tests.support.serving import ServeApp
 from tests.unit.services.auth_verify.api import JWT_SECRET, PASSWORD, Api, Reply, SignedIn
@@ -20,7 +20,7 @@ from tests.unit.services.auth_verify.api import JWT_SECRET, PASSWORD, Api, Reply
 USERS_PATH = "/api/admin/users"
 
 
-async def made_admin(api: Api, settings: Settings, username: str) -> SignedIn:
+async def made_admin(api: Api, settings: AuthVerifySettings, username: str) -> SignedIn:
     """Register somebody, make an admin of them past the service, and sign in."""
     user = await api.signed_in(username)
     async with (
@@ -33,7 +33,7 @@ async def made_admin(api: Api, settings: Settings, username: str) -> SignedIn:
 
 
 @pytest.fixture
-async def root(api: Api, settings: Settings) -> SignedIn:
+async def root(api: Api, settings: AuthVerifySettings) -> SignedIn:
     return await made_admin(api, settings, "root")
 
 
@@ -97,7 +97,7 @@ class TestRoles:
         assert (await api.get(USERS_PATH, renewed["access_token"])).status == 403
 
     async def test_taken_away_end_the_sessions_that_had_them(
-        self, api: Api, root: SignedIn, settings: Settings
+        self, api: Api, root: SignedIn, settings: AuthVerifySettings
     ) -> None:
         former = await made_admin(api, settings, "former")
         assert (await change(api, root, former.id, roles=[])).status == 200
@@ -107,7 +107,7 @@ class TestRoles:
         assert (await api.login("former")).status == 200
 
     async def test_count_by_the_table_and_not_by_an_older_token(
-        self, api: Api, root: SignedIn, settings: Settings
+        self, api: Api, root: SignedIn, settings: AuthVerifySettings
     ) -> None:
         former = await made_admin(api, settings, "former")
         less: tuple[dict[str, Any], ...] = ({"roles": []}, {"roles": ["admin"], "disabled": True})
@@ -172,7 +172,7 @@ class TestDisabling:
         assert (await api.refresh(sam.refresh_token)).status == 401
 
     async def test_counts_in_every_replica_at_once(
-        self, api: Api, root: SignedIn, settings: Settings, serve_app: ServeApp, http: aiohttp.ClientSession
+        self, api: Api, root: SignedIn, settings: AuthVerifySettings, serve_app: ServeApp, http: aiohttp.ClientSession
     ) -> None:
         other = Api(http, await serve_app(build_app(settings)))
         sam = await api.signed_in("sam")
@@ -183,7 +183,7 @@ class TestDisabling:
         assert (await other.login("sam")).status == 401
 
     async def test_leaves_no_session_of_those_who_sign_in_meanwhile(
-        self, api: Api, root: SignedIn, settings: Settings
+        self, api: Api, root: SignedIn, settings: AuthVerifySettings
     ) -> None:
         sam = await api.signed_in("sam")
         logins = [asyncio.create_task(api.login("sam")) for _ in range(20)]
@@ -208,14 +208,14 @@ class TestTheLastAdmin:
         assert (await change(api, root, root.id, roles=["admin"], disabled=False)).status == 200
         assert (await api.get(USERS_PATH, root.token)).status == 200
 
-    async def test_is_who_is_not_disabled(self, api: Api, root: SignedIn, settings: Settings) -> None:
+    async def test_is_who_is_not_disabled(self, api: Api, root: SignedIn, settings: AuthVerifySettings) -> None:
         second = await made_admin(api, settings, "second")
         assert (await change(api, root, second.id, disabled=True)).status == 200
         assert (await change(api, root, root.id, roles=[])).status == 409
         assert (await change(api, root, second.id, roles=[])).status == 200
 
     async def test_of_two_who_depose_each_other_at_once_one_stays(
-        self, api: Api, root: SignedIn, settings: Settings
+        self, api: Api, root: SignedIn, settings: AuthVerifySettings
     ) -> None:
         second = await made_admin(api, settings, "second")
         replies = await asyncio.gather(

@@ -169,11 +169,11 @@ async def test_opening_goes_on_after_any_crash(quiet_shop: Shop) -> None:
     async def begin() -> Work:
         nonlocal image_id
         image_id = await shop.upload()
-        return lambda service: service.create_session.open(cart(), image_id=image_id)
+        return lambda service: service.opener.open(cart(), image_id=image_id)
 
     async def mend() -> None:
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.create_session.open(cart(), image_id=image_id)
+            row = await service.opener.open(cart(), image_id=image_id)
         held = [s for s in shop.ledger.store.select("checkout.session") if s["metadata"]["imageId"] == image_id]
         assert [session["id"] for session in held] == [row.session_id]
         assert await shop.is_held(image_id, row.session_id or "")
@@ -200,7 +200,7 @@ async def test_a_payment_is_fulfilled_after_any_crash(teller: str, quiet_shop: S
         nonlocal image_id, session_id
         image_id = await shop.upload()
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.create_session.open(cart(), image_id=image_id)
+            row = await service.opener.open(cart(), image_id=image_id)
         session_id = row.session_id or ""
         await shop.press(session_id)
         event = WebhookEvent(
@@ -241,7 +241,7 @@ async def test_an_expiry_lets_the_image_go_after_any_crash(quiet_shop: Shop) -> 
         nonlocal image_id, session_id
         image_id = await shop.upload()
         async with life(shop, Fate(None, after=False)) as service:
-            row = await service.create_session.open(cart(), image_id=image_id)
+            row = await service.opener.open(cart(), image_id=image_id)
         session_id = row.session_id or ""
         shop.ahead += timedelta(minutes=36)
         return lambda service: service.sweeper.sweep()
@@ -266,7 +266,7 @@ async def test_an_order_is_sold_and_moved_once_after_any_crash(quiet_shop: Shop)
         order_id = shop.book.add(f"order_{number}")
 
         async def sell(service: CheckoutService) -> None:
-            row = await service.create_session.open(order_cart(), order_id=order_id, user_id="ann")
+            row = await service.opener.open(order_cart(), order_id=order_id, user_id="ann")
             await shop.press(row.session_id or "")
             await service.queries.status(row.session_id or "", "ann")
             await service.sweeper.sweep()
@@ -277,7 +277,7 @@ async def test_an_order_is_sold_and_moved_once_after_any_crash(quiet_shop: Shop)
         order_id = f"order_{number}"
         async with life(shop, Fate(None, after=False)) as service:
             with suppress(Conflict):  # paid already
-                row = await service.create_session.open(order_cart(), order_id=order_id, user_id="ann")
+                row = await service.opener.open(order_cart(), order_id=order_id, user_id="ann")
                 await shop.press(row.session_id or "")
                 await service.queries.status(row.session_id or "", "ann")
         await sweep_until_quiet(shop)
@@ -295,7 +295,7 @@ async def test_a_refund_is_made_once_after_any_crash(quiet_shop: Shop) -> None:
     async def begin() -> Work:
         nonlocal session_id
         async with life(shop, Fate(None, after=False)) as service:
-            session_id = (await service.create_session.open(cart())).session_id or ""
+            session_id = (await service.opener.open(cart())).session_id or ""
             await shop.press(session_id)
             await service.queries.status(session_id, None)
         return refund
@@ -328,7 +328,7 @@ async def test_a_decision_is_carried_out_once_after_any_crash(action: str, quiet
         nonlocal image_id, session_id
         image_id = await shop.upload()
         async with life(shop, Fate(None, after=False)) as service:
-            session_id = (await service.create_session.open(cart(), image_id=image_id)).session_id or ""
+            session_id = (await service.opener.open(cart(), image_id=image_id)).session_id or ""
             await shop.press(session_id)
             session = shop.ledger.require("checkout.session", session_id)
             shop.ledger.store.put(session | {"amount_total": 150})  # of 200
@@ -359,7 +359,7 @@ async def test_a_decision_is_carried_out_once_after_any_crash(action: str, quiet
 
 
 async def test_a_life_that_nothing_ends_comes_to_its_end(quiet_shop: Shop) -> None:
-    done, calls = await live(quiet_shop, lambda service: service.create_session.open(cart()))
+    done, calls = await live(quiet_shop, lambda service: service.opener.open(cart()))
     assert done
     assert calls > 1
     with pytest.raises(KeepsakeError):

@@ -1,4 +1,4 @@
-"""CreateSession sessions: our row first, then the hold, then Stripe; a retry goes on where the last one stopped."""
+"""Opens checkout sessions: first our row, then the hold, then Stripe. A retry goes on where the last one stopped."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TRIES = 4
 
 
 @dataclass(slots=True)
-class CreateSession:
+class SessionOpener:
     """Opens sessions, and closes those of orders that are to be deleted."""
 
     sessions: SqlSessions
