@@ -40,6 +40,7 @@ class DiskUploadKeys:
             del self._held[slot]
             if not os.fstat(descriptor).st_size:
                 self._path(slot).unlink(missing_ok=True)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process that is just being started may have the descriptor, too
             os.close(descriptor)
 
     async def remember(self, slot: str, kept: KeptUpload) -> None:
@@ -89,5 +90,6 @@ def remove_key_if_done(path: Path, now: float) -> None:
             kept = _read(descriptor)
             if kept is None or now >= kept.expires_at:
                 path.unlink(missing_ok=True)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
