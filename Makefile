@@ -6,11 +6,13 @@ BENCH := .bench
 SERVICES := auth-verify temp-image media-store checkout planter-orders stripe-sandbox gateway demo-shop
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-heic install-otel install-dev run doctor dev logs test test-all test-browser test-image check settings format bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
+.PHONY: help install install-heic install-otel install-dev run doctor dev logs test test-all test-browser test-image check settings format lock bench bench-quick soak up down create-admin backup restore clean $(SERVICES:%=run-%)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf "  make run-<service>    one process: $(SERVICES)\n"
+
+# To install
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Keepsake needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -41,14 +43,13 @@ install-otel: $(VENV)/.installed-otel ## also what OTEL_EXPORTER_OTLP_ENDPOINT n
 install-dev: $(VENV)/.installed-dev ## install what testing and checking need
 	@$(BIN)/python -m tests.support.ministack
 
+# To run it
+
 run: install ## the whole stack in the foreground; Ctrl-C stops it
 	@exec $(BIN)/python -m stack
 
 dev: install ## as run, and each process starts again when the code changes
 	@exec $(BIN)/python -m stack --reload
-
-logs: ## what the containers of `make up` log, from now on
-	docker compose logs --follow --tail 0
 
 doctor: install ## ask all that can be asked from outside; ARGS=--json for machines
 	@$(BIN)/python -m stack doctor $(ARGS)
@@ -64,6 +65,8 @@ run-demo-shop: install
 
 run-%: install
 	@exec $(BIN)/python -m services.$(subst -,_,$*)
+
+# To test, measure and check
 
 # T="tests/unit/gateway -x" runs one path, in one process, so that a debugger and prints work.
 # What is known to need luck on busy cores is listed in tests/conftest.py, tried again by name, and counted at the end as RERUN.
@@ -115,11 +118,18 @@ format: install-dev ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# In containers
+
 up: ## the stack in containers, with PostgreSQL, Redis and an S3 server
 	docker compose up --build --wait
 
+logs: ## what the containers of `make up` log, from now on
+	docker compose logs --follow --tail 0
+
 down: ## stop the containers
 	docker compose down
+
+# For the operator
 
 backup: install ## DIR=…: a copy of DATA_DIR and .env, also while the stack runs
 	@$(BIN)/python -m stack.backup backup "$(DIR)"
@@ -129,6 +139,8 @@ restore: install ## DIR=…: put a backup back, where there is no data yet
 
 create-admin: install ## USERNAME=… EMAIL=…; asks for the password
 	@$(BIN)/python -m services.auth_verify create-admin --username "$(USERNAME)" --email "$(EMAIL)"
+
+# For the maintainer
 
 # flask-swagger-ui is there for its files, so the flask that it asks for is left out, and the lock is installed as it stands.
 COMPILE := $(BIN)/uv pip compile -q pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-annotate

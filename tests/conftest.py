@@ -29,13 +29,13 @@ LONG_SUITES = ("tests/system/", "tests/browser/")
 # They kill, cut and starve processes by the clock, or have PostgreSQL answer many at once within seconds, so a busy machine can
 # make one fail that is in order. Each gets two more tries, is listed as RERUN, and is counted at the end. All others have one.
 NEED_LUCK = (
-    "tests/browser/",
+    "tests/browser/",  # each waits for a real Chromium, which shares the processors with the whole stack
     "tests/system/attacks/test_races.py",
     "tests/system/attacks/test_slow_clients.py",
     "tests/system/client/test_connections.py",
-    "tests/system/faults/",
-    "tests/system/proxies/",
-    "tests/system/replicas/",
+    "tests/system/faults/",  # each kills, stops or slows down a process or what it depends on, in the middle of a load
+    "tests/system/proxies/",  # each puts nginx in front of the whole stack, and the time limits of both run at once
+    "tests/system/replicas/",  # each asks two stacks on two cores the same thing at the same moment
     "tests/unit/services/checkout/test_crashes.py",
     "tests/unit/services/checkout/test_decisions.py",
     "tests/unit/services/checkout/test_killed.py",

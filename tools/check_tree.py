@@ -1,7 +1,7 @@
 """`make check`: what holds for the tree as a whole.
 
 A file over 400 lines becomes a package, nothing unfinished or misplaced is kept, log events are snake_case, and the files that
-pages name are there.
+pages and the configuration name are there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 EVENT = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 NAMED = re.compile(r"`([a-z_]+/[\w./-]+\.(?:py|js|mjs|yml|yaml|json|conf))(?:::\w+)?`")
+CONFIGURED = re.compile(r"(?<![\w./-])([a-z_]+/[\w./-]+\.(?:py|js|mjs|yml|yaml|json|conf|toml))\b")
 WALK = " → "  # a line of `python -m tools.walk`, which is made and not written
 
 
@@ -48,6 +49,9 @@ def main() -> int:
         if path.suffix == ".md" and path.exists():
             lines = [line for line in path.read_text().splitlines() if WALK not in line]
             named = {file for file in NAMED.findall("\n".join(lines)) if Path(file.split("/")[0]).is_dir()}
+            found += [f"{name}: there is no {file}" for file in sorted(named) if not Path(file).exists()]
+        if path.suffix in {".yml", ".yaml"} and path.parts[0] in {name, ".github"} and path.exists():
+            named = {file for file in CONFIGURED.findall(path.read_text()) if Path(file.split("/")[0]).is_dir()}
             found += [f"{name}: there is no {file}" for file in sorted(named) if not Path(file).exists()]
         if name.startswith(CODE) and path.suffix == ".py" and path.exists():
             text = path.read_text()
