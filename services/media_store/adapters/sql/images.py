@@ -103,11 +103,9 @@ class SqlImages:
 
     async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
         """Return which of these temporary objects were promoted."""
-        return await self._among(IMAGES.c.source_key, source_keys)
-
-    async def known_among(self, keys: Collection[str]) -> set[str]:
-        """Return which of these objects have a row."""
-        return await self._among(IMAGES.c.key, keys)
+        query = sa.select(IMAGES.c.source_key).where(IMAGES.c.source_key.in_(source_keys))
+        async with self._database.read() as connection:
+            return set((await connection.execute(query)).scalars())
 
     async def name_of(self, username: str) -> Name | None:
         """Return whose this name is, if anybody has used it."""
@@ -211,7 +209,3 @@ class SqlImages:
     async def _all(self, query: sa.Select[Any]) -> list[StoredImage]:
         async with self._database.read() as connection:
             return [_image(row) for row in (await connection.execute(query)).all()]
-
-    async def _among(self, column: sa.Column[Any], keys: Collection[str]) -> set[str]:
-        async with self._database.read() as connection:
-            return set((await connection.execute(sa.select(column).where(column.in_(keys)))).scalars())
