@@ -44,6 +44,10 @@ class KeptWorker(WorkerProcess):
         self._is_busy = True
         await super().end()
 
+    async def gone(self) -> None:
+        if self not in _kept:
+            await super().gone()
+
 
 _kept: list[KeptWorker] = []
 
