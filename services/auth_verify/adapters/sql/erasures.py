@@ -47,7 +47,10 @@ class SqlErasures:
         return [Erasure(row.user_id, row.username, row.requested_at, now + lease, row.tries + 1) for row in rows]
 
     async def forget_person(self, user_id: str) -> None:
-        """Delete the user, its logins, sessions and memberships. An organisation gets another owner, or goes with its last."""
+        """Delete the user, its logins, sessions and memberships. An organisation gets another owner, or goes with its last.
+
+        The name is free then, and goes from the erasure too: what is found under it later is the next person's.
+        """
         async with self._database.begin() as connection:
             mine = sa.select(MEMBERS.c.organization_id).where(MEMBERS.c.user_id == user_id)
             lock = sa.select(ORGANIZATIONS.c.id).where(ORGANIZATIONS.c.id.in_(mine)).order_by(ORGANIZATIONS.c.id)
@@ -56,6 +59,7 @@ class SqlErasures:
             for table in (SESSIONS, LOGINS):
                 await connection.execute(sa.delete(table).where(table.c.user_id == user_id))
             await connection.execute(sa.delete(USERS).where(USERS.c.id == user_id))
+            await connection.execute(sa.update(ERASURES).where(ERASURES.c.user_id == user_id).values(username=""))
 
     async def postpone(self, user_id: str, due_at: datetime) -> None:
         async with self._database.begin() as connection:

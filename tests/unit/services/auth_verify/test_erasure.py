@@ -41,6 +41,7 @@ class People:
 
     kept: dict[tuple[str, str], int] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
+    asked: list[ErasureRequest] = field(default_factory=list)
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -49,7 +50,9 @@ class People:
         assert ServiceGuard(INTERNAL_SECRET, service).require(token) == NAME
         if service in self.down:
             return web.json_response({}, status=503)
-        key = (service, (await parse_json(request, ErasureRequest)).user_id)
+        who = await parse_json(request, ErasureRequest)
+        self.asked.append(who)
+        key = (service, who.user_id)
         left = self.kept[key] = max(0, self.kept.get(key, 3) - 1)
         return web.json_response({"done": left == 0})
 
@@ -235,6 +238,18 @@ class TestWhoeverDies:
             assert people.left_of(sam.id) == ["media-store"]
             await eraser(database, people, minutes=31).sweep()
         assert people.left_of(sam.id) == []
+
+    async def test_the_last_look_leaves_what_the_next_person_with_the_name_has(
+        self, api: Api, settings: AuthVerifySettings, people: People
+    ) -> None:
+        sam = await api.signed_in("sam")
+        await api.call("DELETE", ME, token=sam.token, json={"password": PASSWORD})
+        assert {who.username for who in people.asked} == {"sam"}
+        people.asked.clear()
+        assert (await api.register("sam")).status == 201
+        async with opened(settings) as database:
+            await eraser(database, people, minutes=31).sweep()
+        assert people.asked == [ErasureRequest(user_id=sam.id, username="")] * len(OTHERS)
 
     async def test_of_several_processes_each_takes_another(
         self, api: Api, settings: AuthVerifySettings, people: People

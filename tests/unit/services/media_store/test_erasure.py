@@ -54,6 +54,18 @@ async def test_what_an_admin_uploaded_for_somebody_goes_and_another_persons_name
     assert (await store.listed("ann"))["count"] == 1
 
 
+async def test_without_a_name_only_what_the_person_owns_goes(store: Store) -> None:
+    await upload(store, bearer("id-1", username="sam"), "sam")
+    while not (await erase(store, "id-1", "sam")).json["done"]:
+        pass
+    await upload(store, bearer("root", admin=True), "sam")  # for the next sam
+    await upload(store, bearer("id-1", username="sammy"), "sammy")  # what was under way
+    while not (await erase(store, "id-1", "")).json["done"]:
+        pass
+    assert (await store.listed("sam"))["count"] == 1
+    assert (await store.listed("sammy"))["count"] == 0
+
+
 async def test_it_is_for_services_alone(local: Store) -> None:
     body = json.dumps({"user_id": "id-1", "username": "sam"})
     for headers in ({}, bearer("root", admin=True)):
