@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway.admission import CLIENTS, LIMITS, Clients, check_path
 from gateway.forward import forwarder
 from gateway.health import HEALTH, Health, health, ready
-from gateway.one_time_delivery import SETTLEMENTS, Settlements
+from gateway.one_time_delivery import LAST_SETTLE_S, SETTLEMENTS
 from gateway.openapi import WHOLE_API, WholeApi, openapi
 from gateway.pages import client_routes, page_routes
 from gateway.rate_limits import open_limits
@@ -23,6 +23,7 @@ from shared.app.routes import Handler, Route, ServiceInfo
 from shared.auth.access_tokens import VERIFIER
 from shared.auth.jwks import open_verifier
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
+from shared.concurrency.background_tasks import BackgroundTasks
 from shared.errors import NotFound
 from shared.http.clients import CONNECTION_LIMITER, ConnectionLimiter, client_address, is_in
 from shared.metrics import server_stats
@@ -70,7 +71,7 @@ def create_app(settings: GatewaySettings) -> web.Application:
     app[SIGNED_LINKS] = SignedLinks(settings.internal_secret, settings.public_url)
     app[CLIENTS] = Clients(settings.trusted_proxies, settings.internal_secret)
     app[CONNECTION_LIMITER] = ConnectionLimiter(settings.trusted_proxies)
-    app[SETTLEMENTS] = Settlements()
+    app[SETTLEMENTS] = BackgroundTasks()
     app[HEALTH] = Health(pools)
     app[WHOLE_API] = WholeApi(INFO, settings.public_url, table, pools)
 
@@ -78,7 +79,7 @@ def create_app(settings: GatewaySettings) -> web.Application:
         async with AsyncExitStack() as stack:
             for pool in pools.values():
                 stack.callback(pool.close)
-            stack.push_async_callback(app[SETTLEMENTS].finish)
+            stack.push_async_callback(app[SETTLEMENTS].finish, LAST_SETTLE_S)
             app[LIMITS] = await stack.enter_async_context(open_limits(settings))
             app[VERIFIER] = await stack.enter_async_context(open_verifier(settings, settings.redis_url))
             yield

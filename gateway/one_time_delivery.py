@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.exchange import Address, Outgoing, Pool, exchange
 from gateway.upstream.response_head import BadGateway
 from shared.app.middleware import REQUEST_ID
+from shared.concurrency.background_tasks import BackgroundTasks
 from shared.errors import KeepsakeError
 from shared.http.clients import UNKNOWN
 from shared.http.tcp_delivery import limit_send_buffer, wait_delivered
@@ -36,26 +36,8 @@ LAST_SETTLE_S = 3.0
 STANDSTILL_S = 2.0
 
 
-class Settlements:
-    """Calls to a service that must be made whatever becomes of the request they belong to."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, call: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `call` to its end, also where the caller is cancelled."""
-        task = asyncio.create_task(call)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def finish(self) -> None:
-        """Wait for what is under way, for a few seconds."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LAST_SETTLE_S)
-
-
-SETTLEMENTS: Final = web.AppKey("SETTLEMENTS", Settlements)
+# Calls that must be made whatever becomes of the request they belong to.
+SETTLEMENTS: Final = web.AppKey("SETTLEMENTS", BackgroundTasks)
 
 
 class Claim:

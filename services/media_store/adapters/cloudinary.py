@@ -17,6 +17,7 @@ from urllib.parse import quote
 import aiohttp
 
 from services.media_store.model import Account
+from shared.concurrency.background_tasks import BackgroundTasks
 from shared.errors import DependencyDown
 from shared.log import get_logger
 from shared.objects import ObjectExists
@@ -47,7 +48,7 @@ class Cloudinary:
         self._account = account
         self._base = f"{base_url}/v1_1/{account.cloud}"
         self._addresses: dict[str, str] = {}
-        self._late: set[asyncio.Task[None]] = set()
+        self._late = BackgroundTasks()
 
     @traced("cloudinary", "put file")
     async def put_file(
@@ -136,15 +137,11 @@ class Cloudinary:
                 with suppress(DependencyDown):  # `reconcile` finds it
                     await self._destroy(public_id)
 
-        task = asyncio.create_task(destroy())
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+        self._late.start(destroy())
 
     async def close(self) -> None:
         """Leave what may still arrive to `reconcile`."""
-        for task in list(self._late):
-            task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        await self._late.cancel()
 
     async def _destroy(self, public_id: str) -> None:
         fields = self._signed({"public_id": public_id, "invalidate": "true"})

@@ -6,15 +6,16 @@ import asyncio
 import fcntl
 import mmap
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from services.media_store.adapters.cloudinary import Cloudinary
+from shared.concurrency.background_tasks import BackgroundTasks
 from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown, KeepsakeError
 from shared.images.decode_pool import ImageWorkers
@@ -50,7 +51,7 @@ class Intake:
         self._workers = workers
         self._limits = limits
         self._strip = strip
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._tasks = BackgroundTasks()
         self.open_sink = partial(SmallFileSink, objects.spool)
 
     async def take(
@@ -67,12 +68,11 @@ class Intake:
         it is waited for, and then both are there or neither. Raises what `require_image` does, `image_damaged`,
         Unavailable, StorageFull or DependencyDown.
         """
-        return await to_its_end(self._begin(self._take(content, declared_type, keys, add)))
+        return await to_its_end(self._tasks.start(self._take(content, declared_type, keys, add)))
 
     async def close(self) -> None:
         """Wait a moment for images that are still being stored, and for what is still being undone."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=WAIT_AT_STOP_S)
+        await self._tasks.finish(WAIT_AT_STOP_S)
 
     async def _take(
         self,
@@ -138,14 +138,7 @@ class Intake:
 
     async def _undo(self, key: str, wait_s: float) -> None:
         """Delete what a failed call may have stored; after `wait_s`, or where the call is cancelled, it goes on by itself."""
-        await asyncio.wait([self._begin(self._delete(key))], timeout=wait_s)
-
-    def _begin(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
-        """Begin what goes on when its call is cancelled."""
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return task
+        await asyncio.wait([self._tasks.start(self._delete(key))], timeout=wait_s)
 
     async def _delete(self, key: str) -> None:
         try:

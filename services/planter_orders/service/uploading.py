@@ -26,6 +26,7 @@ from services.planter_orders.model.photos import (
 from services.planter_orders.service.announcements import OrderEvents
 from services.planter_orders.service.derived_files import Looks, MetadataFiles
 from services.planter_orders.service.gauges import PHOTO_CHANGES
+from shared.concurrency.background_tasks import BackgroundTasks
 from shared.concurrency.periodic import work_periodically
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
@@ -55,14 +56,11 @@ class OrphanCleanup:
     orphans: Orphans
     objects: ObjectStore
     now: Callable[[], datetime]
-    _undoing: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _undoing: BackgroundTasks = field(default_factory=BackgroundTasks, init=False)
 
     def undo(self, orphan: Orphan) -> asyncio.Task[None]:
         """Begin to remove what an upload has written so far, unless it has a row by now; what fails is done by the sweep."""
-        task = asyncio.create_task(self._undo(orphan))
-        self._undoing.add(task)
-        task.add_done_callback(self._undoing.discard)
-        return task
+        return self._undoing.start(self._undo(orphan))
 
     async def _undo(self, orphan: Orphan) -> None:
         try:
@@ -83,9 +81,7 @@ class OrphanCleanup:
         try:
             await work_periodically("orphan_cleanup", self.sweep, INTERVAL_S)
         finally:
-            for task in self._undoing:
-                task.cancel()
-            await asyncio.gather(*self._undoing, return_exceptions=True)
+            await self._undoing.cancel()
 
     async def sweep(self) -> None:
         """Remove what is due."""
