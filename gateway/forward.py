@@ -17,7 +17,7 @@ from gateway.stalled_reader import ReaderWatch
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.exchange import Outgoing, Pool, exchange
 from gateway.upstream.response_head import Head
-from shared.app.middleware import LIFE, REQUEST_ID, Life
+from shared.app.middleware import LIFECYCLE, REQUEST_ID, Lifecycle
 from shared.app.routes import Handler
 from shared.auth.access_tokens import GATEWAY_HEADER
 from shared.http.body import BODY, continue_body, discard_body
@@ -106,7 +106,7 @@ async def _pass_on(request: web.Request, route: PublicRoute, answer: UpstreamCon
 
 
 @contextmanager
-def _cut_at_stop(life: Life, answer: UpstreamConnection) -> Iterator[None]:
+def _cut_at_stop(life: Lifecycle, answer: UpstreamConnection) -> Iterator[None]:
     """End a stream of events, which never ends by itself, when the gateway stops."""
 
     async def cut() -> None:
@@ -126,7 +126,7 @@ async def _stream(
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    cut = _cut_at_stop(request.app[LIFE], answer) if route.events else nullcontext()
+    cut = _cut_at_stop(request.app[LIFECYCLE], answer) if route.events else nullcontext()
     with ReaderWatch(transport) as watch, cut:
         await stream.prepare(request)
         while data := await answer.read():

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.admission import CLIENTS
 from gateway.upstream.exchange import Pool, fetch
-from shared.app.middleware import LIFE
+from shared.app.middleware import LIFECYCLE
 from shared.clock import rfc3339, utc_now
 from shared.errors import Unavailable
 
@@ -55,7 +55,7 @@ async def health(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """Answer 503 when the gateway is stopping or no service answers."""
-    if request.app[LIFE].stopping.is_set():
+    if request.app[LIFECYCLE].stopping.is_set():
         raise Unavailable("The gateway is stopping.", code="service_stopping")
     if not any((await request.app[HEALTH].services()).values()):
         raise Unavailable("No service answers.", code="no_service_available")

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from shared.app.middleware import LIFE, Life
+from shared.app.middleware import LIFECYCLE, Lifecycle
 from shared.clock import rfc3339, utc_now
 from shared.errors import RequestTimeout, TooLarge
 from shared.http.body import BODY
@@ -83,7 +83,7 @@ def create_app(
         store.close()
 
     app = web.Application(middlewares=[*middlewares, answer_errors])
-    app[LIFE] = Life()
+    app[LIFECYCLE] = Lifecycle()
     app.cleanup_ctx.append(resources)
     app.router.add_routes([web.get("/health", tell_health), *ROUTES, *Api(interrupt).routes()])
     return app

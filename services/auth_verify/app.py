@@ -18,7 +18,7 @@ from services.auth_verify.adapters.sql.organizations import SqlOrganizations
 from services.auth_verify.adapters.sql.sessions import SqlSessions
 from services.auth_verify.adapters.sql.signing_keys import SqlSigningKeys
 from services.auth_verify.adapters.sql.users import SqlUsers
-from services.auth_verify.handlers import ACCOUNTS, ERASER, ORGANIZATIONS, ROUTES, SESSIONS, SIGNER
+from services.auth_verify.handlers import ACCOUNTS, ORGANIZATIONS, PERSON_ERASER, ROUTES, SESSIONS, SIGNER
 from services.auth_verify.ports import FailedLogins
 from services.auth_verify.service import (
     AccountService,
@@ -96,8 +96,8 @@ async def _resources(settings: AuthVerifySettings, app: web.Application) -> Asyn
         app[ACCOUNTS] = AccountService(users, passwords, LoginThrottle(failures))
         app[SESSIONS] = SessionService(settings, SqlSessions(database), users, signer, revocations)
         app[ORGANIZATIONS] = OrganizationService(SqlOrganizations(database), users)
-        app[ERASER] = build_eraser(settings, database, app[SESSIONS], http)
-        async with working(partial(work_periodically, "erasures", app[ERASER].sweep, ERASURES_S)):
+        app[PERSON_ERASER] = build_eraser(settings, database, app[SESSIONS], http)
+        async with working(partial(work_periodically, "erasures", app[PERSON_ERASER].sweep, ERASURES_S)):
             yield
 
 

@@ -21,7 +21,7 @@ from services.checkout.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.checkout.adapters.stripe import StripePayments, open_payments
 from services.checkout.adapters.toml import read_catalogue
 from services.checkout.handlers import ROUTES
-from services.checkout.handlers.app_keys import CATALOGUE, KEYS, OBJECTS, SERVICE, SETTINGS
+from services.checkout.handlers.app_keys import CATALOGUE, IDEMPOTENCY, OBJECTS, SERVICE, SETTINGS
 from services.checkout.model.payments import Action
 from services.checkout.schemas import SessionRequest, request_of
 from services.checkout.service import (
@@ -175,7 +175,7 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with open_verifier(settings, settings.redis_url) as verifier, open_service(settings, now) as opened:
-            app[VERIFIER], app[OBJECTS], app[KEYS] = verifier, opened.objects, opened.keys
+            app[VERIFIER], app[OBJECTS], app[IDEMPOTENCY] = verifier, opened.objects, opened.keys
             app[SERVICE], app[ERASER] = opened.service, opened.sessions
             app[CHECKS].update(database=opened.database.check, storage=opened.objects.check)
             if settings.uses_sandbox:

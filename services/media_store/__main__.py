@@ -1,4 +1,4 @@
-"""`python -m services.media_store`: the service; with `reconcile [--apply]` or `sweep`, one piece of its upkeep."""
+"""`python -m services.media_store`: the service; with `reconcile [--apply]` or `sweep`, one piece of its maintenance."""
 
 from __future__ import annotations
 

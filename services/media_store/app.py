@@ -16,12 +16,12 @@ from services.media_store.adapters.http import HttpMembers
 from services.media_store.adapters.sql import SqlImages
 from services.media_store.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.media_store.handlers import (
-    ADDRESSES,
-    BLOBS,
+    IDEMPOTENCY,
     IMAGES,
-    INTAKE,
-    KEYS,
+    INGEST,
+    OBJECTS,
     PROBE,
+    PUBLIC_ADDRESSES,
     RENDITIONS,
     ROUTES,
     SETTINGS,
@@ -30,8 +30,8 @@ from services.media_store.handlers import (
 from services.media_store.model import PublicAddresses, parse_account
 from services.media_store.service.erasure import PersonEraser
 from services.media_store.service.images import ImageService
-from services.media_store.service.ingest import Intake
-from services.media_store.service.maintenance import Upkeep
+from services.media_store.service.ingest import Ingest
+from services.media_store.service.maintenance import Maintenance
 from services.media_store.service.organizations import OrganizationUploads, SigningBucket
 from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
@@ -69,10 +69,10 @@ class Store:
 
     images: SqlImages
     objects: ObjectStore
-    intake: Intake
+    ingest: Ingest
     renditions: Renditions
     service: ImageService
-    upkeep: Upkeep
+    maintenance: Maintenance
     cloudinary: Cloudinary | None
     keys: IdempotencyKeys
 
@@ -99,24 +99,24 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         workers = await stack.enter_async_context(open_image_workers(queue_limit=QUEUE_LIMIT))
         images = SqlImages(database)
-        intake = Intake(objects, workers, limits, strip=settings.strip_metadata)
-        stack.push_async_callback(intake.close)
-        cloudinary, cloudinary_intake = await _open_cloudinary(settings, stack, objects.spool), None
+        ingest = Ingest(objects, workers, limits, strip=settings.strip_metadata)
+        stack.push_async_callback(ingest.close)
+        cloudinary, cloudinary_ingest = await _open_cloudinary(settings, stack, objects.spool), None
         if cloudinary is not None and settings.store_image_to == "cloudinary":
-            cloudinary_intake = Intake(cloudinary, workers, limits, strip=settings.strip_metadata)
-            stack.push_async_callback(cloudinary_intake.close)
+            cloudinary_ingest = Ingest(cloudinary, workers, limits, strip=settings.strip_metadata)
+            stack.push_async_callback(cloudinary_ingest.close)
         service = ImageService(
             images,
             objects,
-            intake,
+            ingest,
             clock,
             stored_ttl=_seconds(settings.store_image_ttl_s),
             cloudinary=cloudinary,
-            cloudinary_intake=cloudinary_intake,
+            cloudinary_ingest=cloudinary_ingest,
         )
         renditions = Renditions(objects, workers, limits, service.is_shown)
         stack.push_async_callback(renditions.close)
-        upkeep = Upkeep(
+        maintenance = Maintenance(
             images,
             objects,
             service,
@@ -125,9 +125,9 @@ async def open_store(settings: MediaStoreSettings, clock: Callable[[], datetime]
             temp_ttl=_seconds(settings.temp_object_ttl_s),
             cloudinary=cloudinary,
         )
-        await upkeep.name_images()
+        await maintenance.name_images()
         keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, clock)
-        yield Store(images, objects, intake, renditions, service, upkeep, cloudinary, keys)
+        yield Store(images, objects, ingest, renditions, service, maintenance, cloudinary, keys)
 
 
 def _signing_buckets(settings: MediaStoreSettings, objects: ObjectStore) -> tuple[SigningBucket, SigningBucket | None]:
@@ -151,7 +151,9 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
     app[SETTINGS] = settings
     app[SERVICE_GUARD] = ServiceGuard(settings.internal_secret, NAME)
     app[SIGNED_LINKS] = links = SignedLinks(settings.internal_secret, settings.public_url)
-    app[ADDRESSES] = PublicAddresses(settings.public_url, settings.public_base_url, settings.media_public_read, links)
+    app[PUBLIC_ADDRESSES] = PublicAddresses(
+        settings.public_url, settings.public_base_url, settings.media_public_read, links
+    )
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -162,14 +164,19 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
                 session, settings.auth_service_url, name="auth-verify", caller=NAME, secret=settings.internal_secret
             )
             form_bucket, put_bucket = _signing_buckets(settings, store.objects)
-            app[BLOBS], app[INTAKE], app[IMAGES], app[KEYS] = store.objects, store.intake, store.service, store.keys
+            app[OBJECTS], app[INGEST], app[IMAGES], app[IDEMPOTENCY] = (
+                store.objects,
+                store.ingest,
+                store.service,
+                store.keys,
+            )
             app[RENDITIONS], app[PROBE] = store.renditions, StorageProbe(store.objects)
             app[ERASER] = PersonEraser(store.images, store.service)
             app[UPLOADS] = OrganizationUploads(
                 store.images,
                 HttpMembers(auth_verify),
                 store.objects,
-                store.intake,
+                store.ingest,
                 clock,
                 form_bucket=form_bucket,
                 put_bucket=put_bucket,
@@ -180,7 +187,7 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
                 app[CHECKS]["cloudinary"] = store.cloudinary.check
             forgetting = work_periodically("idempotency_keys", store.keys.forget_old, FORGET_KEYS_S)
             sweeping = asyncio.gather(
-                store.upkeep.run(), forgetting, return_exceptions=True
+                store.maintenance.run(), forgetting, return_exceptions=True
             )  # to wait for both at the end
             yield
             sweeping.cancel()

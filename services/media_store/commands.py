@@ -1,4 +1,4 @@
-"""What `python -m services.media_store` does: serve, or with a word after it one piece of its upkeep."""
+"""What `python -m services.media_store` does: serve, or with a word after it one piece of its maintenance."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _arguments() -> argparse.Namespace:
 async def _reconcile(settings: MediaStoreSettings, *, grace: timedelta, apply: bool) -> None:
     verb, count = ("removed" if apply else "would remove"), 0
     async with open_store(settings) as store:
-        async for finding in store.upkeep.reconcile(grace=grace, apply=apply):
+        async for finding in store.maintenance.reconcile(grace=grace, apply=apply):
             sys.stdout.write(f"{verb} {finding.what}: {finding.key}\n")
             count += 1
     sys.stdout.write(f"{verb} {count} in all\n")
@@ -40,7 +40,7 @@ async def _reconcile(settings: MediaStoreSettings, *, grace: timedelta, apply: b
 
 async def _sweep(settings: MediaStoreSettings) -> None:
     async with open_store(settings) as store:
-        swept = await store.upkeep.sweep(whole=True)
+        swept = await store.maintenance.sweep(whole=True)
     sys.stdout.write(
         f"cleared {swept.spool_files} spool files, finished {swept.deletions} deletions, "
         f"deleted {swept.stored} expired images and {swept.temporary} temporary uploads\n"

@@ -32,9 +32,9 @@ from services.planter_orders.adapters.sql import (
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.planter_orders.handlers import ROUTES
 from services.planter_orders.handlers.app_keys import (
-    BLOBS,
     DELIVERIES,
-    KEYS,
+    IDEMPOTENCY,
+    OBJECTS,
     ORDER_EVENTS,
     ORDERS,
     RENDERER,
@@ -54,7 +54,7 @@ from services.planter_orders.service import (
     Uploading,
     WebhookSender,
 )
-from services.planter_orders.service.derived_files import Looks
+from services.planter_orders.service.derived_files import PhotoLooks
 from services.planter_orders.service.gauges import OrderGauges
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.erasure import ERASER
@@ -119,7 +119,7 @@ def _assemble(
     metadata_files = MetadataFiles(orders, jobs, objects, renderer.metadata_file, now)
     cleanup = OrphanCleanup(orphans, objects, now)
     order_events = OrderEvents(orders, notifications, wake)
-    looks: Looks = TTLCache(MOST_LOOKS, LOOKS_S)
+    looks: PhotoLooks = TTLCache(MOST_LOOKS, LOOKS_S)
     thumbnails = Thumbnails(jobs, objects, workers, metadata_files, order_events, now, looks, photos_due)
     keys = IdempotencyKeys(database, IDEMPOTENCY_KEYS, now)
     client = ServiceClient(http, settings.checkout_url, name="checkout", caller=NAME, secret=settings.internal_secret)
@@ -129,7 +129,7 @@ def _assemble(
         orders, photos, orphans, objects, workers, limits, cleanup, metadata_files, order_events, wake, now, looks
     )
     eraser = PersonEraser(orders, service, Erasures(database), objects, cleanup, now)
-    app[RENDERER], app[BLOBS], app[KEYS] = renderer, objects, keys
+    app[RENDERER], app[OBJECTS], app[IDEMPOTENCY] = renderer, objects, keys
     app[ORDERS], app[ORDER_EVENTS] = service, order_events
     app[ERASER] = eraser
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]

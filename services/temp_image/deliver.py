@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
-from services.temp_image.model import LEASE_S, ImageContent, ImageDescription
+from services.temp_image.model import CLAIM_STANDS_S, ImageContent, ImageDescription
 from services.temp_image.service import TempImageService
 from shared.errors import KeepsakeError
 from shared.http.tcp_delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
@@ -96,7 +96,7 @@ async def send_and_settle(
     try:
         transport = _transport_of(request)
         limit_send_buffer(transport)
-        async with _lease_kept(transport, image_id, claim, image, claims):
+        async with _claim_kept(transport, image_id, claim, image, claims):
             response = await send_image(request, image)
             delivered = await wait_delivered(transport)
     finally:
@@ -123,23 +123,23 @@ async def _settle(claims: TempImageService, image_id: str, claim: str, *, delive
 
 
 @asynccontextmanager
-async def _lease_kept(
+async def _claim_kept(
     transport: asyncio.WriteTransport, image_id: str, claim: str, image: ImageContent, claims: TempImageService
 ) -> AsyncIterator[None]:
     if len(image.content) <= NEEDS_NO_RENEWAL_BYTES:
         yield
         return
-    keeping = asyncio.create_task(_keep_lease(transport, image_id, claim, claims))
+    keeping = asyncio.create_task(_keep_claim(transport, image_id, claim, claims))
     try:
         yield
     finally:
         keeping.cancel()
 
 
-async def _keep_lease(transport: asyncio.WriteTransport, image_id: str, claim: str, claims: TempImageService) -> None:
-    """Renew the claim while bytes move; cut the connection, which gives the image back, when none did for a lease's time."""
+async def _keep_claim(transport: asyncio.WriteTransport, image_id: str, claim: str, claims: TempImageService) -> None:
+    """Renew the claim while bytes move; cut the connection, which gives the image back, when none did while it stood."""
     idle_s, before = 0.0, None
-    while idle_s < LEASE_S:
+    while idle_s < CLAIM_STANDS_S:
         await asyncio.sleep(RENEW_EVERY_S)
         waiting = unacknowledged_bytes(transport)
         idle_s = idle_s + RENEW_EVERY_S if waiting == before else 0.0

@@ -11,7 +11,7 @@ from shared.errors import NotFound
 from shared.images.formats.header import Buffer
 from shared.images.validation import sniff
 
-LEASE_S = 30.0
+CLAIM_STANDS_S = 30.0
 """How long a claim stands after the last byte moved."""
 
 _HEX_128 = re.compile(r"[0-9a-f]{32}\Z")

@@ -11,7 +11,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, KeptUpload, new_secret
+from services.temp_image.model import (
+    CLAIM_STANDS_S,
+    ClaimLapsed,
+    ImageContent,
+    ImageDescription,
+    KeptUpload,
+    new_secret,
+)
 from services.temp_image.ports import ImageStore, UploadKeys
 from shared.app.idempotency_key import key_reused
 from shared.auth.key_derivation import derive_key
@@ -32,7 +39,7 @@ class _LostClaims:
 
     def add(self, image_id: str, claim: str) -> None:
         """Give it back in the background; one after the other, so that calls that somebody waits for come through."""
-        self._waiting.append((image_id, claim, time.monotonic() + LEASE_S))
+        self._waiting.append((image_id, claim, time.monotonic() + CLAIM_STANDS_S))
         if self._giving_back is None or self._giving_back.done():
             self._giving_back = asyncio.create_task(self._give_back())
 

@@ -10,7 +10,7 @@ from functools import cache
 
 from aiohttp import web
 
-from shared.app.middleware import CHECKS, LIFE, ReadinessCheck
+from shared.app.middleware import CHECKS, LIFECYCLE, ReadinessCheck
 from shared.app.openapi import describe
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.clock import rfc3339, utc_now
@@ -33,7 +33,7 @@ async def _run_check(name: str, check: ReadinessCheck) -> None:
 
 
 async def _ready(request: web.Request) -> web.Response:
-    if request.app[LIFE].stopping.is_set():
+    if request.app[LIFECYCLE].stopping.is_set():
         raise Unavailable("The service is stopping.", code="service_stopping")
     checks = [asyncio.create_task(_run_check(name, check)) for name, check in request.app[CHECKS].items()]
     failures = [result for result in await asyncio.gather(*checks, return_exceptions=True) if result is not None]
@@ -73,8 +73,8 @@ def _openapi(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> H
     return openapi
 
 
-def own_pages(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> tuple[Route, ...]:
-    """Return the rows of the common paths."""
+def builtin_endpoints(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> tuple[Route, ...]:
+    """Return the routes of the common paths."""
     return (
         Route(method="GET", path="/", handler=index_of(info, routes), summary="What this service is"),
         Route(method="GET", path="/health", handler=_health, summary="Alive; asks nobody"),

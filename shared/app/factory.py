@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import aiohttp_cors
 from aiohttp import web
 
-from shared.app.builtin_endpoints import own_pages
+from shared.app.builtin_endpoints import builtin_endpoints
 from shared.app.middleware import (
     ALLOWED_HEADERS,
     CHECKS,
     EXPOSED_HEADERS,
-    LIFE,
+    LIFECYCLE,
     ORIGINS,
-    Life,
+    Lifecycle,
     answer,
     set_headers,
 )
@@ -78,12 +78,12 @@ def base_app(info: ServiceInfo, settings: ServerSettings, routes: Iterable[Route
     """
     routes = tuple(routes)
     app = web.Application(middlewares=[answer], client_max_size=2**20)
-    app[LIFE] = life = Life()
+    app[LIFECYCLE] = life = Lifecycle()
     IN_FLIGHT.set_function(lambda: life.in_flight)
     app[CHECKS] = {}
     app[ORIGINS] = frozenset(settings.cors_origins)
     taken = {route.path for route in routes}
-    common = own_pages(info, routes, settings.public_url)
+    common = builtin_endpoints(info, routes, settings.public_url)
     add_routes(app, (*routes, *(route for route in common if route.path not in taken)))
     _allow_origins(app, app[ORIGINS])
     app.on_response_prepare.append(set_headers)

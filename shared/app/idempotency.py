@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from shared.app.middleware import REQUEST_ID
 from shared.app.responses import PRIVATE
 from shared.auth.access_tokens import identify_if_any, vouched_address
 from shared.clock import utc_now
+from shared.concurrency.periodic import renewing
 from shared.errors import KeepsakeError
 from shared.http.problem import CONTENT_TYPE, problem_body
 from shared.log import get_logger
@@ -117,30 +119,30 @@ class IdempotencyKeys:
         if key is None:
             return await work(Reservation())
         reservation = await self._begin(await _scope_of(request, key))
-        renewal = asyncio.create_task(self._renew(reservation))
         try:
-            try:
-                response = await work(reservation)
-            except _Replay as replay:
-                answer = replay.answer
-                return web.Response(
-                    status=answer.status,
-                    body=answer.body,
-                    headers={"Content-Type": answer.content_type, **PRIVATE},
-                )
-            except KeepsakeError as error:
-                body = problem_body(error, request[REQUEST_ID])
-                await self._end(reservation, error.status, body, CONTENT_TYPE)
-                raise
-            assert isinstance(response.body, bytes)  # noqa: S101 - what is remembered is small JSON, never a stream
-            await self._end(reservation, response.status, response.body, response.headers["Content-Type"])
-            return response
+            async with renewing(RENEW_S, partial(self._renew, reservation)):
+                return await self._answer(request, reservation, work)
         finally:
-            renewal.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewal
             # One that has its answer is not touched: this only clears what failed, was cancelled or was never checked.
             await asyncio.shield(self._release(reservation))
+
+    async def _answer(
+        self, request: web.Request, reservation: Reservation, work: Callable[[Reservation], Awaitable[web.Response]]
+    ) -> web.Response:
+        try:
+            response = await work(reservation)
+        except _Replay as replay:
+            answer = replay.answer
+            return web.Response(
+                status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type, **PRIVATE}
+            )
+        except KeepsakeError as error:
+            body = problem_body(error, request[REQUEST_ID])
+            await self._end(reservation, error.status, body, CONTENT_TYPE)
+            raise
+        assert isinstance(response.body, bytes)  # noqa: S101 - what is remembered is small JSON, never a stream
+        await self._end(reservation, response.status, response.body, response.headers["Content-Type"])
+        return response
 
     async def forget_old(self) -> None:
         """Remove the keys that count no more."""
@@ -184,14 +186,9 @@ class IdempotencyKeys:
         return StoredAnswer(*found)
 
     async def _renew(self, reservation: Reservation) -> None:
-        while True:
-            await asyncio.sleep(RENEW_S)
-            with suppress(KeepsakeError):
-                async with self._database.begin() as connection:
-                    until = self._now() + LEASE
-                    await connection.execute(
-                        self._table.update().where(*self._mine(reservation)).values(leased_until=until)
-                    )
+        async with self._database.begin() as connection:
+            until = self._now() + LEASE
+            await connection.execute(self._table.update().where(*self._mine(reservation)).values(leased_until=until))
 
     async def _end(self, reservation: Reservation, status: int, body: bytes, content_type: str) -> None:
         """Keep the answer if it is one to keep; the work is done, so a failure here is only logged."""

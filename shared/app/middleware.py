@@ -36,7 +36,7 @@ SETTLES = "/internal/claims/"  # the end of a delivery that was in flight when t
 ReadinessCheck = Callable[[], Awaitable[None]]
 
 
-class Life:
+class Lifecycle:
     """How a process lives: the requests in flight, and whether it is stopping."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Life:
             self.idle.set()
 
 
-LIFE: Final = web.AppKey("LIFE", Life)
+LIFECYCLE: Final = web.AppKey("LIFECYCLE", Lifecycle)
 CHECKS: Final = web.AppKey("CHECKS", MutableMapping[str, ReadinessCheck])
 ORIGINS: Final = web.AppKey("ORIGINS", frozenset[str])
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
@@ -67,7 +67,7 @@ def request_id_of(request: web.BaseRequest) -> str:
 
 
 def route_name(request: web.Request) -> str:
-    """Return the pattern of the row that takes the request, never its path."""
+    """Return the pattern of the route that takes the request, never its path."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"
 
@@ -75,7 +75,7 @@ def route_name(request: web.Request) -> str:
 def _refuse_unfit(request: web.Request) -> None:
     """Refuse new work while stopping, and what no path takes and the gate lets pass: an encoded body (RFC 9110)."""
     path = request.path
-    if request.app[LIFE].stopping.is_set() and path not in ALWAYS_OPEN and not path.startswith(SETTLES):
+    if request.app[LIFECYCLE].stopping.is_set() and path not in ALWAYS_OPEN and not path.startswith(SETTLES):
         raise Unavailable("The service is restarting. Please try again.", code="service_stopping")
     require_unencoded(request)
 
@@ -129,7 +129,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     One middleware does all of it: an empty one costs 3 % of a small request.
     """
     started = time.perf_counter()
-    life, connection = request.app[LIFE], request[CONNECTION]
+    life, connection = request.app[LIFECYCLE], request[CONNECTION]
     request_id = request[REQUEST_ID] = request_id_of(request)
     current_request_id.set(request_id)
     route = route_name(request)
@@ -173,7 +173,7 @@ async def _send(request: web.Request, response: web.StreamResponse) -> None:
     """Send the answer here, so that it is timed to its end, and that a stop waits for files on their way too."""
     if not response.prepared:
         connection = request[CONNECTION]
-        if (connection.last and connection.unanswered <= 1) or request.app[LIFE].stopping.is_set():
+        if (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].stopping.is_set():
             response.force_close()
         await response.prepare(request)
         await response.write_eof()

@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One row: method and path (an aiohttp pattern), its handler, and all that OpenAPI says of it.
+    """One route: method and path (an aiohttp pattern), its handler, and all that OpenAPI says of it.
 
     `refusals` lists the statuses it refuses with beyond those that follow from `access`, `query` and `body`.
     A path that begins with `/internal/` is left out of OpenAPI.

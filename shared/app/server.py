@@ -15,7 +15,7 @@ from typing import Any
 import uvloop
 from aiohttp import http, web
 
-from shared.app.middleware import LIFE, ORIGINS, Life
+from shared.app.middleware import LIFECYCLE, ORIGINS, Lifecycle
 from shared.app.prefork import run_workers
 from shared.app.traced_requests import request_tracing
 from shared.errors import NewerDatabase
@@ -81,7 +81,7 @@ def _bound(address: str, port: int, *, shared: bool) -> socket.socket:
     return sock
 
 
-async def _drain(life: Life) -> None:
+async def _drain(life: Lifecycle) -> None:
     """Refuse new requests and wait until those in flight are answered, or the grace is over."""
     life.stop()
     try:
@@ -101,7 +101,7 @@ async def serve(app: web.Application, sockets: Sequence[socket.socket], stop: as
         servers = [await loop.create_server(connections, sock=sock, backlog=BACKLOG) for sock in sockets]
         get_logger().info("listening", port=sockets[0].getsockname()[1])
         await stop.wait()
-        await _drain(app[LIFE])
+        await _drain(app[LIFECYCLE])
         for server in servers:
             server.close()
     finally:

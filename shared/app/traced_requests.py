@@ -24,7 +24,7 @@ NOT_TRACED = frozenset({"/health", "/ready", "/metrics"})  # asked every few sec
 
 
 def trace_requests(tracing: Tracing, trusted_proxies: Networks) -> Middleware:
-    """Return the middleware around all others: a span for each request, named for its method and its row in the table.
+    """Return the middleware around all others: a span for each request, named for its method and its route.
 
     A trace that a request is already a part of goes on only where one of ours says so, or a trusted proxy.
     """

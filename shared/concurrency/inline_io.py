@@ -23,7 +23,7 @@ class _Disk:
     threads_until = 0.0
 
 
-async def promptly(work: Callable[[], ResultT], patient: Callable[[], ResultT] | None = None) -> ResultT:
+async def run_inline(work: Callable[[], ResultT], patient: Callable[[], ResultT] | None = None) -> ResultT:
     """Run `work`, here where that is quick; what it raises comes through.
 
     Where it raises BlockingIOError, or the disk was slow in the last seconds, `patient` (or else `work`) runs in a thread.

@@ -27,6 +27,23 @@ async def working(*works: Work) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@asynccontextmanager
+async def renewing(every_s: float, renew: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Call `renew` every `every_s` seconds until the block ends; one that fails is logged, and made up for by the next."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            await _step("renewal", renew)
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping], timeout=GRACE_S)
+
+
 async def work_periodically(
     name: str,
     work: Callable[[], Awaitable[object]],

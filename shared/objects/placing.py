@@ -12,12 +12,12 @@ from shared.objects.disk_tree import DiskTree
 from shared.objects.object_keys import ObjectNotFound
 from shared.objects.protocol import ObjectExists
 
-PROMPT_S = 0.02
-THREADS_AFTER_STALL_S = 1.0
+SLOW_PLACING_S = 0.02
+REST_AFTER_SLOW_S = 1.0
 
 
-class _Disk:
-    """How the disk was lately; all that a worker places shares it."""
+class _Placings:
+    """How the last ones went; all that a worker places shares it."""
 
     patient_until = 0.0
 
@@ -42,15 +42,15 @@ class Placing:
         So it is where the key is taken, and while the disk is slow: then a worker would wait for one file after the other.
         """
         started, starved_s = time.monotonic(), _starved_s()
-        if started < _Disk.patient_until:
+        if started < _Placings.patient_until:
             return None
         key = self.keys[extension]
         try:
             self.tree.place(source, key, if_absent=True)
         except ObjectExists:
             return None
-        if (ended := time.monotonic()) - started - (_starved_s() - starved_s) > PROMPT_S:
-            _Disk.patient_until = ended + THREADS_AFTER_STALL_S
+        if (ended := time.monotonic()) - started - (_starved_s() - starved_s) > SLOW_PLACING_S:
+            _Placings.patient_until = ended + REST_AFTER_SLOW_S
         return key
 
     def undo(self, source: Path) -> None:

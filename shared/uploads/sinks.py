@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from shared.concurrency.inline_io import promptly
+from shared.concurrency.inline_io import run_inline
 from shared.errors import DependencyDown, KeepsakeError, StorageFull
 from shared.images.formats.header import Buffer
 
@@ -118,7 +118,7 @@ class SpoolSink:
         chunks, self._chunks, self._buffered = self._chunks, [], 0
         self._busy = True
         try:
-            await promptly(partial(self._store, chunks))
+            await run_inline(partial(self._store, chunks))
         except OSError as error:
             raise storage_error(error) from error
         self._busy = False

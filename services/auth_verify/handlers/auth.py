@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from services.auth_verify.handlers.app_keys import ACCOUNTS, ERASER, SESSIONS, SIGNER
+from services.auth_verify.handlers.app_keys import ACCOUNTS, PERSON_ERASER, SESSIONS, SIGNER
 from services.auth_verify.schemas import (
     ClaimsAnswer,
     ErasureOrder,
@@ -86,7 +86,7 @@ async def erase_me(request: web.Request) -> web.Response:
     body = await parse_json(request, ErasureOrder)
     caller = principal_of(request)
     user = await request.app[ACCOUNTS].require_password(caller.user_id, body.password, _client_of(request))
-    await request.app[ERASER].erase(user.id, user.username, within_s=ANSWERED_WITHIN_S)
+    await request.app[PERSON_ERASER].erase(user.id, user.username, within_s=ANSWERED_WITHIN_S)
     return web.Response(status=204)
 
 

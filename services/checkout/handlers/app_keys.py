@@ -13,5 +13,5 @@ from shared.objects import ObjectStore
 SERVICE: Final = web.AppKey("SERVICE", CheckoutService)
 SETTINGS: Final = web.AppKey("SETTINGS", CheckoutSettings)
 CATALOGUE: Final = web.AppKey("CATALOGUE", Catalogue)
-KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
+IDEMPOTENCY: Final = web.AppKey("IDEMPOTENCY", IdempotencyKeys)
 OBJECTS: Final = web.AppKey("OBJECTS", ObjectStore)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.checkout.handlers.app_keys import CATALOGUE, KEYS, OBJECTS, SERVICE, SETTINGS
+from services.checkout.handlers.app_keys import CATALOGUE, IDEMPOTENCY, OBJECTS, SERVICE, SETTINGS
 from services.checkout.model.sessions import CheckoutSession, ImageState
 from services.checkout.schemas import ImageAnswer, SessionAnswer, SessionRequest, StatusAnswer, StatusQuery
 from services.checkout.settings import CheckoutSettings
@@ -40,7 +40,7 @@ async def open_session(request: web.Request) -> web.Response:
         )
         return json_answer(_as_session(row, request.app[SETTINGS]), headers=PRIVATE)
 
-    return await request.app[KEYS].run(request, work)
+    return await request.app[IDEMPOTENCY].run(request, work)
 
 
 def _as_session(row: CheckoutSession, settings: CheckoutSettings) -> SessionAnswer:

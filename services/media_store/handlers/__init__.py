@@ -5,12 +5,12 @@ from __future__ import annotations
 from services.media_store import schemas
 from services.media_store.handlers.admin import list_images, show_status, try_storage
 from services.media_store.handlers.app_keys import (
-    ADDRESSES,
-    BLOBS,
+    IDEMPOTENCY,
     IMAGES,
-    INTAKE,
-    KEYS,
+    INGEST,
+    OBJECTS,
     PROBE,
+    PUBLIC_ADDRESSES,
     RENDITIONS,
     SETTINGS,
     UPLOADS,
@@ -168,4 +168,15 @@ ROUTES = (
     ),
 )
 
-__all__ = ["ADDRESSES", "BLOBS", "IMAGES", "INTAKE", "KEYS", "PROBE", "RENDITIONS", "ROUTES", "SETTINGS", "UPLOADS"]
+__all__ = [
+    "IDEMPOTENCY",
+    "IMAGES",
+    "INGEST",
+    "OBJECTS",
+    "PROBE",
+    "PUBLIC_ADDRESSES",
+    "RENDITIONS",
+    "ROUTES",
+    "SETTINGS",
+    "UPLOADS",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from services.media_store import schemas
-from services.media_store.handlers.app_keys import ADDRESSES, IMAGES, PROBE, SETTINGS
+from services.media_store.handlers.app_keys import IMAGES, PROBE, PUBLIC_ADDRESSES, SETTINGS
 from shared.app.responses import NO_STORE, json_answer
 from shared.http.cursors import parse_cursor
 from shared.http.validation import parse_query
@@ -13,7 +13,7 @@ from shared.http.validation import parse_query
 
 async def list_images(request: web.Request) -> web.Response:
     """Look through all images."""
-    query, addresses = parse_query(request, schemas.AdminListQuery), request.app[ADDRESSES]
+    query, addresses = parse_query(request, schemas.AdminListQuery), request.app[PUBLIC_ADDRESSES]
     after = parse_cursor(query.cursor) if query.cursor else None
     found, following = await request.app[IMAGES].all_page(
         username=query.username, kind=query.kind, after=after, limit=query.limit

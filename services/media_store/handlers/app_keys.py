@@ -8,7 +8,7 @@ from aiohttp import web
 
 from services.media_store.model import PublicAddresses
 from services.media_store.service.images import ImageService
-from services.media_store.service.ingest import Intake
+from services.media_store.service.ingest import Ingest
 from services.media_store.service.organizations import OrganizationUploads
 from services.media_store.service.renditions import Renditions
 from services.media_store.service.storage_probe import StorageProbe
@@ -17,11 +17,11 @@ from shared.app.idempotency import IdempotencyKeys
 from shared.objects import ObjectStore
 
 SETTINGS: Final = web.AppKey("SETTINGS", MediaStoreSettings)
-BLOBS: Final = web.AppKey("BLOBS", ObjectStore)
-INTAKE: Final = web.AppKey("INTAKE", Intake)
+OBJECTS: Final = web.AppKey("OBJECTS", ObjectStore)
+INGEST: Final = web.AppKey("INGEST", Ingest)
 IMAGES: Final = web.AppKey("IMAGES", ImageService)
 RENDITIONS: Final = web.AppKey("RENDITIONS", Renditions)
 UPLOADS: Final = web.AppKey("UPLOADS", OrganizationUploads)
 PROBE: Final = web.AppKey("PROBE", StorageProbe)
-KEYS: Final = web.AppKey("KEYS", IdempotencyKeys)
-ADDRESSES: Final = web.AppKey("ADDRESSES", PublicAddresses)
+IDEMPOTENCY: Final = web.AppKey("IDEMPOTENCY", IdempotencyKeys)
+PUBLIC_ADDRESSES: Final = web.AppKey("PUBLIC_ADDRESSES", PublicAddresses)

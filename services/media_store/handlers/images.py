@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from services.media_store import schemas
-from services.media_store.handlers.app_keys import ADDRESSES, IMAGES, INTAKE, KEYS, SETTINGS
+from services.media_store.handlers.app_keys import IDEMPOTENCY, IMAGES, INGEST, PUBLIC_ADDRESSES, SETTINGS
 from services.media_store.model import (
     MAX_USERNAME,
     ImageNotFound,
@@ -41,7 +41,7 @@ MISSING = "Missing required fields"
 async def _form(request: web.Request, missing: str, reservation: Reservation) -> AsyncIterator[Form[bytes | Path]]:
     """Read the form; where the request has an Idempotency-Key, its content is known with the last byte."""
     field, has_key = FileField("image", request.app[SETTINGS].max_upload_size, missing=missing), reservation.scope != ""
-    async with read_form(request, field, open_sink=request.app[INTAKE].open_sink, digest=has_key) as form:
+    async with read_form(request, field, open_sink=request.app[INGEST].open_sink, digest=has_key) as form:
         if has_key:
             file, said = form.files[0], sorted(form.fields.items())
             reservation.check(json.dumps([said, file.filename, file.declared_type, file.sha256]).encode())
@@ -52,7 +52,7 @@ async def store_image(request: web.Request) -> web.Response:
     """Keep an image of a session, anonymously."""
     if request.app[SETTINGS].store_image_require_auth:
         await identify(request)
-    return await request.app[KEYS].run(request, partial(_store_image, request))
+    return await request.app[IDEMPOTENCY].run(request, partial(_store_image, request))
 
 
 async def _store_image(request: web.Request, reservation: Reservation) -> web.Response:
@@ -62,7 +62,7 @@ async def _store_image(request: web.Request, reservation: Reservation) -> web.Re
         purpose = parse_purpose(form.fields.get("purpose", said.purpose))  # an empty one is not an absent one
         image = await request.app[IMAGES].store(form.files[0], session_id, purpose)
     answer = schemas.Stored(
-        url=image.url or request.app[ADDRESSES].of(image.key),
+        url=image.url or request.app[PUBLIC_ADDRESSES].of(image.key),
         key=image.key,
         session_id=session_id,
         width=image.width,
@@ -76,7 +76,7 @@ async def _store_image(request: web.Request, reservation: Reservation) -> web.Re
 
 async def upload_user_image(request: web.Request) -> web.Response:
     """Keep an image of a user."""
-    return await request.app[KEYS].run(request, partial(_upload_user_image, request))
+    return await request.app[IDEMPOTENCY].run(request, partial(_upload_user_image, request))
 
 
 async def _upload_user_image(request: web.Request, reservation: Reservation) -> web.Response:
@@ -94,7 +94,7 @@ async def _upload_user_image(request: web.Request, reservation: Reservation) -> 
             )
         about = UserImage(said.username, said.image_type, said.is_primary.lower() == "true", said.caption)
         image = await request.app[IMAGES].upload(form.files[0], about, principal_of(request))
-    shown = schemas.UserImage.of(image, request.app[ADDRESSES].of(image.key))
+    shown = schemas.UserImage.of(image, request.app[PUBLIC_ADDRESSES].of(image.key))
     return json_answer(schemas.Uploaded(image=shown), headers=NO_STORE)
 
 
@@ -114,7 +114,7 @@ async def list_user_images(request: web.Request) -> web.Response:
     if not is_username(username):
         raise NotFound("Nobody can have this username.", "user_not_found")
     await require_reader(request, username)
-    service, addresses, following = request.app[IMAGES], request.app[ADDRESSES], None
+    service, addresses, following = request.app[IMAGES], request.app[PUBLIC_ADDRESSES], None
     if query.limit is None:
         found = await service.all_of(username, image_type=query.image_type, after=after)
     else:

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from services.media_store import schemas
-from services.media_store.handlers.app_keys import ADDRESSES, BLOBS, SETTINGS, UPLOADS
+from services.media_store.handlers.app_keys import OBJECTS, PUBLIC_ADDRESSES, SETTINGS, UPLOADS
 from services.media_store.model import (
     PRESIGNED_MAX_BYTES,
     TEMP_PREFIX,
@@ -58,7 +58,7 @@ async def sign_upload(request: web.Request) -> web.Response:
         url=signed.url,
         fields=signed.fields,
         s3_key=signed.key,
-        public_url=request.app[ADDRESSES].of(signed.key),
+        public_url=request.app[PUBLIC_ADDRESSES].of(signed.key),
         method="PUT" if signed.method == "PUT" else "POST",
         headers=signed.headers,
         expires_at=signed.expires_at,
@@ -73,7 +73,7 @@ async def promote(request: web.Request) -> web.Response:
     wanted = await parse_json(request, schemas.PromoteRequest)
     image = await uploads.promote(organization_id, wanted.s3_key)
     answer = schemas.Promoted(
-        url=request.app[ADDRESSES].of(image.key),
+        url=request.app[PUBLIC_ADDRESSES].of(image.key),
         key=image.key,
         width=image.width,
         height=image.height,
@@ -109,7 +109,7 @@ async def _receive(request: web.Request) -> web.Response:
         verified.append(form)
         return PRESIGNED_MAX_BYTES if form.max_bytes is None else form.max_bytes
 
-    spool = request.app[BLOBS].spool
+    spool = request.app[OBJECTS].spool
     async with read_form(request, FILE, open_sink=lambda: SpoolSink(spool), before_file=before_file) as form:
         verified[0].require_size(form.files[0].size)
         etag = await request.app[UPLOADS].receive(verified[0], form.files[0].content)

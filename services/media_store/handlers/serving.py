@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import hdrs, web
 
 from services.media_store import schemas
-from services.media_store.handlers.app_keys import BLOBS, IMAGES, RENDITIONS, SETTINGS
+from services.media_store.handlers.app_keys import IMAGES, OBJECTS, RENDITIONS, SETTINGS
 from services.media_store.handlers.images import public_key_of, require_reader
 from services.media_store.model import PUBLIC, TEMP_PREFIX, Kind, StoredImage, parse_image_id, path_of
 from shared.app.object_response import EMBEDDABLE, Representation, send_object
@@ -69,7 +69,7 @@ async def _show(request: web.Request, image: StoredImage, width: str | None) -> 
 
 
 async def _show_temporary(request: web.Request, key: str, width: str | None) -> web.StreamResponse:
-    objects = request.app[BLOBS]
+    objects = request.app[OBJECTS]
     async with objects.open(key, length=64) as reader:
         head, facts = await reader.read(), reader.facts
     image_format = sniff(head)
@@ -90,7 +90,7 @@ async def _show_temporary(request: web.Request, key: str, width: str | None) -> 
 async def _send(request: web.Request, what: Representation, width: str | None) -> web.StreamResponse:
     """Send the original, or the rendition that the client can show."""
     if width is None:
-        return await send_object(request, request.app[BLOBS], what)
+        return await send_object(request, request.app[OBJECTS], what)
     webp = prefers_webp(request)
     rendition = await request.app[RENDITIONS].get(
         what.key, what.etag, max_width=int(width), image_format="webp" if webp else "jpeg"
@@ -104,4 +104,4 @@ async def _send(request: web.Request, what: Representation, width: str | None) -
         cache_control=what.cache_control,
         vary=(*what.vary, hdrs.ACCEPT),
     )
-    return await send_object(request, request.app[BLOBS], made)
+    return await send_object(request, request.app[OBJECTS], made)

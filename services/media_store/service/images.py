@@ -27,7 +27,7 @@ from services.media_store.model import (
     stored_key,
     user_key,
 )
-from services.media_store.service.ingest import Intake, KeptImage
+from services.media_store.service.ingest import Ingest, KeptImage
 from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull
 from shared.http.cursors import Position
@@ -58,30 +58,30 @@ class ImageService:
         self,
         images: SqlImages,
         objects: ObjectStore,
-        intake: Intake,
+        ingest: Ingest,
         clock: Callable[[], datetime],
         *,
         stored_ttl: timedelta | None,
         cloudinary: Cloudinary | None = None,
-        cloudinary_intake: Intake | None = None,
+        cloudinary_ingest: Ingest | None = None,
     ) -> None:
         """`stored_ttl` is how long sessions' images are kept; None: for good.
 
-        New ones go through `cloudinary_intake` where there is one; `cloudinary` is there for what went that way earlier too.
+        New ones go through `cloudinary_ingest` where there is one; `cloudinary` is there for what went that way earlier too.
         """
         self._images = images
         self._objects = objects
-        self._intake = intake
+        self._ingest = ingest
         self._clock = clock
         self._stored_ttl = stored_ttl
         self._cloudinary = cloudinary
-        self._cloudinary_intake = cloudinary_intake
+        self._cloudinary_ingest = cloudinary_ingest
         # Rows shown a moment ago, by id and by key: what they say never changes, only whether they are still there.
         self._recent: TTLCache[str, StoredImage] = TTLCache(REMEMBERED, REMEMBERED_S)
 
     async def store(self, file: UploadedFile[bytes | Path], session_id: str, purpose: str) -> StoredImage:
         """Keep an image of a session."""
-        now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_intake else None
+        now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_ingest else None
 
         def keys(known: ImageFormat) -> Iterator[str]:
             for _ in range(KEYS_TRIED):
@@ -94,8 +94,8 @@ class ImageService:
             await self._images.add(image)
             return image
 
-        intake = self._cloudinary_intake or self._intake
-        return await intake.take(file.content, file.declared_type, keys, add)
+        ingest = self._cloudinary_ingest or self._ingest
+        return await ingest.take(file.content, file.declared_type, keys, add)
 
     async def upload(self, file: UploadedFile[bytes | Path], about: UserImage, uploader: Principal) -> StoredImage:
         """Keep an image of a user. Raises Forbidden where the caller may not upload under this name."""
@@ -115,7 +115,7 @@ class ImageService:
             await self._images.add_for_user(image, uploader)
             return image
 
-        return await self._intake.take(file.content, file.declared_type, partial(_user_keys, about, now), add)
+        return await self._ingest.take(file.content, file.declared_type, partial(_user_keys, about, now), add)
 
     async def get(self, image_id: str) -> StoredImage:
         """Return a user's image. Raises ImageNotFound."""

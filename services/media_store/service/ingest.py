@@ -40,7 +40,7 @@ class KeptImage:
     prepared: PreparedImage
 
 
-class Intake:
+class Ingest:
     """Checks images and puts them into the object store: all of it in one trip to a worker, where objects are files."""
 
     def __init__(

@@ -51,7 +51,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Upkeep:
+class Maintenance:
     """Sweeps a little at a time, in any number of processes at once: whatever it does may be done twice."""
 
     images: SqlImages

@@ -25,7 +25,7 @@ from services.media_store.model import (
     temp_key,
 )
 from services.media_store.service.images import describe
-from services.media_store.service.ingest import Intake, KeptImage
+from services.media_store.service.ingest import Ingest, KeptImage
 from shared.errors import Forbidden, TooLarge
 from shared.http.body import size_text
 from shared.images.validation import ImageFormat, corrected_filename
@@ -45,7 +45,7 @@ class OrganizationUploads:
         images: SqlImages,
         members: HttpMembers,
         objects: ObjectStore,
-        intake: Intake,
+        ingest: Ingest,
         clock: Callable[[], datetime],
         *,
         form_bucket: SigningBucket,
@@ -56,7 +56,7 @@ class OrganizationUploads:
         self._images = images
         self._members = members
         self._objects = objects
-        self._intake = intake
+        self._ingest = ingest
         self._clock = clock
         self._form_bucket = form_bucket
         self._put_bucket = put_bucket
@@ -109,7 +109,7 @@ class OrganizationUploads:
         return promoted
 
     async def _promote(self, organization_id: str, key: str, filename: str) -> StoredImage:
-        sink = self._intake.open_sink()
+        sink = self._ingest.open_sink()
         try:
             async with self._objects.open(key) as reader:
                 if reader.facts.size > self._max_bytes:
@@ -127,6 +127,6 @@ class OrganizationUploads:
                 await self._images.add(image)
                 return image
 
-            return await self._intake.take(await sink.finish(), None, keys, add)
+            return await self._ingest.take(await sink.finish(), None, keys, add)
         finally:
             await sink.discard()

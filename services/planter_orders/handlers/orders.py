@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS, ORDERS, RENDERER
 from services.planter_orders.model.orders import OrderEvent, OrderFilter, PhotoEvent
 from services.planter_orders.schemas import DeletedAnswer, OrderAnswer, OrdersAnswer, OrdersQuery
-from shared.app.middleware import LIFE
+from shared.app.middleware import LIFECYCLE
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
@@ -135,7 +135,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
     sending = asyncio.create_task(_send(request, response, order.id, caller))
-    ending = asyncio.create_task(request.app[LIFE].stopping.wait())
+    ending = asyncio.create_task(request.app[LIFECYCLE].stopping.wait())
     revoked = asyncio.create_task(_revoked(request, caller))
     try:
         await asyncio.wait({sending, ending, revoked}, return_when=asyncio.FIRST_COMPLETED)

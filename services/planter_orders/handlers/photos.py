@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from services.planter_orders.handlers.app_keys import BLOBS, KEYS, ORDERS, RENDERER, SETTINGS, UPLOADING
+from services.planter_orders.handlers.app_keys import IDEMPOTENCY, OBJECTS, ORDERS, RENDERER, SETTINGS, UPLOADING
 from services.planter_orders.handlers.orders import caller_of, stream
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.photos import Photo, photo_key, thumbnail_key
@@ -44,7 +44,7 @@ def _content(fields: PetFields, photos: Sequence[IncomingPhoto]) -> list[bytes]:
 
 
 async def _upload(request: web.Request, reservation: Reservation) -> web.Response:
-    settings, spool = request.app[SETTINGS], request.app[BLOBS].spool
+    settings, spool = request.app[SETTINGS], request.app[OBJECTS].spool
     most, missing = settings.max_files_per_order, "No files provided. Please choose a photo."
     field = FileField(PHOTOS_FIELD, settings.max_upload_size, most, missing)
     answer = b""
@@ -65,7 +65,7 @@ async def _upload(request: web.Request, reservation: Reservation) -> web.Respons
 
 
 async def upload(request: web.Request) -> web.Response:
-    return await request.app[KEYS].run(request, partial(_upload, request))
+    return await request.app[IDEMPOTENCY].run(request, partial(_upload, request))
 
 
 def _not_yet(photo: Photo) -> NotFound:
@@ -84,11 +84,11 @@ async def _send_photo(request: web.Request, order: Order, photo: Photo) -> web.S
         last_modified=order.created_at,
         cache_control=cache_control(request, CACHE),
     )
-    return await send_object(request, request.app[BLOBS], what)
+    return await send_object(request, request.app[OBJECTS], what)
 
 
 async def _send_thumbnail(request: web.Request, order: Order, photo: Photo) -> web.StreamResponse:
-    facts = await request.app[BLOBS].stat(thumbnail_key(order.user_id, order.id, photo.filename))
+    facts = await request.app[OBJECTS].stat(thumbnail_key(order.user_id, order.id, photo.filename))
     if facts is None:
         raise _not_yet(photo)
     what = Representation(
@@ -99,7 +99,7 @@ async def _send_thumbnail(request: web.Request, order: Order, photo: Photo) -> w
         last_modified=facts.last_modified,
         cache_control=cache_control(request, CACHE),
     )
-    return await send_object(request, request.app[BLOBS], what)
+    return await send_object(request, request.app[OBJECTS], what)
 
 
 async def show(request: web.Request) -> web.StreamResponse:
@@ -118,7 +118,7 @@ async def replace(request: web.Request) -> web.Response:
     order = await request.app[ORDERS].show(principal_of(request), request.match_info["order_id"])
     filename = request.match_info["filename"]
     photo_to_replace(order, filename)  # before a byte of the body is read
-    spool, max_bytes = request.app[BLOBS].spool, request.app[SETTINGS].max_upload_size
+    spool, max_bytes = request.app[OBJECTS].spool, request.app[SETTINGS].max_upload_size
     field = FileField(PHOTO_FIELD, max_bytes, missing="No file provided. Please choose a photo.")
     async with read_form(request, field, open_sink=lambda: SmallFileSink(spool), digest=True) as form:
         photo = await request.app[UPLOADING].replace(order, filename, form.files[0])
@@ -134,7 +134,7 @@ async def download_all(request: web.Request) -> web.StreamResponse:
         hdrs.CACHE_CONTROL: CACHE,
         **EMBEDDABLE,
     }
-    return await stream(request, photos_zip(request.app[BLOBS], order), headers)
+    return await stream(request, photos_zip(request.app[OBJECTS], order), headers)
 
 
 ROUTES = (

@@ -30,7 +30,7 @@ REVIEW_EVERY = timedelta(hours=1)
 
 Render = Callable[[Order], bytes]
 # By order and file name, what the check of a photo found out; not kept for long, nor by other processes.
-Looks = MutableMapping[tuple[str, str], PhotoLook]
+PhotoLooks = MutableMapping[tuple[str, str], PhotoLook]
 MAX_ATTEMPTS = 50
 DAMAGED_ATTEMPTS = 3  # a worker may have been killed for another reason than the photo
 LONGEST_WAIT_S = 600
@@ -127,7 +127,7 @@ class Thumbnails:
     metadata_files: MetadataFiles
     order_events: OrderEvents
     now: Callable[[], datetime]
-    looks: Looks = field(default_factory=dict)
+    looks: PhotoLooks = field(default_factory=dict)
     due: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:

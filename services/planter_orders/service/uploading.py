@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,10 +24,10 @@ from services.planter_orders.model.photos import (
     thumbnail_key,
 )
 from services.planter_orders.service.announcements import OrderEvents
-from services.planter_orders.service.derived_files import Looks, MetadataFiles
+from services.planter_orders.service.derived_files import MetadataFiles, PhotoLooks
 from services.planter_orders.service.gauges import PHOTO_CHANGES
 from shared.concurrency.background_tasks import BackgroundTasks
-from shared.concurrency.periodic import work_periodically
+from shared.concurrency.periodic import renewing, work_periodically
 from shared.errors import KeepsakeError
 from shared.images.decode_pool import ImageWorkers
 from shared.images.validation import ImageFormat, ImageLimits, named, require_image
@@ -148,7 +148,7 @@ class Uploading:
     order_events: OrderEvents
     on_order: Callable[[], None]
     now: Callable[[], datetime]
-    looks: Looks = field(default_factory=dict)
+    looks: PhotoLooks = field(default_factory=dict)
 
     async def place(
         self, user_id: str, pet: Pet, incoming: Sequence[IncomingPhoto], answered: Callable[[Order], Answered]
@@ -245,18 +245,10 @@ class Uploading:
     async def _all_or_nothing(self, orphan: Orphan) -> AsyncIterator[None]:
         """Enter the upload where a crash would be found, and keep the entry alive; undo whatever does not get through."""
         stale = timedelta(seconds=STALE_S)
-
-        async def heartbeat() -> None:
-            while True:
-                await asyncio.sleep(HEARTBEAT_S)
-                with suppress(KeepsakeError):
-                    await self.orphans.extend(orphan, self.now() + stale)
-
-        beating: asyncio.Task[None] | None = None
         try:
             await self.orphans.open(orphan, self.now() + stale)
-            beating = asyncio.create_task(heartbeat())
-            yield
+            async with renewing(HEARTBEAT_S, lambda: self.orphans.extend(orphan, self.now() + stale)):
+                yield
         except BaseException as error:
             # A commit whose answer got lost may have happened: the entry knows.
             undoing = self.cleanup.undo(orphan)
@@ -264,6 +256,3 @@ class Uploading:
             if isinstance(error, KeepsakeError) and error.status < 500:
                 await asyncio.wait([undoing], timeout=UNDO_WAIT_S)
             raise
-        finally:
-            if beating is not None:
-                beating.cancel()

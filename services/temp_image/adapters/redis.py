@@ -18,13 +18,20 @@ from typing import Any
 from redis import asyncio as aioredis
 
 from services.temp_image.adapters.redis_upload_keys import RedisUploadKeys, store_errors
-from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone, content_type_of
+from services.temp_image.model import (
+    CLAIM_STANDS_S,
+    ClaimLapsed,
+    ImageContent,
+    ImageDescription,
+    ImageGone,
+    content_type_of,
+)
 from shared.images.formats.header import Buffer
 from shared.images.validation import HEAD_BYTES
 from shared.persistence.redis import open_redis, redis_errors
 from shared.uploads import MemorySink
 
-LEASE_MS = int(LEASE_S * 1000)
+CLAIM_STANDS_MS = int(CLAIM_STANDS_S * 1000)
 CHECK_IN_THREAD_BYTES = 64 * 1024
 
 _DESCRIBE = f"""
@@ -39,12 +46,12 @@ if standing and standing ~= ARGV[1] then return false end
 -- A Redis that is full lets a script add something only after it has written: so it deletes first.
 redis.call('DEL', KEYS[2])
 local image = redis.call('GET', KEYS[1])
-if image then redis.call('SET', KEYS[2], ARGV[1], 'PX', {LEASE_MS}) end
+if image then redis.call('SET', KEYS[2], ARGV[1], 'PX', {CLAIM_STANDS_MS}) end
 return image
 """
 _RENEW = f"""
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[2], {LEASE_MS})
+return redis.call('PEXPIRE', KEYS[2], {CLAIM_STANDS_MS})
 """
 _RELEASE = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -94,7 +101,7 @@ redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
 return {{redis.call('STRLEN', bytes), redis.call('GETRANGE', bytes, 0, {HEAD_BYTES - 1})}}
 """
 )
-_LET_GO = (
+_RELEASE_HOLD = (
     _NOW
     + "redis.call('ZREM', KEYS[4], ARGV[1])\n"
     + _HOLDERS
@@ -119,7 +126,7 @@ return redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[3])
 )
 
 
-_SCRIPTS = (_DESCRIBE, _CLAIM, _RENEW, _RELEASE, _CONFIRM, _HOLD, _LET_GO, _READ_HELD)
+_SCRIPTS = (_DESCRIBE, _CLAIM, _RENEW, _RELEASE, _CONFIRM, _HOLD, _RELEASE_HOLD, _READ_HELD)
 
 
 def _keys(image_id: str) -> list[str]:
@@ -173,7 +180,7 @@ class RedisImageStore:
 
     async def release_hold(self, image_id: str, holder: str) -> None:
         """Forget the hold; without any, the image ends at its hour, and what was used up at once."""
-        await self._run(_LET_GO, image_id, holder)
+        await self._run(_RELEASE_HOLD, image_id, holder)
 
     async def read_held(self, image_id: str, holder: str) -> ImageContent:
         """Get the bytes for a holder whose hold has not ended."""

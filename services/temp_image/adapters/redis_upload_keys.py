@@ -7,15 +7,18 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 
 from redis import asyncio as aioredis
 from redis.exceptions import OutOfMemoryError
 
-from services.temp_image.model import LEASE_S, KeptUpload, new_secret
+from services.temp_image.model import KeptUpload, new_secret
 from shared.app.idempotency_key import key_in_use
+from shared.concurrency.periodic import renewing
 from shared.errors import DependencyDown, StorageFull
 from shared.persistence.redis import redis_errors
 
+LEASE_S = 30.0
 RENEW_S = LEASE_S / 3
 _END = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -46,15 +49,14 @@ class RedisUploadKeys:
         with store_errors():
             if not await self._redis.set(lease, owner, nx=True, px=int(LEASE_S * 1000)):
                 raise key_in_use()
-        renewal = asyncio.create_task(self._renew(lease))
         try:
-            with store_errors():
-                kept = await self._redis.get(_name(slot))
-            yield KeptUpload(**json.loads(kept)) if kept else None
+            async with renewing(RENEW_S, partial(self._renew, lease)):
+                with store_errors():
+                    kept = await self._redis.get(_name(slot))
+                yield KeptUpload(**json.loads(kept)) if kept else None
         finally:
-            renewal.cancel()
             with suppress(DependencyDown, StorageFull):
-                await asyncio.shield(self._let_go(lease, owner))
+                await asyncio.shield(self._release(lease, owner))
 
     async def remember(self, slot: str, kept: KeptUpload) -> None:
         """Set the key, which ends at the image's hour."""
@@ -62,12 +64,10 @@ class RedisUploadKeys:
             await self._redis.set(_name(slot), json.dumps(asdict(kept)), pxat=int(kept.expires_at * 1000))
 
     async def _renew(self, lease: str) -> None:
-        while True:
-            await asyncio.sleep(RENEW_S)
-            with suppress(DependencyDown, StorageFull), store_errors():
-                await self._redis.pexpire(lease, int(LEASE_S * 1000))
+        with store_errors():
+            await self._redis.pexpire(lease, int(LEASE_S * 1000))
 
-    async def _let_go(self, lease: str, owner: str) -> None:
+    async def _release(self, lease: str, owner: str) -> None:
         with store_errors():
             await self._end(keys=[lease], args=[owner])
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.upstream.exchange import FIRST_REST_S, Outgoing, Pool, exchange
 from gateway.upstream.response_head import ServiceDown
 from shared.app.factory import base_app
-from shared.app.middleware import LIFE
+from shared.app.middleware import LIFECYCLE
 from shared.app.routes import Route, ServiceInfo
 from shared.settings import ServerSettings
 from tests.support.serving import ServeApp, serving
@@ -161,7 +161,7 @@ async def test_a_service_that_is_stopping_is_passed_over(
     stopping = base_app(ServiceInfo("media-store", "Serves"), ServerSettings(), routes)
     url = await open_gateway(media_store_url=(await serve_app(stopping), await serve_app(named("two"))))
     assert await asked(http, url, 4) == {"one": 2, "two": 2}
-    stopping[LIFE].stop()
+    stopping[LIFECYCLE].stop()
     assert await asked(http, url, 6) == {"two": 6}
 
 
@@ -170,7 +170,7 @@ async def test_the_only_one_that_is_stopping_says_so(
 ) -> None:
     stopping = base_app(ServiceInfo("media-store", "Serves"), ServerSettings(), ())
     url = await open_gateway(media_store_url=await serve_app(stopping))
-    stopping[LIFE].stop()
+    stopping[LIFECYCLE].stop()
     async with http.get(f"{url}/media/a") as answer:
         assert (await answer.json())["code"] == "service_stopping"
 

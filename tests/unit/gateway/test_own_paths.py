@@ -13,7 +13,7 @@ from gateway import openapi
 from gateway.route_table import build_table
 from gateway.settings import GatewaySettings
 from shared.app.factory import base_app
-from shared.app.middleware import LIFE
+from shared.app.middleware import LIFECYCLE
 from shared.app.openapi import public_path
 from shared.app.routes import Answer, Route, ServiceInfo
 from shared.settings import ServerSettings
@@ -223,7 +223,7 @@ class TestEvents:
                 )
                 await client.send(f"{head}\r\n\r\n".encode())
                 await client.reader.readuntil(b"one\r\n")
-                app[LIFE].stop()
+                app[LIFECYCLE].stop()
                 assert await client.rest() == b""
                 async with asyncio.timeout(10):
-                    await app[LIFE].idle.wait()
+                    await app[LIFECYCLE].idle.wait()

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from shared.app.factory import base_app
-from shared.app.middleware import CHECKS, LIFE
+from shared.app.middleware import CHECKS, LIFECYCLE
 from shared.app.responses import json_answer
 from shared.app.routes import Answer, Route, ServiceInfo
 from shared.auth.access import Access
@@ -381,7 +381,7 @@ class TestReadiness:
     async def test_ends_when_the_process_stops_while_it_still_is_alive(
         self, app: web.Application, http: aiohttp.ClientSession
     ) -> None:
-        app[LIFE].stop()
+        app[LIFECYCLE].stop()
         for path, status in (("/ready", 503), ("/health", 200), ("/things/a", 503)):
             async with http.get(path) as answer:
                 assert answer.status == status

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from shared.concurrency import inline_io as module
-from shared.concurrency.inline_io import PROMPT_S, THREADS_AFTER_STALL_S, promptly
+from shared.concurrency.inline_io import PROMPT_S, THREADS_AFTER_STALL_S, run_inline
 
 HERE = threading.get_ident  # in a test: the event loop's thread
 
@@ -37,38 +37,38 @@ def work(clock: SimpleNamespace) -> Callable[[float], Callable[[], int]]:
 
 async def test_what_is_prompt_is_done_in_place(clock, work):
     for _ in range(100):
-        assert await promptly(work(PROMPT_S / 2)) == HERE()
+        assert await run_inline(work(PROMPT_S / 2)) == HERE()
 
 
 async def test_after_one_stall_all_goes_to_threads_for_five_seconds_and_then_back(clock, work):
-    assert await promptly(work(PROMPT_S * 2)) == HERE()
-    assert await promptly(work()) != HERE()
+    assert await run_inline(work(PROMPT_S * 2)) == HERE()
+    assert await run_inline(work()) != HERE()
     clock.seconds += THREADS_AFTER_STALL_S - 0.1
-    assert await promptly(work()) != HERE()
+    assert await run_inline(work()) != HERE()
     clock.seconds += 0.2
-    assert await promptly(work()) == HERE()
+    assert await run_inline(work()) == HERE()
 
 
 async def test_a_disk_that_stays_slow_stalls_the_loop_once_in_five_seconds(clock, work):
     in_place, started = 0, clock.seconds
     while clock.seconds < started + 60:
-        in_place += await promptly(work(0.1)) == HERE()
+        in_place += await run_inline(work(0.1)) == HERE()
     assert in_place == 12
 
 
 async def test_slow_work_in_a_thread_is_no_stall_of_the_loop(clock, work):
-    await promptly(work(PROMPT_S * 2))
-    assert await promptly(work(THREADS_AFTER_STALL_S)) != HERE()
+    await run_inline(work(PROMPT_S * 2))
+    assert await run_inline(work(THREADS_AFTER_STALL_S)) != HERE()
     clock.seconds += 0.1
-    assert await promptly(work()) == HERE()
+    assert await run_inline(work()) == HERE()
 
 
 async def test_what_would_block_is_done_again_patiently_in_a_thread(clock, work):
     def blocked() -> int:
         raise BlockingIOError
 
-    assert await promptly(blocked, work()) != HERE()
-    assert await promptly(work()) == HERE()
+    assert await run_inline(blocked, work()) != HERE()
+    assert await run_inline(work()) == HERE()
 
 
 async def test_work_that_has_no_patient_form_is_done_again_as_it_is(clock):
@@ -80,7 +80,7 @@ async def test_work_that_has_no_patient_form_is_done_again_as_it_is(clock):
             raise BlockingIOError
         return "done"
 
-    assert await promptly(blocked_here) == "done"
+    assert await run_inline(blocked_here) == "done"
     assert threads[0] == HERE() != threads[1]
 
 
@@ -88,8 +88,8 @@ async def test_after_a_stall_the_patient_form_is_the_only_one_that_runs(clock, w
     def never() -> int:
         raise AssertionError
 
-    await promptly(work(PROMPT_S * 2))
-    assert await promptly(never, work()) != HERE()
+    await run_inline(work(PROMPT_S * 2))
+    assert await run_inline(never, work()) != HERE()
 
 
 @pytest.mark.parametrize("stalled_s", [0.0, PROMPT_S * 2])
@@ -100,9 +100,9 @@ async def test_what_the_work_raises_comes_through_and_it_is_done_once(clock, wor
         calls.append(HERE())
         raise FileNotFoundError(2, "gone")
 
-    await promptly(work(stalled_s))
+    await run_inline(work(stalled_s))
     with pytest.raises(FileNotFoundError, match="gone"):
-        await promptly(fails)
+        await run_inline(fails)
     assert len(calls) == 1
 
 
@@ -112,8 +112,8 @@ async def test_work_that_fails_slowly_is_a_stall_too(clock, work):
         raise OSError(5, "input/output error")
 
     with pytest.raises(OSError, match="input/output"):
-        await promptly(fails)
-    assert await promptly(work()) != HERE()
+        await run_inline(fails)
+    assert await run_inline(work()) != HERE()
 
 
 async def test_what_a_thread_finds_blocked_comes_through(clock, work):
@@ -121,4 +121,4 @@ async def test_what_a_thread_finds_blocked_comes_through(clock, work):
         raise BlockingIOError
 
     with pytest.raises(BlockingIOError):
-        await promptly(blocked)
+        await run_inline(blocked)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from shared.app.factory import base_app
-from shared.app.middleware import LIFE
+from shared.app.middleware import LIFECYCLE
 from shared.app.routes import Route, ServiceInfo
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.errors import DependencyDown
@@ -52,14 +52,14 @@ async def test_addresses_take_turns(session: aiohttp.ClientSession, serve_app: S
 async def test_one_that_is_stopping_is_passed_over(session: aiohttp.ClientSession, serve_app: ServeApp) -> None:
     stopping = named("one")
     client = client_of(session, await serve_app(stopping), await serve_app(named("two")))
-    stopping[LIFE].stop()
+    stopping[LIFECYCLE].stop()
     assert await asked(client, 4) == ["two"] * 4
 
 
 async def test_the_only_one_that_is_stopping_is_down(session: aiohttp.ClientSession, serve_app: ServeApp) -> None:
     stopping = named("one")
     client = client_of(session, await serve_app(stopping))
-    stopping[LIFE].stop()
+    stopping[LIFECYCLE].stop()
     with pytest.raises(DependencyDown):
         await asked(client, 1)
 

@@ -20,8 +20,15 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from services.temp_image.model import LEASE_S, ClaimLapsed, ImageContent, ImageDescription, ImageGone, content_type_of
-from shared.concurrency.inline_io import promptly
+from services.temp_image.model import (
+    CLAIM_STANDS_S,
+    ClaimLapsed,
+    ImageContent,
+    ImageDescription,
+    ImageGone,
+    content_type_of,
+)
+from shared.concurrency.inline_io import run_inline
 from shared.errors import DependencyDown
 from shared.images.formats.header import Buffer
 from shared.images.validation import HEAD_BYTES
@@ -63,7 +70,7 @@ class Record:
 
     def is_claimed(self, now: float) -> bool:
         """Tell whether a claim stands."""
-        return self.claim != NO_CLAIM and now < self.claimed_at + LEASE_S
+        return self.claim != NO_CLAIM and now < self.claimed_at + CLAIM_STANDS_S
 
 
 class ImageFile:
@@ -362,7 +369,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
 async def _promptly(work: Callable[..., T]) -> T:
     """Run `work(wait=False)` here, which may raise BlockingIOError, or `work(wait=True)` in a thread; raise as above."""
     try:
-        return await promptly(partial(work, wait=False), partial(work, wait=True))
+        return await run_inline(partial(work, wait=False), partial(work, wait=True))
     except OSError as error:
         raise storage_error(error) from error
 

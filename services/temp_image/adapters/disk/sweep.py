@@ -13,8 +13,8 @@ from pathlib import Path
 from services.temp_image.adapters.disk.store import HOLDS_SUFFIX, ImageFile, remove_holds
 from services.temp_image.adapters.disk.upload_keys import KEY_SUFFIX, remove_key_if_done
 from services.temp_image.model import ImageGone
+from shared.concurrency.periodic import work_periodically
 from shared.concurrency.waiting import to_its_end
-from shared.log import get_logger
 from shared.uploads import clear_stale_spool
 
 PAUSE_S = 5.0
@@ -74,15 +74,15 @@ def _take_turn(folder: Path) -> int | None:
 async def keep_sweeping(folder: Path, clock: Callable[[], float]) -> None:
     """Sweep in a thread again and again, of several processes one for all; what goes wrong is logged and tried again."""
     loop, sweeper, turn = asyncio.get_running_loop(), Sweeper(folder, clock), None
+
+    async def sweep() -> None:
+        nonlocal turn
+        turn = turn if turn is not None else _take_turn(folder)
+        if turn is not None:  # to its end: the lock is held for as long as a pass runs
+            await to_its_end(loop.run_in_executor(None, sweeper.sweep))
+
     try:
-        while True:
-            try:
-                turn = turn if turn is not None else _take_turn(folder)
-                if turn is not None:  # to its end: the lock is held for as long as a pass runs
-                    await to_its_end(loop.run_in_executor(None, sweeper.sweep))
-            except OSError:
-                get_logger().exception("sweep_failed")
-            await asyncio.sleep(PAUSE_S)
+        await work_periodically("sweep", sweep, PAUSE_S)
     finally:
         if turn is not None:
             os.close(turn)

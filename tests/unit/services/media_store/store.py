@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.media_store.adapters.sql.tables import IMAGES, NAMES
 from services.media_store.app import build_app
-from services.media_store.handlers import BLOBS, UPLOADS
 from services.media_store.handlers import IMAGES as IMAGE_SERVICE
+from services.media_store.handlers import OBJECTS, UPLOADS
 from services.media_store.service.images import ImageService
 from services.media_store.service.organizations import OrganizationUploads
 from services.media_store.settings import MediaStoreSettings
@@ -207,7 +207,7 @@ async def open_store(
     async with serving(auth_app) as own_url:
         app = build_app(settings.model_copy(update={"auth_service_url": (auth_url or own_url,)}), clock)
         async with serving(app) as url, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            yield Store(url, http, settings, app[BLOBS], auth_verify, app[IMAGE_SERVICE], app[UPLOADS])
+            yield Store(url, http, settings, app[OBJECTS], auth_verify, app[IMAGE_SERVICE], app[UPLOADS])
 
 
 def settings_of(data_dir: Path, **more: Any) -> MediaStoreSettings:

@@ -278,7 +278,7 @@ async def until_swept(settings: MediaStoreSettings, there: Cloudinary) -> None:
     from shared.clock import utc_now
 
     async with open_parts(settings, lambda: utc_now() + timedelta(minutes=2)) as parts:
-        await parts.upkeep.sweep(whole=True)
+        await parts.maintenance.sweep(whole=True)
         assert not await parts.images.keys("pet-images/", after="", limit=1)
     assert there.assets == {}
 

@@ -24,13 +24,13 @@ from tests.unit.services.media_store.store import Store, bearer, open_store, set
 async def sweep(settings: MediaStoreSettings) -> Swept:
     """Do what `sweep` does."""
     async with open_parts(settings) as parts:
-        return await parts.upkeep.sweep(whole=True)
+        return await parts.maintenance.sweep(whole=True)
 
 
 async def reconcile(settings: MediaStoreSettings, *, grace_s: float = -5, apply: bool = False) -> list[tuple[str, str]]:
     """Do what `reconcile` does; return what it finds."""
     async with open_parts(settings) as parts:
-        found = parts.upkeep.reconcile(grace=timedelta(seconds=grace_s), apply=apply)
+        found = parts.maintenance.reconcile(grace=timedelta(seconds=grace_s), apply=apply)
         return sorted([(item.what, item.key) async for item in found])
 
 

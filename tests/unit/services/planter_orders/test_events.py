@@ -14,7 +14,7 @@ from services.planter_orders.app import build_app
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS
 from services.planter_orders.handlers.orders import COMMENT_S
 from services.planter_orders.settings import PlanterOrdersSettings
-from shared.app.middleware import LIFE
+from shared.app.middleware import LIFECYCLE
 from shared.auth.revocations import open_revocations
 from tests.support.serving import ServeApp
 from tests.unit.services.planter_orders.api import Api, token
@@ -129,7 +129,7 @@ async def test_the_stream_ends_when_the_service_stops(
     order_id = await ordered(api)
     async with listening(api, order_id) as listener:
         assert await listener.next() is not None
-        app[LIFE].stop()
+        app[LIFECYCLE].stop()
         assert await listener.next() is None
 
 

@@ -14,7 +14,7 @@ from yarl import URL
 
 from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
-from shared.app.middleware import LIFE
+from shared.app.middleware import LIFECYCLE
 from shared.auth.access_tokens import sign_service_token
 from tests.support import pictures
 from tests.support.serving import ServeApp
@@ -65,7 +65,7 @@ async def test_a_process_that_is_stopping_still_settles_the_claims_of_its_delive
         async with http.get(RETRIEVE, params={"imageId": image_id}, headers={"X-Keepsake-Gateway": token()}) as answer:
             claim = answer.headers["X-Keepsake-Claim"]
             assert await answer.read() == IMAGE
-        app[LIFE].stop()
+        app[LIFECYCLE].stop()
         async with http.get(RETRIEVE, params={"imageId": image_id}) as answer:
             assert answer.status == 503
         async with http.post(f"/internal/claims/{image_id}/{claim}/confirm", headers=bearer("gateway")) as answer:

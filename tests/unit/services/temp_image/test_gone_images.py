@@ -20,7 +20,7 @@ from services.temp_image.adapters.disk import open_disk_store
 from services.temp_image.adapters.disk.store import DiskImageStore, make_folders
 from services.temp_image.adapters.disk.sweep import Sweeper
 from services.temp_image.model import ImageContent, ImageGone, new_secret
-from shared.concurrency import inline_io as promptly
+from shared.concurrency import inline_io
 from shared.errors import StorageFull
 from tests.support.file_size import no_file_larger_than
 from tests.unit.services.temp_image.stores import HOUR_S, eventually
@@ -86,7 +86,7 @@ def other(folder: Folder) -> DiskImageStore:
 @pytest.fixture(params=["in place", "in threads"])
 def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is prompt, and one that stalled."""
-    monkeypatch.setattr(promptly._Disk, "threads_until", 0.0 if request.param == "in place" else float("inf"))
+    monkeypatch.setattr(inline_io._Disk, "threads_until", 0.0 if request.param == "in place" else float("inf"))
 
 
 class TestFiles:
@@ -210,7 +210,7 @@ class TestReadersOfWhatIsGone:
     async def test_who_waits_for_the_lock_of_an_image_that_goes_finds_it_gone(
         self, folder: Folder, other: DiskImageStore, call: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(promptly._Disk, "threads_until", float("inf"))
+        monkeypatch.setattr(inline_io._Disk, "threads_until", float("inf"))
         image_id, image = await folder.keep(folder.image(SMALL)), folder.image(SMALL)
         path = folder.path / image_id[:2] / image_id
         with folder.store._opened(image_id) as going:

@@ -9,7 +9,7 @@ import pytest
 from shared.objects import InvalidKey, placing
 from shared.objects.disk import DiskObjectStore
 from shared.objects.disk_tree import DiskTree
-from shared.objects.placing import THREADS_AFTER_STALL_S, Placing
+from shared.objects.placing import REST_AFTER_SLOW_S, Placing
 
 KEYS = {"jpg": "pet-images/a.jpg", "png": "pet-images/a.png"}
 
@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the disk's promptness is measured with; it goes on by hand."""
     clock = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(placing, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
-    monkeypatch.setattr(placing._Disk, "patient_until", 0.0)
+    monkeypatch.setattr(placing._Placings, "patient_until", 0.0)
     return clock
 
 
@@ -98,7 +98,7 @@ async def test_a_slow_disk_is_left_to_the_caller_for_a_while(
     monkeypatch.setattr(DiskTree, "place", slowly)
     assert place.place(source, "jpg") == KEYS["jpg"]
     assert place.place(source, "png") is None
-    clock.seconds += THREADS_AFTER_STALL_S
+    clock.seconds += REST_AFTER_SLOW_S
     assert place.place(source, "png") == KEYS["png"]
 
 
