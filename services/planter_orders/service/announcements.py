@@ -36,7 +36,7 @@ ASK_AGAIN_S = 1.0
 EVENTS_AT_ONCE = 100
 READERS = 4  # five hundred listeners that come or wake at once must not take all the database's connections
 WEBHOOKS = Counter("keepsake_order_webhooks_total", "Attempts to tell of a change, by outcome.", ["outcome"])
-begin_at_zero(WEBHOOKS, "taken", "put off", "given up")
+begin_at_zero(WEBHOOKS, "delivered", "deferred", "failed")
 INTERVAL_S = 1.0
 AT_ONCE = 8
 LEASE = timedelta(seconds=30)  # longer than the receiver may take
@@ -191,14 +191,14 @@ class WebhookSender:
         attempt = Attempt(self.now(), status, error)
         try:
             if status is not None and 200 <= status < 300:
-                WEBHOOKS.labels("taken").inc()
+                WEBHOOKS.labels("delivered").inc()
                 await self.outbox.finish(message.seq, DeliveryState.DELIVERED, attempt)
             elif status == GONE or now - message.tried_since >= TRIED_FOR:
-                WEBHOOKS.labels("given up").inc()
+                WEBHOOKS.labels("failed").inc()
                 get_logger().error("webhook_given_up", message=message.message_id, status=status)
                 await self.outbox.finish(message.seq, DeliveryState.FAILED, attempt)
             else:
-                WEBHOOKS.labels("put off").inc()
+                WEBHOOKS.labels("deferred").inc()
                 get_logger().warning("webhook_deferred", message=message.message_id, status=status)
                 await self.outbox.put_off(message.seq, self.now() + wait_before(message.attempts + 1), attempt)
         except KeepsakeError as refusal:
