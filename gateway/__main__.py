@@ -9,7 +9,6 @@ from shared.settings import load_settings
 
 
 def main() -> None:
-    """Read the settings and serve."""
     settings = load_settings(GatewaySettings)
     run("gateway", settings, lambda: create_app(settings))
 

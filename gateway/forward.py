@@ -86,7 +86,6 @@ def _response_to(request: web.Request, head: Head) -> web.StreamResponse:
 
 
 async def _pass_on(request: web.Request, route: PublicRoute, answer: UpstreamConnection) -> web.StreamResponse:
-    """Pass the answer on as it comes."""
     head = answer.head
     if answer.complete and answer.upload_complete:
         headers = answer_fields(head)

@@ -28,7 +28,6 @@ class Health:
         self._lock = asyncio.Lock()
 
     async def services(self) -> Mapping[str, bool]:
-        """Return for each service whether it answers."""
         async with self._lock:
             if time.monotonic() - self._known_at > REMEMBERED_S:
                 answers = await asyncio.gather(*(fetch(pool, b"/health") for pool in self._pools.values()))

@@ -126,7 +126,6 @@ def _too_many(limit: Limit, rate: RateLimitItem, wait_s: float) -> TooManyReques
 
 @asynccontextmanager
 async def open_limits(settings: GatewaySettings) -> AsyncIterator[Limits]:
-    """Open the limits that the settings name."""
     rates = {
         Limit.DEFAULT: settings.rate_limit_default,
         Limit.LOGIN: settings.rate_limit_login,

@@ -57,7 +57,6 @@ class PublicRoute:
 
     @cached_property
     def max_bytes(self) -> int:
-        """The most bytes of its body."""
         if not self.files:
             return self.body_bytes
         # As in `shared.uploads`: with room for one file too many, which the service refuses for its number.

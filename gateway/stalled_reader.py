@@ -33,7 +33,6 @@ class ReaderWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
 

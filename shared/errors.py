@@ -47,7 +47,6 @@ class KeepsakeError(Exception):
     errors: tuple[FieldError, ...] = ()
 
     def __post_init__(self) -> None:
-        """Fill in the family's code where the instance names none."""
         super().__init__(self.detail)
         self.code = self.code or self.default_code
 

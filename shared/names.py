@@ -26,7 +26,6 @@ def name_key(name: str) -> str:
 
 
 def is_same_name(one: str, other: str) -> bool:
-    """Tell whether both are spellings of one name."""
     return name_key(one) == name_key(other)
 
 

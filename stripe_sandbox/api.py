@@ -138,7 +138,6 @@ def require_caller(request: web.Request) -> None:
 
 
 def render(answer: Answer, **headers: str) -> web.Response:
-    """Return the answer as it goes out."""
     return web.Response(
         status=answer.status,
         text=answer.body,
@@ -153,7 +152,6 @@ def render(answer: Answer, **headers: str) -> web.Response:
 
 
 def render_error(error: StripeError, request_id: str) -> web.Response:
-    """Return the refusal of a call that was not executed."""
     return render(Answer("", error.status, json.dumps(error.body, indent=2), request_id))
 
 
@@ -165,7 +163,6 @@ class Api:
         self._under_way: set[str] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the URL table."""
         return [web.route(row.method, row.path, self._handler(row), name=None) for row in OPERATIONS]
 
     def _handler(self, operation: Operation) -> Callable[[web.Request], Awaitable[web.Response]]:

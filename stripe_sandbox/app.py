@@ -53,7 +53,6 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 async def tell_health(_request: web.Request) -> web.Response:
-    """`GET /health`."""
     return web.json_response({"status": "healthy", "timestamp": rfc3339(utc_now())})
 
 

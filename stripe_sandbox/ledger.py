@@ -22,7 +22,6 @@ class Ledger:
         self.scheduled = asyncio.Event()
 
     def time(self) -> int:
-        """Return the present as the API writes it."""
         return int(self.now())
 
     def require(self, kind: str, identifier: str, *, param: str = "id", status: int = 404) -> Object:
@@ -49,7 +48,6 @@ class Ledger:
         return session
 
     def expire_overdue(self) -> None:
-        """Expire the sessions whose time is up."""
         overdue = self.store.overdue_sessions(self.now())
         if overdue:
             with self.store.transaction():

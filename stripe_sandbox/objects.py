@@ -24,7 +24,6 @@ LEFT_OUT: dict[Any, frozenset[str]] = {
 
 
 def make_id(prefix: str, length: int = 24) -> str:
-    """Return a fresh id such as `pi_…`."""
     return f"{prefix}_{''.join(secrets.choice(ALPHABET) for _ in range(length))}"
 
 
@@ -46,12 +45,10 @@ def blank(kind: Any, **known: Any) -> Object:
 
 
 def list_of(data: list[Object], url: str, *, has_more: bool = False) -> Object:
-    """Return Stripe's list object."""
     return {"object": "list", "data": data, "has_more": has_more, "url": url}
 
 
 def new_session(**known: Any) -> Object:
-    """Return an open checkout session."""
     return blank(
         Session,
         id=make_id("cs_test", 58),
@@ -71,7 +68,6 @@ def new_session(**known: Any) -> Object:
 
 
 def new_price(created: int, currency: str, unit_amount: int) -> Object:
-    """Return a price that was made for one session alone."""
     return blank(
         Price,
         id=make_id("price"),
@@ -162,7 +158,6 @@ def new_charge(intent: Object, created: int, **known: Any) -> Object:
 
 
 def new_refund(charge: Object, amount: int, created: int, **known: Any) -> Object:
-    """Return a refund that has succeeded."""
     card = {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}
     return blank(
         Refund,
@@ -208,7 +203,6 @@ def new_dispute(charge: Object, created: int) -> Object:
 
 
 def new_event(kind: str, thing: Object, created: int, request: Object) -> Object:
-    """Return the event that tells of `thing` as it is now."""
     return blank(
         Event,
         id=make_id("evt"),

@@ -102,7 +102,6 @@ def fail_refund(ledger: Ledger, refund_id: str) -> Object:
 
 
 def dispute(ledger: Ledger, charge_id: str) -> Object:
-    """Have the cardholder dispute a charge."""
     charge = ledger.require("charge", charge_id)
     made = ledger.store.put(new_dispute(charge, ledger.time()))
     ledger.store.put(charge | {"disputed": True})

@@ -33,22 +33,18 @@ class SandboxSettings(ServerSettings):
         return self
 
     def problems(self) -> Iterator[str]:
-        """Check that there is something to sign webhooks with."""
         yield from super().problems()
         if not self.stripe_webhook_secret:
             yield missing("STRIPE_WEBHOOK_SECRET")
 
     @property
     def webhook_url(self) -> str:
-        """Where the events go."""
         return f"{self.checkout_url[0].rstrip('/')}/api/checkout/webhook"
 
     @property
     def webhook_secret(self) -> str:
-        """What the events are signed with."""
         return self.stripe_webhook_secret[0]
 
     @property
     def needs_data_dir(self) -> bool:
-        """Sessions are rows of SQLite."""
         return True

@@ -60,7 +60,6 @@ class Store:
         self._db.executescript(SCHEMA)
 
     def close(self) -> None:
-        """Close the file."""
         self._db.close()
 
     @contextmanager
@@ -117,7 +116,6 @@ class Store:
         return [json.loads(body) for (body,) in self._db.execute(query, values)]
 
     def overdue_sessions(self, now_s: float) -> list[Object]:
-        """Return the open sessions whose time is up."""
         query = (
             "SELECT body FROM objects WHERE kind = 'checkout.session' AND json_extract(body, '$.status') = 'open'"
             " AND json_extract(body, '$.expires_at') <= ?"
@@ -125,7 +123,6 @@ class Store:
         return [json.loads(body) for (body,) in self._db.execute(query, (now_s,))]
 
     def remember(self, key: str, answer: Answer, now_s: float) -> None:
-        """Keep the answer of an idempotency key."""
         self._db.execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
             (key, answer.operation, answer.status, answer.body, answer.request_id, now_s),
@@ -139,11 +136,9 @@ class Store:
         return Answer(*row) if row else None
 
     def schedule(self, event_id: str, attempts: int, due_at_s: float) -> None:
-        """Have an event delivered at that time."""
         self._db.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?)", (event_id, attempts, due_at_s))
 
     def unschedule(self, event_id: str) -> None:
-        """Have an event delivered no more."""
         self._db.execute("DELETE FROM deliveries WHERE event_id = ?", (event_id,))
 
     def due(self, now_s: float, limit: int) -> list[Delivery]:

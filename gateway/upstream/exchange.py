@@ -83,7 +83,6 @@ class Address:
                 self._idle.pop(0).abort()
 
     def forget(self, connection: UpstreamConnection) -> None:
-        """Forget a connection that ended."""
         self.connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
@@ -167,7 +166,6 @@ class Pool:
         return sum(len(address.connections) for address in self.addresses)
 
     def close(self) -> None:
-        """Cut every connection of every address."""
         for address in self.addresses:
             for connection in tuple(address.connections):
                 connection.abort()

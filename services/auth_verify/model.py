@@ -46,7 +46,6 @@ class User:
 
     @property
     def is_acting_admin(self) -> bool:
-        """Whether the user can do what admins do."""
         return ADMIN in self.roles and not self.disabled
 
     def but(self, *, roles: tuple[str, ...] | None = None, disabled: bool | None = None) -> User:
@@ -79,7 +78,6 @@ def wrong_credentials() -> Unauthorized:
 
 
 def no_such_user() -> NotFound:
-    """Say that nobody has this id or name."""
     return NotFound("There is no such user.", "user_not_found")
 
 
@@ -103,7 +101,6 @@ class RefreshToken:
     used_at: datetime | None = None
 
     def use_at(self, now: datetime) -> Use:
-        """Judge a use of it at `now`."""
         if self.used_at is not None:
             return Use.REPLAYED if now - self.used_at <= REPLAY_WINDOW else Use.REUSED
         return Use.FIRST if now < self.expires_at else Use.EXPIRED
@@ -125,7 +122,6 @@ class SigningKey:
 
     @property
     def is_current(self) -> bool:
-        """Whether new tokens are signed with it."""
         return self.activated_at is not None and self.retired_at is None
 
 

@@ -37,5 +37,4 @@ class AuthVerifySettings(TokenSettings, RedisSettings, DatabaseSettings):
 
     @property
     def needs_data_dir(self) -> bool:
-        """Rows and revocations are files where nothing else is set."""
         return not self.database_url or not self.redis_url

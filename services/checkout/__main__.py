@@ -46,7 +46,6 @@ def _resolve(settings: CheckoutSettings, given: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Do what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m services.checkout")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser(

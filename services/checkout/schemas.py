@@ -97,7 +97,6 @@ class StatusAnswer(WireModel):
 
 
 def _describe_refund(schema: dict[str, Any]) -> None:
-    """Say that it is a session's or an order's."""
     schema["oneOf"] = [_given("session_id"), _given("order_id")]
     schema["properties"]["amount"] = {"type": "integer", "minimum": 1}
 

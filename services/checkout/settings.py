@@ -102,7 +102,6 @@ class CheckoutSettings(TokenSettings, ImageSettings, RedisSettings, StorageSetti
 
     @property
     def uses_sandbox(self) -> bool:
-        """Whether no real money moves."""
         return self.stripe_api_base != STRIPE_API
 
     @property

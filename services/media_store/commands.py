@@ -48,7 +48,6 @@ async def _sweep(settings: MediaStoreSettings) -> None:
 
 
 def main() -> None:
-    """Run what the arguments name."""
     arguments, settings = _arguments(), load_settings(MediaStoreSettings)
     if arguments.command is None:
         run(NAME, settings, lambda: build_app(settings))

@@ -120,7 +120,6 @@ class StoredImage:
 
     @property
     def position(self) -> Position:
-        """Where it stands in a listing."""
         return Position(self.uploaded_at, self.id)
 
 
@@ -158,7 +157,6 @@ def parse_image_id(text: str) -> str:
 
 
 def is_username(name: str) -> bool:
-    """Tell whether images can be anybody's by this name."""
     return (
         0 < len(name) <= MAX_USERNAME
         and not name_key(name).startswith(".")
@@ -239,7 +237,6 @@ def stored_key(session_id: str, purpose: str, moment: datetime, random: str, ext
 
 
 def user_key(username: str, image_type: str, moment: datetime, extension: str) -> str:
-    """Name a user's image by the microsecond."""
     return f"{USERS_PREFIX}{escaped(username)}/images/{image_type}_{_microseconds(moment)}.{extension}"
 
 
@@ -251,7 +248,6 @@ def escaped(username: str) -> str:
 
 
 def temp_key(organization_id: str, unique: str, filename: str) -> str:
-    """Name a temporary upload of an organisation."""
     return f"{TEMP_PREFIX}{organization_id}/{unique}-{safe_name(filename)}"
 
 
@@ -299,7 +295,6 @@ def require_presigned_size(size: int) -> None:
 
 
 def renditions_of(key: str) -> str:
-    """Return the folder of an original's renditions."""
     return f"{RENDITIONS_PREFIX}{key}/"
 
 

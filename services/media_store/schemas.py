@@ -94,7 +94,6 @@ class UserImage(HowMade):
 
     @classmethod
     def of(cls, image: StoredImage, url: str) -> UserImage:
-        """Show a row."""
         return cls(
             id=image.id,
             url=url,
@@ -119,7 +118,6 @@ class KeptImage(UserImage):
 
     @classmethod
     def of_any(cls, image: StoredImage, url: str) -> KeptImage:
-        """Show a row."""
         own = UserImage.of(image, url).model_dump()
         return cls(**own, key=image.key, kind=image.kind, username=image.username)
 

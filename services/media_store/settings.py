@@ -54,7 +54,6 @@ class MediaStoreSettings(TokenSettings, ImageSettings, RedisSettings, StorageSet
     """Another address of Cloudinary's API. Example: `https://api-eu.cloudinary.com`"""
 
     def problems(self) -> Iterator[str]:
-        """Check the account at Cloudinary."""
         yield from super().problems()
         if self.store_image_to and not self.cloudinary_url:
             yield "CLOUDINARY_URL is missing: STORE_IMAGE_TO=cloudinary needs it"

@@ -75,7 +75,6 @@ class AllOrdersQuery(OrdersQuery):
     quality: Literal["warned"] | None = None
 
     def wanted(self) -> OrderFilter:
-        """Return what it selects."""
         return OrderFilter(
             **self.model_dump(include={"user_id", "status", "since", "until", "pet_name"}),
             has_open_request=self.photo_requests is not None,
@@ -257,7 +256,6 @@ class DeliveryEntry(WireModel):
 
     @classmethod
     def of(cls, delivery: Delivery) -> DeliveryEntry:
-        """Render a delivery."""
         body = json.loads(delivery.body)
         return cls(
             id=delivery.message_id,
@@ -297,7 +295,6 @@ class OrderRenderer:
         self._public_url = public_url
 
     def order(self, order: Order) -> OrderEntry:
-        """Return the order as answers show it."""
         path = f"{ORDERS}/{order.id}"
         return OrderEntry(
             **dict(self.metadata(order)),
@@ -306,7 +303,6 @@ class OrderRenderer:
         )
 
     def metadata(self, order: Order) -> OrderMetadata:
-        """Return the order as the answer to its upload shows it."""
         return OrderMetadata(
             order_id=order.id,
             user_id=order.user_id,
@@ -319,11 +315,9 @@ class OrderRenderer:
         )
 
     def metadata_file(self, order: Order) -> bytes:
-        """Return the bytes of the order's `order_metadata.json`."""
         return self.metadata(order).model_dump_json(indent=2, exclude={"files": {"__all__": {"links"}}}).encode()
 
     def file(self, order: Order, photo: Photo) -> FileEntry:
-        """Return one photo's entry."""
         path = f"{ORDERS}/{order.id}/files/{photo.filename}"
         quality = photo.quality
         links = FileLinks(

@@ -53,7 +53,6 @@ class PlanterOrdersSettings(TokenSettings, ImageSettings, RedisSettings, Storage
         return self
 
     def problems(self) -> Iterator[str]:
-        """Check the webhooks' secrets."""
         yield from super().problems()
         if self.order_webhook_url and not self.order_webhook_secret:
             yield "ORDER_WEBHOOK_SECRET is missing: ORDER_WEBHOOK_URL needs it"

@@ -45,7 +45,6 @@ def image_response(image: ImageDescription | ImageContent) -> web.StreamResponse
 
 
 async def send_description(request: web.Request, image: ImageDescription) -> web.StreamResponse:
-    """Answer HEAD."""
     response = image_response(image)
     await response.prepare(request)
     await response.write_eof()

@@ -82,13 +82,11 @@ def _claim_of(request: web.Request) -> tuple[str, str]:
 
 
 async def confirm(request: web.Request) -> web.Response:
-    """Use a claimed image up."""
     await request.app[SERVICE].confirm(*_claim_of(request))
     return web.Response(status=204)
 
 
 async def release(request: web.Request) -> web.Response:
-    """Give a claimed image back."""
     await request.app[SERVICE].release(*_claim_of(request))
     return web.Response(status=204)
 
@@ -118,7 +116,6 @@ async def release_hold(request: web.Request) -> web.Response:
 
 
 async def read_held(request: web.Request) -> web.StreamResponse:
-    """Send the bytes that are held."""
     return await send_image(request, await request.app[SERVICE].read_held(*_hold_of(request)))
 
 

@@ -36,7 +36,6 @@ class TempImageSettings(TokenSettings, ImageSettings, RedisSettings):
 
     @property
     def folders(self) -> Mapping[str, Path]:
-        """Images are files where there is no Redis."""
         if self.redis_url:
             return {}
         return {"TEMP_DIR": self.temp_dir} if self.temp_dir else {"DATA_DIR": self.data_dir}

@@ -74,7 +74,6 @@ def _openapi(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> H
 
 
 def builtin_endpoints(info: ServiceInfo, routes: tuple[Route, ...], public_url: str) -> tuple[Route, ...]:
-    """Return the routes of the common paths."""
     return (
         Route(method="GET", path="/", handler=index_of(info, routes), summary="What this service is"),
         Route(method="GET", path="/health", handler=_health, summary="Alive; asks nobody"),

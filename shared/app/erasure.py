@@ -38,7 +38,6 @@ ERASER: Final = web.AppKey("ERASER", Eraser)
 
 
 async def erase(request: web.Request) -> web.Response:
-    """`POST /internal/erasures`."""
     who = await parse_json(request, ErasureRequest)
     return json_answer(ErasureAnswer(done=await request.app[ERASER].erase(who)), headers=NO_STORE)
 

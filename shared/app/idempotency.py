@@ -145,7 +145,6 @@ class IdempotencyKeys:
         return response
 
     async def forget_old(self) -> None:
-        """Remove the keys that count no more."""
         async with self._database.begin() as connection:
             await connection.execute(self._table.delete().where(self._table.c.created_at < self._now() - KEPT))
 

@@ -13,14 +13,12 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def key_reused() -> NotAllowedValue:
-    """Refuse a key that was used for other content."""
     return NotAllowedValue.of(
         HEADER, "This Idempotency-Key was used for another request. Please take a new one.", "idempotency_key_reused"
     )
 
 
 def key_in_use() -> Conflict:
-    """Refuse a key whose first request still runs."""
     return Conflict(
         "The first request with this Idempotency-Key is still under way.",
         "idempotency_in_progress",

@@ -109,7 +109,6 @@ async def serve(app: web.Application, sockets: Sequence[socket.socket], stop: as
 
 
 def connections_of(runner: web.AppRunner) -> Callable[[], Connection]:
-    """Return the protocol factory of a runner that is set up."""
     manager: Any = runner.server
     manager.request_factory = partial(request_with_body, manager.request_factory)
     loop = asyncio.get_running_loop()

@@ -46,7 +46,6 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the role `admin` is held."""
         return ADMIN in self.roles
 
 
@@ -64,7 +63,6 @@ class SharedSecret:
         self._secret = secret
 
     async def key_for(self, kid: str | None) -> Any:  # noqa: ARG002
-        """Return the secret."""
         return self._secret
 
 
@@ -212,7 +210,6 @@ class ServiceGuard:
         return claims
 
     def require(self, token: str) -> str:
-        """Return the calling service's name."""
         return str(self.claims(token)["iss"])
 
 

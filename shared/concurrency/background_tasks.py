@@ -28,7 +28,6 @@ class BackgroundTasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 
     async def cancel(self) -> None:
-        """End what is under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

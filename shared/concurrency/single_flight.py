@@ -29,7 +29,6 @@ class SingleFlight(Generic[ResultT]):
             task.exception()  # whoever still waits gets it; nobody is no fault
 
     async def close(self) -> None:
-        """Wait for what is under way."""
         while self._running:
             await asyncio.wait(list(self._running.values()))
             await asyncio.sleep(0)

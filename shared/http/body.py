@@ -63,7 +63,6 @@ class Body:
 
     @property
     def complete(self) -> bool:
-        """Whether all of it has come and was read."""
         return self.arrived and not self._pieces
 
     def feed(self, data: bytes, at: int = 0) -> int:
@@ -88,7 +87,6 @@ class Body:
         return end
 
     def fail(self) -> None:
-        """Take note that the client is gone."""
         self._gone = True
         self._wake()
 
@@ -213,7 +211,6 @@ class RequestContent:
         return await self.request[BODY].read()
 
     def at_eof(self) -> bool:
-        """Tell whether all was read."""
         return self.request[BODY].complete
 
     def set_read_chunk_size(self, _size: int) -> None:

@@ -49,7 +49,6 @@ def network_of(address: Address) -> str:
 
 
 def is_in(address: Address, networks: Sequence[Network]) -> bool:
-    """Tell whether one of the networks holds the address."""
     for network in networks:  # noqa: SIM110 - a generator for it would cost more than the question
         if address in network:
             return True
@@ -107,7 +106,6 @@ class ConnectionLimiter:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
         present = self._connections.get(connection.client)
         if present is not None:
             present.pop(connection, None)

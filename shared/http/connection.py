@@ -89,7 +89,6 @@ class Connection(web.RequestHandler):
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget the timer with the connection."""
         self._stop_head_timer()
         if self._arriving is not None:
             self._arriving.fail()
@@ -128,7 +127,6 @@ class Connection(web.RequestHandler):
             self.transport.pause_reading()
 
     def resume_body(self) -> None:
-        """Let bytes in again."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 

@@ -53,7 +53,6 @@ def malformed() -> BadRequest:
 
 
 def method_not_taken() -> MethodNotAllowed:
-    """Return the refusal of a method that no path takes."""
     return MethodNotAllowed("This method is not taken here.", headers={"Allow": ALLOW})
 
 

@@ -37,7 +37,6 @@ class StaticFile:
 
 
 def static_file(name: str, body: bytes) -> StaticFile:
-    """Return `body` as a file whose type follows from `name`."""
     suffix = Path(name).suffix.lower()
     kind = TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     if kind.startswith("text/") or suffix in {".json", ".svg"}:

@@ -79,7 +79,6 @@ class _TextCheck:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Show the limit."""
         return {**handler(schema), **self._shown}
 
 

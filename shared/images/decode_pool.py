@@ -94,13 +94,11 @@ class ImageWorkers:
         return await self._make(target, partial(decode_worker.thumbnail, source, target, max_side=max_side))
 
     async def inspect(self, source: Path) -> PhotoFacts:
-        """Measure a photo."""
         return await self._run(partial(decode_worker.inspect, source))
 
     async def thumbnail_and_inspect(
         self, source: Path, target: Path, *, max_side: int = 400
     ) -> tuple[Rendition, PhotoFacts]:
-        """Do both with one decode."""
         return await self._make(target, partial(decode_worker.thumbnail_and_inspect, source, target, max_side=max_side))
 
     async def close(self) -> None:
@@ -217,7 +215,6 @@ class WorkerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs."""
         return self._process.poll() is None
 
     async def started(self) -> None:

@@ -194,7 +194,6 @@ def inspect(source: Path) -> PhotoFacts:
 
 
 def thumbnail_and_inspect(source: Path, target: Path, *, max_side: int = 400) -> tuple[Rendition, PhotoFacts]:
-    """Do both with one decode."""
     with _opened(source) as (facts, picture):
         measured, small = _measured(facts, picture, max_side)
         data = _encoded(small, "webp", 80)

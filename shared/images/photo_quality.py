@@ -55,7 +55,6 @@ class PhotoFacts:
 
     @property
     def is_small(self) -> bool:
-        """Tell whether it is too small to model from."""
         return self.short_side < MIN_SHORT_SIDE
 
     @property

@@ -42,7 +42,6 @@ class ImageFormat(Enum):
     HEIC = ("image/heic", "heic")
 
     def __init__(self, content_type: str, extension: str) -> None:
-        """Name the two columns of the table above."""
         self.content_type = content_type
         self.extension = extension
 
@@ -118,7 +117,6 @@ class ImageFacts:
 
     @property
     def display_height(self) -> int:
-        """Height as displayed."""
         return self.width if self.orientation >= 5 else self.height
 
 

@@ -114,14 +114,12 @@ class DiskObjectStore:
         await self._in_thread(work)
 
     def placing(self, keys: Mapping[str, str]) -> Placing:
-        """Let a worker link the file to its key."""
         for key in keys.values():
             require_key(key)
         return Placing(self._tree, keys)
 
     @traced("disk", "stat")
     async def stat(self, key: str) -> ObjectFacts | None:
-        """Look at the file."""
         require_key(key)
 
         def work() -> ObjectFacts | None:
@@ -172,7 +170,6 @@ class DiskObjectStore:
 
     @traced("disk", "delete")
     async def delete(self, key: str) -> None:
-        """Unlink the file and the folders that it leaves empty."""
         require_key(key)
         await self._in_thread(lambda: self._tree.remove(key))
 
@@ -205,8 +202,6 @@ class DiskObjectStore:
                 yield facts
 
     async def check(self) -> None:
-        """Ask for the right to write in both folders."""
-
         def work() -> bool:
             return all(folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) for folder in (self._root, self.spool))
 
@@ -214,7 +209,6 @@ class DiskObjectStore:
             raise DependencyDown("storage")
 
     async def clear_stale(self, older_than_s: float = 60) -> int:
-        """Clear the spool."""
         return await self._in_thread(lambda: clear_stale_spool(self.spool, older_than_s))
 
     async def _in_thread(self, work: Callable[[], ResultT], undo: Callable[[ResultT], object] | None = None) -> ResultT:

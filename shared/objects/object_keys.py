@@ -53,7 +53,6 @@ def require_prefix(prefix: str) -> str:
 
 
 def is_key(text: str) -> bool:
-    """Say whether an object can have this key."""
     return len(text) <= MAX_KEY_BYTES and KEY.fullmatch(text) is not None
 
 

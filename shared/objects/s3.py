@@ -88,7 +88,6 @@ class S3ObjectStore:
     """A ObjectStore in a bucket."""
 
     def __init__(self, client: Any, session: AioSession, bucket: Bucket, spool: Path) -> None:
-        """Use an open client of `session`."""
         self._client = client
         self._session = session
         self._bucket = bucket
@@ -99,7 +98,6 @@ class S3ObjectStore:
     async def put_file(
         self, key: str, path: Path, *, content_type: str, sha256: str | None = None, if_absent: bool = False
     ) -> None:
-        """Stream the file in one request of known length."""
         more: dict[str, str] = {"IfNoneMatch": "*"} if if_absent else {}
         # R2 does not know this header of S3's.
         if sha256 is not None and self._bucket.region != "auto":
@@ -116,7 +114,6 @@ class S3ObjectStore:
 
     @traced("s3", "put bytes")
     async def put_bytes(self, key: str, data: bytes, content_type: str) -> None:
-        """Send the bytes in one request."""
         async with _answering():
             await self._client.put_object(**self._at, Key=require_key(key), Body=data, ContentType=content_type)
 
@@ -129,7 +126,6 @@ class S3ObjectStore:
 
     @traced("s3", "stat")
     async def stat(self, key: str) -> ObjectFacts | None:
-        """Ask for the object's head."""
         require_key(key)
         try:
             async with _answering():
@@ -172,7 +168,6 @@ class S3ObjectStore:
 
     @traced("s3", "delete prefix")
     async def delete_prefix(self, prefix: str) -> None:
-        """Delete one by one while listing."""
         async for facts in self.list(require_prefix(prefix)):
             await self.delete(facts.key)
 

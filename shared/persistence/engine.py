@@ -166,7 +166,6 @@ class _InsertQueue:
     """Inserts rows by one thread; all that wait meanwhile share the next commit, the dearest part of an insert."""
 
     def __init__(self, engine: sa.Engine, turn: Callable[[], AbstractAsyncContextManager[None]]) -> None:
-        """`turn` is this process's place among its writers."""
         self._engine = engine
         self._turn = turn
         self._thread = ThreadPoolExecutor(1, "inserts")
@@ -186,7 +185,6 @@ class _InsertQueue:
         await to_its_end(insert.done)
 
     async def close(self) -> None:
-        """Wait for what is being written."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
         self._thread.shutdown(wait=False)

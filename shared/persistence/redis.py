@@ -29,8 +29,6 @@ class _OnceMore(Retry):
         super().__init__(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
 
     async def call_with_retry(self, do: Callable[[], Awaitable[ResultT]], *arguments: Any, **options: Any) -> ResultT:
-        """Run `do` as `Retry` does."""
-
         async def translated() -> ResultT:
             try:
                 return await do()

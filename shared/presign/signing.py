@@ -100,12 +100,10 @@ def presign_put(
 
 
 def _stamp(now: datetime) -> str:
-    """Write a moment as `x-amz-date` does."""
     return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _scope_of(bucket: Bucket, now: datetime) -> str:
-    """Return what a signature of this day is good for."""
     return f"{_stamp(now)[:8]}/{bucket.region}/s3/aws4_request"
 
 

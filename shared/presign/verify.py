@@ -35,7 +35,6 @@ class S3Error(Exception):
         self.message = message
 
     def to_xml(self, request_id: str) -> bytes:
-        """Return the body of type `application/xml`."""
         parts = {"Code": self.code, "Message": self.message, "RequestId": request_id}
         return _xml("Error", parts)
 

@@ -33,7 +33,6 @@ def _has_port(url: str) -> bool:
 
 
 def is_origin(text: str) -> bool:
-    """Tell whether a browser can send this as its `Origin`."""
     return ORIGIN.fullmatch(text) is not None and _has_port(text)
 
 

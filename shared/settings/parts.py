@@ -70,7 +70,6 @@ class SettingsPart(BaseSettings):
 
     @property
     def needs_data_dir(self) -> bool:
-        """Whether the process writes into `DATA_DIR`."""
         return False
 
 
@@ -131,7 +130,6 @@ class ServerSettings(SettingsPart):
 
 
 def missing(name: str) -> str:
-    """Say that a secret is missing."""
     return f"{name} is missing: set it in the environment or in .env (`make run` writes one)"
 
 
@@ -155,14 +153,12 @@ class TracingSettings(SettingsPart):
     """The share of requests that is traced, 0 to 1. Example: `1`"""
 
     def problems(self) -> Iterator[str]:
-        """Check that traces can be sent where they are asked for."""
         yield from super().problems()
         if self.otel_exporter_otlp_endpoint and not _has_exporter():
             yield "OTEL_EXPORTER_OTLP_ENDPOINT needs OpenTelemetry: make install-otel, or pip install 'keepsake[otel]'"
 
 
 def _has_exporter() -> bool:
-    """Tell whether the extra is installed."""
     try:
         return bool(version("opentelemetry-sdk") and version("opentelemetry-exporter-otlp-proto-http"))
     except PackageNotFoundError:
@@ -203,7 +199,6 @@ class TokenSettings(TracingSettings, ServerSettings):
         return self
 
     def problems(self) -> Iterator[str]:
-        """Check the secrets."""
         yield from super().problems()
         if self.jwt_algorithm == "HS256":
             yield from _weakness("JWT_SECRET_KEY", self.jwt_secret_key, self.environment)
@@ -223,7 +218,6 @@ class ImageSettings(SettingsPart):
     """Whether phones' HEIC is taken; `on` needs `make install-heic`. Example: `on`"""
 
     def problems(self) -> Iterator[str]:
-        """Check that HEIC can be decoded where it is taken."""
         yield from super().problems()
         if self.heic_uploads == "on" and not _has_heic_decoder():
             yield "HEIC_UPLOADS=on needs pillow-heif 1.8.1 or newer: make install-heic, or pip install 'keepsake[heic]'"

@@ -34,7 +34,6 @@ def _name_of(model: type[SettingsPart], location: tuple[int | str, ...]) -> str:
 
 
 def _name_in(line: str) -> str:
-    """Return the setting that a line begins with."""
     return re.split(r"[^A-Z0-9_]", line, maxsplit=1)[0]
 
 

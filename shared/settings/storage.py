@@ -68,7 +68,6 @@ class StorageSettings(SettingsPart):
     """The bucket's public domain; it comes before `CDN_URL`. Example: `images.shop.example`"""
 
     def problems(self) -> Iterator[str]:
-        """Check that the backend has all it needs."""
         yield from super().problems()
         needed = {
             "local": (),

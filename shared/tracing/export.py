@@ -103,14 +103,12 @@ class Tracing:
 
     @staticmethod
     def answered(span: Span, status: int) -> None:
-        """Note the status of an answer."""
         span.set_attribute("http.response.status_code", status)
         if status >= 500:
             span.set_attribute("error.type", str(status))
             span.set_status(StatusCode.ERROR)
 
     def headers(self, span: Span) -> Mapping[str, str]:
-        """Return the headers that go on with the span's trace."""
         context = span.get_span_context()
         headers = {"traceparent": _traceparent(context)}
         if context.trace_flags.sampled:

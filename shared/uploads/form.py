@@ -234,7 +234,6 @@ class _Parts(Generic[T]):
     opened: int = 0
 
     def begin(self, head: PartHead) -> _TextPart | _FilePart[T] | _IgnoredPart:
-        """Return what takes the part's bytes."""
         self.begun += 1
         if self.begun > MAX_PARTS:
             raise TooLarge(f"The form has too many parts: at most {MAX_PARTS}.", "too_many_parts")

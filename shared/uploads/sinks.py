@@ -60,7 +60,6 @@ class MemorySink:
         return content
 
     async def discard(self) -> None:
-        """Forget the chunks."""
         self._chunks.clear()
 
 
@@ -176,7 +175,6 @@ class SmallFileSink:
         return b"".join(self._chunks) if self._spool is None else await self._spool.finish()
 
     async def discard(self) -> None:
-        """Let go of everything that was not kept."""
         self._chunks = []
         if self._spool is not None:
             await self._spool.discard()

@@ -35,7 +35,6 @@ async def check_storage(settings: StorageSettings) -> AsyncIterator[Finding]:
 
 
 async def check_cloudinary(settings: MediaStoreSettings) -> AsyncIterator[Finding]:
-    """See that the account takes our signature."""
     account = parse_account(settings.cloudinary_url)
     async with open_cloudinary(settings.cloudinary_api_base.rstrip("/"), account, settings.data_dir) as cloudinary:
         await cloudinary.check()

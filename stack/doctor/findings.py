@@ -26,17 +26,14 @@ class Finding:
     mend: str = ""
 
     def line(self) -> str:
-        """Write it for a person."""
         mark = {"right": "  ok ", "wrong": "WRONG", "unknown": "  ?  "}[self.state]
         return f"{mark}  {self.what}: {self.says}" + (f" To mend it: {self.mend}" if self.mend else "")
 
     def as_json(self) -> dict[str, str]:
-        """Write it for a machine."""
         return asdict(self)
 
 
 def right(what: str, says: str) -> Finding:
-    """Return a finding that is in order."""
     return Finding(what, "right", says)
 
 

@@ -26,7 +26,6 @@ SANDBOX_TITLE = "· Stripe sandbox</title>"
 
 
 async def check_settings(problems: Sequence[str]) -> AsyncIterator[Finding]:
-    """Name every wrong setting of any process."""
     for problem in problems:
         yield wrong("settings", problem, "change it in the environment or in .env.")
     if not problems:
@@ -34,7 +33,6 @@ async def check_settings(problems: Sequence[str]) -> AsyncIterator[Finding]:
 
 
 async def check_secrets(env_file: Path) -> AsyncIterator[Finding]:
-    """Look who may read the file with the secrets."""
     try:
         mode = stat.S_IMODE(os.stat(env_file).st_mode)  # noqa: PTH116 - a look into the kernel's cache, not worth a thread
     except FileNotFoundError:
@@ -64,7 +62,6 @@ async def check_ports(processes: Sequence[Process]) -> AsyncIterator[Finding]:
 
 
 def local_url(settings: ServerSettings) -> str:
-    """Return where a process is asked from this machine."""
     host = "localhost" if settings.host in {"localhost", "0.0.0.0", "::"} else settings.host
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 

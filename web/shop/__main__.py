@@ -9,7 +9,6 @@ from web.shop.settings import ShopSettings
 
 
 def main() -> None:
-    """Read the settings and serve."""
     settings = load_settings(ShopSettings)
     run("demo-shop", settings, lambda: create_app(settings))
 

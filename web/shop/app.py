@@ -43,7 +43,6 @@ def _read_site(settings: ShopSettings) -> dict[str, StaticFile]:
 
 
 def create_app(settings: ShopSettings) -> web.Application:
-    """Build the shop's server."""
     files = _read_site(settings)
     headers = {
         "Content-Security-Policy": settings.policy,

@@ -75,6 +75,5 @@ class RedisFailedLogins:
 
 @asynccontextmanager
 async def open_redis_failed_logins(url: str) -> AsyncIterator[RedisFailedLogins]:
-    """Open the counts in the Redis at `url`."""
     async with open_redis(url) as redis:
         yield RedisFailedLogins(redis)

@@ -41,7 +41,6 @@ class SecretSigner:
         self._secret = secret
 
     async def sign(self, claims: Mapping[str, Any]) -> str:
-        """Sign with the secret."""
         return jwt.encode(dict(claims), self._secret, "HS256")
 
     async def public_keys(self) -> list[dict[str, Any]]:
@@ -102,7 +101,6 @@ class KeyRing:
         await self._keys.rotate(await self._create(), now=now, retired_before=now - PUBLISHED_AFTER_RETIREMENT)
 
     async def sign(self, claims: Mapping[str, Any]) -> str:
-        """Sign with the current key."""
         await self._refresh()
         kid, private = next((kid, self._private[kid]) for kid, key in self._loaded.items() if key.is_current)
         return jwt.encode(dict(claims), private, self._algorithm, {"kid": kid})

@@ -196,7 +196,6 @@ class StripePayments:
 
 @asynccontextmanager
 async def open_payments(settings: CheckoutSettings) -> AsyncIterator[StripePayments]:
-    """Open the SDK's client on a connection pool of its own."""
     stripe.enable_telemetry = False
     timeout = aiohttp.ClientTimeout(total=BUDGET_S, sock_connect=CONNECT_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:

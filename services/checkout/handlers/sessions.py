@@ -108,7 +108,6 @@ async def session_image(request: web.Request) -> web.StreamResponse:
 
 
 async def expire_session(request: web.Request) -> web.Response:
-    """Close the session of an order that is to be deleted."""
     await request.app[SERVICE].opener.expire_for_order(request.match_info["order_id"])
     return web.Response(status=204)
 

@@ -46,7 +46,6 @@ def image_unavailable() -> Conflict:
 
 
 def order_paid() -> Conflict:
-    """Return the refusal of a second payment."""
     return Conflict("This order has been paid, or is being paid, already.", "order_paid")
 
 
@@ -69,5 +68,4 @@ def image_gone() -> Conflict:
 
 
 def refund_too_large() -> NotAllowedValue:
-    """Return the refusal of a refund over what is left."""
     return NotAllowedValue.of("amount", "amount: more than is left of the payment.", "refund_too_large")

@@ -103,17 +103,14 @@ class CheckoutSession:
 
     @property
     def amount_total(self) -> int:
-        """What the customer is to pay."""
         return self.unit_amount * self.quantity
 
     @property
     def is_settled(self) -> bool:
-        """Whether Stripe has nothing to add any more."""
         return RANK[self.state] >= 3
 
     @property
     def is_given_back(self) -> bool:
-        """Whether all that was paid was refunded."""
         return self.charged_amount is not None and self.refunded_amount >= self.charged_amount
 
     @property

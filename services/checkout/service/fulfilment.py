@@ -45,7 +45,6 @@ async def provider_deadline() -> AsyncIterator[None]:
 
 
 def backoff(tries: int) -> timedelta:
-    """Return the pause after that many failures."""
     return timedelta(seconds=min(FIRST_RETRY_S * 2 ** min(tries, 16), LONGEST_RETRY_S))
 
 
@@ -73,7 +72,6 @@ class Fulfilment:
         return await self._flights.run(row.id, partial(self.settle_alone, row))
 
     async def close(self) -> None:
-        """Wait for what is under way."""
         await self._flights.close()
 
     async def settle_alone(self, row: CheckoutSession) -> CheckoutSession:

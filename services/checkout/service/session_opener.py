@@ -63,7 +63,6 @@ class SessionOpener:
     _flights: SingleFlight[CheckoutSession] = field(default_factory=SingleFlight, init=False)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
         await self._flights.close()
 
     async def open(

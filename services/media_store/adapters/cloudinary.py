@@ -42,7 +42,6 @@ class Cloudinary:
     """
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str, account: Account, spool: Path) -> None:
-        """Files to upload lie in `spool`."""
         self.spool = spool
         self._session = session
         self._account = account
@@ -97,7 +96,6 @@ class Cloudinary:
 
     @traced("cloudinary", "stat")
     async def stat(self, key: str) -> bool:
-        """Tell whether there is an image of this key."""
         answer = await self._ask("GET", f"resources/image/upload/{quote(public_id_of(key), safe='/')}", missing=404)
         return bool(answer)
 

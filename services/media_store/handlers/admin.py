@@ -12,7 +12,6 @@ from shared.http.validation import parse_query
 
 
 async def list_images(request: web.Request) -> web.Response:
-    """Look through all images."""
     query, addresses = parse_query(request, schemas.AdminListQuery), request.app[PUBLIC_ADDRESSES]
     after = parse_cursor(query.cursor) if query.cursor else None
     found, following = await request.app[IMAGES].all_page(

@@ -75,7 +75,6 @@ async def _store_image(request: web.Request, reservation: Reservation) -> web.Re
 
 
 async def upload_user_image(request: web.Request) -> web.Response:
-    """Keep an image of a user."""
     return await request.app[IDEMPOTENCY].run(request, partial(_upload_user_image, request))
 
 
@@ -108,7 +107,6 @@ async def require_reader(request: web.Request, username: str) -> None:
 
 
 async def list_user_images(request: web.Request) -> web.Response:
-    """List a user's images."""
     username, query = request.match_info["username"], parse_query(request, schemas.ListQuery)
     after = parse_cursor(query.cursor) if query.cursor else None
     if not is_username(username):
@@ -129,13 +127,11 @@ async def list_user_images(request: web.Request) -> web.Response:
 
 
 async def delete_user_image(request: web.Request) -> web.Response:
-    """Delete a user's image."""
     await request.app[IMAGES].delete_of_user(parse_image_id(request.match_info["id"]), principal_of(request))
     return json_answer(schemas.Done(message="Image deleted successfully"), headers=NO_STORE)
 
 
 async def set_primary(request: web.Request) -> web.Response:
-    """Make an image its user's primary one."""
     await request.app[IMAGES].set_primary(parse_image_id(request.match_info["id"]), principal_of(request))
     return json_answer(schemas.Done(message="Primary image updated successfully"), headers=NO_STORE)
 

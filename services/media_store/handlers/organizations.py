@@ -39,7 +39,6 @@ S3_CODES: Final = {
 
 
 async def sign_upload(request: web.Request) -> web.Response:
-    """Sign an upload of a member."""
     uploads, organization_id = request.app[UPLOADS], request.match_info["org_id"]
     await uploads.require_member(organization_id, principal_of(request).user_id)
     wanted = await parse_json(request, schemas.UploadRequest, unfit={"content_type", "filename"})
@@ -67,7 +66,6 @@ async def sign_upload(request: web.Request) -> web.Response:
 
 
 async def promote(request: web.Request) -> web.Response:
-    """Keep a temporary upload for good."""
     uploads, organization_id = request.app[UPLOADS], request.match_info["org_id"]
     await uploads.require_member(organization_id, principal_of(request).user_id)
     wanted = await parse_json(request, schemas.PromoteRequest)

@@ -45,7 +45,6 @@ async def serve_object(request: web.Request) -> web.StreamResponse:
 
 
 async def delete_object(request: web.Request) -> web.Response:
-    """Delete a public object and its row."""
     await request.app[IMAGES].delete_object(public_key_of(request, PUBLIC))
     return json_answer(schemas.Done(message="Image deleted successfully"), headers=NO_STORE)
 

@@ -80,7 +80,6 @@ class ImageService:
         self._recent: TTLCache[str, StoredImage] = TTLCache(REMEMBERED, REMEMBERED_S)
 
     async def store(self, file: UploadedFile[bytes | Path], session_id: str, purpose: str) -> StoredImage:
-        """Keep an image of a session."""
         now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_ingest else None
 
         def keys(known: ImageFormat) -> Iterator[str]:
@@ -149,7 +148,6 @@ class ImageService:
         return await self._images.find(key) is not None
 
     async def owner_of(self, username: str) -> str | None:
-        """Return the `sub` that a name belongs to."""
         name = await self._images.name_of(username)
         return name.owner if name else None
 
@@ -236,13 +234,11 @@ class ImageService:
             raise ImageNotFound
 
     async def delete_bytes(self, key: str) -> None:
-        """Delete an object with its renditions."""
         await self._objects.delete(key)
         await self._objects.delete_prefix(renditions_of(key))
 
 
 def describe(kept: KeptImage, kind: Kind, now: datetime) -> StoredImage:
-    """Make the row of an image."""
     prepared = kept.prepared
     return StoredImage(
         id=str(uuid4()),
@@ -261,6 +257,5 @@ def describe(kept: KeptImage, kind: Kind, now: datetime) -> StoredImage:
 
 
 def _user_keys(about: UserImage, now: datetime, known: ImageFormat) -> Iterator[str]:
-    """Count the microseconds up."""
     moments = (now + timedelta(microseconds=step) for step in range(KEYS_TRIED))
     return (user_key(about.username, about.image_type, moment, known.extension) for moment in moments)

@@ -59,7 +59,6 @@ class Renditions:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Give up what is being made."""
         for task in self._making.values():
             task.cancel()
         await asyncio.gather(*self._making.values(), return_exceptions=True)

@@ -32,7 +32,6 @@ class StorageProbe:
         self._objects = objects
 
     async def ask(self) -> Step:
-        """Ask whether it answers."""
         return await _timed("ask", self._objects.check())
 
     async def run(self) -> list[Step]:

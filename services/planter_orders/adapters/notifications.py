@@ -63,7 +63,6 @@ class PostgresNotifications:
             get_logger().warning("order_notification_lost", through="postgres")
 
     async def received(self) -> AsyncIterator[str]:
-        """Listen on a connection of its own."""
         heard: asyncio.Queue[str] = asyncio.Queue()
 
         def hear(_connection: Any, _pid: int, _channel: str, order_id: str) -> None:
@@ -100,7 +99,6 @@ class RedisNotifications:
             get_logger().warning("order_notification_lost", through="redis")
 
     async def received(self) -> AsyncIterator[str]:
-        """Subscribe on a connection of its own."""
         with redis_errors():
             async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                 await subscription.subscribe(REDIS_CHANNEL)

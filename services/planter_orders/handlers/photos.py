@@ -110,7 +110,6 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 
 def photo_answer(request: web.Request, order: Order, photo: Photo, status: int = 200) -> web.Response:
-    """Answer with a photo's entry."""
     return json_answer(request.app[RENDERER].file(order, photo), status=status, headers=NO_STORE)
 
 

@@ -59,7 +59,6 @@ class OrderPaid(Conflict):
     """The order is paid, and stays."""
 
     def __init__(self) -> None:
-        """Say what can be done."""
         super().__init__("This order is paid and cannot be deleted. Please ask for a refund first.", "order_paid")
 
 
@@ -67,7 +66,6 @@ class PaymentUnderWay(OrderPaid):
     """The order is being paid, and stays."""
 
     def __init__(self) -> None:
-        """Say what to wait for."""
         Conflict.__init__(
             self, "A payment of this order is on its way. Please wait until it has arrived or failed.", "order_paid"
         )

@@ -39,17 +39,14 @@ def folders_of(user_id: str, order_id: str) -> tuple[str, str]:
 
 
 def photo_key(user_id: str, order_id: str, filename: str) -> str:
-    """Return a photo's key."""
     return folders_of(user_id, order_id)[0] + filename
 
 
 def thumbnail_key(user_id: str, order_id: str, filename: str) -> str:
-    """Return the key of a photo's thumbnail."""
     return f"{folders_of(user_id, order_id)[1]}{filename}.webp"
 
 
 def metadata_key(user_id: str, order_id: str) -> str:
-    """Return the key of an order's description."""
     return folders_of(user_id, order_id)[0] + METADATA
 
 

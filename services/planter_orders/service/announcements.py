@@ -230,5 +230,4 @@ class Deliveries:
         return delivery
 
     async def forget_old(self) -> None:
-        """Forget what was delivered or given up a month ago."""
         await self.outbox.forget_old(self.now() - KEPT_FOR)

@@ -135,7 +135,6 @@ class Thumbnails:
         await work_periodically("thumbnails", self.sweep, INTERVAL_S, wake=self.due)
 
     async def sweep(self) -> None:
-        """Do all that is due."""
         while (work := await self.jobs.take_photos(self.now())) is not None:
             try:
                 await self._look_at(work)
@@ -146,7 +145,6 @@ class Thumbnails:
             await self._remove_stale(work.order)
 
     async def _look_at(self, work: PhotoWork) -> None:
-        """Make the thumbnails and judge the photos."""
         measured = [await self._measured(work, photo) for photo in work.order.photos]
         if await self.jobs.photos_done(work.order, judge(measured), self.now()):
             await self.order_events.announce(work.order.id)

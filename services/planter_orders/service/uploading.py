@@ -84,7 +84,6 @@ class OrphanCleanup:
             await self._undoing.cancel()
 
     async def sweep(self) -> None:
-        """Remove what is due."""
         await self.objects.clear_stale(STALE_S)
         for orphan in await self.orphans.take_due(self.now(), self.now() + LEASE, AT_ONCE):
             await self.remove(orphan)

@@ -155,7 +155,6 @@ class RedisImageStore:
             await self._redis.set(_keys(image_id)[0], content, pxat=int(expires_at * 1000))
 
     async def describe(self, image_id: str) -> ImageDescription:
-        """Look at the length and the first bytes."""
         return _described(await self._run(_DESCRIBE, image_id))
 
     async def claim(self, image_id: str, claim: str) -> ImageContent:
@@ -167,7 +166,6 @@ class RedisImageStore:
         _require_claim(await self._run(_RENEW, image_id, claim))
 
     async def release(self, image_id: str, claim: str) -> None:
-        """Delete the claim's key."""
         _require_claim(await self._run(_RELEASE, image_id, claim))
 
     async def confirm(self, image_id: str, claim: str) -> None:
@@ -183,11 +181,9 @@ class RedisImageStore:
         await self._run(_RELEASE_HOLD, image_id, holder)
 
     async def read_held(self, image_id: str, holder: str) -> ImageContent:
-        """Get the bytes for a holder whose hold has not ended."""
         return _content(await self._run(_READ_HELD, image_id, holder))
 
     async def check(self) -> None:
-        """Ping."""
         with redis_errors():
             await self._redis.ping()
 

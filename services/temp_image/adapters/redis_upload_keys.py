@@ -25,7 +25,6 @@ _END = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', K
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn what Redis refuses into what the store's ports name."""
     try:
         with redis_errors():
             yield

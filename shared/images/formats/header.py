@@ -47,7 +47,6 @@ class Kept:
             self.spans.append((start, end))
 
     def write(self, data: bytes) -> None:
-        """Add bytes that are not in the file."""
         if data:
             self.spans.append(data)
 

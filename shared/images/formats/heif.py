@@ -203,7 +203,6 @@ def _read_places(meta: _Meta, view: memoryview, kind: bytes, start: int, end: in
 
 
 def _read_entry(view: memoryview, start: int, end: int) -> tuple[int, bytes]:
-    """Read an item's number and type from its infe box."""
     version = view[start]
     if version < 2:
         raise _unsupported()

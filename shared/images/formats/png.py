@@ -49,7 +49,6 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _is_whole(view: memoryview, start: int, end: int) -> bool:
-    """Tell whether a chunk's checksum is right."""
     return end <= len(view) and zlib.crc32(view[start + 4 : end - 4]).to_bytes(4, "big") == view[end - 4 : end]
 
 

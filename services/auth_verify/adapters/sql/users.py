@@ -58,7 +58,6 @@ class SqlUsers:
             raise Conflict("This username or email is already taken.", "user_exists") from None
 
     async def find(self, login: str) -> User | None:
-        """Return the user whose username or email has this name key."""
         async with self._database.read() as connection:
             query = sa.select(USERS).join(LOGINS).where(LOGINS.c.login == login)
             return _user((await connection.execute(query)).first())

@@ -46,7 +46,6 @@ class SqlOrderUpdates:
         self._database = database
 
     async def are_queued(self, order_id: str) -> bool:
-        """Tell whether updates of the order are still to be sent."""
         query = sa.select(T.seq).where(T.order_id == order_id, T.next_try_at.is_not(None)).limit(1)
         async with self._database.read() as connection:
             return await connection.scalar(query) is not None

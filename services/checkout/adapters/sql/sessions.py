@@ -69,7 +69,6 @@ class SqlSessions:
         return True
 
     async def discard(self, row_id: str) -> None:
-        """Remove a row that is `creating` still."""
         async with self._database.begin() as connection:
             await connection.execute(SESSIONS.delete().where(T.id == row_id, T.state == State.CREATING))
 

@@ -102,7 +102,6 @@ class SqlImages:
             return bool((await connection.execute(forget)).rowcount)
 
     async def promoted_among(self, source_keys: Collection[str]) -> set[str]:
-        """Return which of these temporary objects were promoted."""
         query = sa.select(IMAGES.c.source_key).where(IMAGES.c.source_key.in_(source_keys))
         async with self._database.read() as connection:
             return set((await connection.execute(query)).scalars())
@@ -152,7 +151,6 @@ class SqlImages:
         return await self._all(sa.select(*COLUMNS).where(IMAGES.c.name_key.in_(keys)).limit(limit))
 
     async def forget_names(self, user_id: str, username: str) -> None:
-        """Forget that these names are this person's."""
         async with self._database.begin() as connection:
             await forget_names(connection, user_id, username)
 

@@ -29,17 +29,14 @@ NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def orders_counter(status: Status | str) -> str:
-    """Name the counter of orders with this status."""
     return f"orders:{status}"
 
 
 def deliveries_counter(state: str) -> str:
-    """Name the counter of deliveries in this state."""
     return f"deliveries:{state}"
 
 
 def event_of(row: sa.Row[Any]) -> OrderEvent:
-    """Read a row of `planter_events`."""
     if row.what is None:
         return StatusEvent(row.id, row.order_id, Status(row.status), row.at, row.note)
     return PhotoEvent(row.id, row.order_id, row.filename, PhotoChange(row.what), row.at)

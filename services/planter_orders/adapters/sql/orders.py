@@ -134,7 +134,6 @@ async def orders_of(connection: AsyncConnection, query: sa.Select[Any]) -> list[
 
 
 async def order_by_id(connection: AsyncConnection, order_id: str) -> Order | None:
-    """Return one order."""
     found: Sequence[Order] = await orders_of(connection, sa.select(ORDERS).where(ORDERS.c.id == order_id))
     return found[0] if found else None
 

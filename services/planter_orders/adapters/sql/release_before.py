@@ -34,7 +34,6 @@ class ReleaseBefore:
         self._database = database
 
     async def catch_up(self, now: datetime) -> None:
-        """Do all that is left to do."""
         while await self._fold_names() == NAMES_AT_ONCE:
             pass
         async with self._database.begin() as connection:

@@ -69,7 +69,6 @@ class Record:
         return cls(*_LAYOUT.unpack_from(head)[1:])
 
     def is_claimed(self, now: float) -> bool:
-        """Tell whether a claim stands."""
         return self.claim != NO_CLAIM and now < self.claimed_at + CLAIM_STANDS_S
 
 
@@ -113,7 +112,6 @@ class ImageFile:
         self._head = head[RECORD_BYTES:]
 
     def save(self) -> None:
-        """Write the changed record back."""
         os.pwrite(self._descriptor, self.record.pack(), 0)
 
     def remove(self) -> None:
@@ -136,7 +134,6 @@ class ImageFile:
             remove_holds(self.path)
 
     def describe(self) -> ImageDescription:
-        """Tell type and size."""
         return ImageDescription(content_type_of(self._head), self.record.size)
 
     def read(self) -> ImageContent:
@@ -179,7 +176,6 @@ class ImageFile:
         os.utime(folder / holder, (until, until))
 
     def is_held_by(self, holder: str, now: float) -> bool:
-        """Tell whether the holder's hold has not ended."""
         with suppress(FileNotFoundError):
             return (holds_folder(self.path) / holder).stat().st_mtime > now
         return False
@@ -221,8 +217,6 @@ class DiskImageStore:
 
     @traced("disk", "describe")
     async def describe(self, image_id: str) -> ImageDescription:
-        """Describe a public image."""
-
         def work() -> ImageDescription:
             with self._opened(image_id) as image:
                 self._require_public(image)
@@ -248,8 +242,6 @@ class DiskImageStore:
 
     @traced("disk", "renew")
     async def renew(self, image_id: str, claim: str) -> None:
-        """Move the claim's moment."""
-
         def change(image: ImageFile) -> None:
             image.record.claimed_at = self._clock()
             image.save()
@@ -258,8 +250,6 @@ class DiskImageStore:
 
     @traced("disk", "release")
     async def release(self, image_id: str, claim: str) -> None:
-        """Take the claim out of the record."""
-
         def change(image: ImageFile) -> None:
             image.record.claim = NO_CLAIM
             image.save()
@@ -293,8 +283,6 @@ class DiskImageStore:
 
     @traced("disk", "hold")
     async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
-        """Write the hold's end."""
-
         def work() -> ImageDescription:
             with self._opened(image_id) as image:
                 if not image.is_held_by(holder, self._clock()):
@@ -317,8 +305,6 @@ class DiskImageStore:
 
     @traced("disk", "read held")
     async def read_held(self, image_id: str, holder: str) -> ImageContent:
-        """Read what is held."""
-
         def work() -> ImageContent:
             with self._opened(image_id) as image:
                 if not image.is_held_by(holder, self._clock()):
@@ -393,7 +379,6 @@ def holds_folder(path: str) -> Path:
 
 
 def remove_holds(path: str) -> None:
-    """Remove all holds of the image at `path`."""
     folder = holds_folder(path)
     with suppress(FileNotFoundError):
         for hold in folder.iterdir():
