@@ -23,8 +23,13 @@ def _add_ids(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
 
 def configure_logging(service: str) -> None:
     """Send structlog and the standard library's warnings through one JSON renderer; call once per process."""
+
+    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("service", service)  # no context variable: a library's thread has none of ours
+        return event
+
     shared_steps: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_service,
         _add_ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -35,7 +40,6 @@ def configure_logging(service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -51,6 +55,6 @@ def configure_logging(service: str) -> None:
 
 
 def get_logger() -> FilteringBoundLogger:
-    """Return the process's logger; context bound with contextvars comes along."""
+    """Return the process's logger."""
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger

@@ -54,10 +54,7 @@ class Tracing:
         self._ratio = ratio
 
     def given(self, traceparent: Sequence[str], tracestate: Sequence[str], *, trusted: bool) -> SpanContext | None:
-        """Read the trace that a request is a part of; None where there is none, or a stranger says so.
-
-        A stranger's trace that is not recorded counts: nothing is kept of it, and one of ours has no tag.
-        """
+        """Read the trace that a request is a part of, recorded or not; None where there is none, or a stranger says so."""
         if len(traceparent) != 1:
             return None
         carrier = {"traceparent": traceparent[0], "tracestate": ",".join(tracestate)}
@@ -66,7 +63,7 @@ class Tracing:
             return None
         tag = given.trace_state.get(OURS)
         is_ours = tag is not None and hmac.compare_digest(tag.encode(), self._tag(given).encode())
-        if given.trace_flags.sampled and not (trusted or is_ours):
+        if not (trusted or is_ours):
             return None
         if tag is None:
             return given
@@ -110,11 +107,9 @@ class Tracing:
 
     def headers(self, span: Span) -> Mapping[str, str]:
         context = span.get_span_context()
-        headers = {"traceparent": _traceparent(context)}
-        if context.trace_flags.sampled:
-            others = context.trace_state.to_header()
-            headers["tracestate"] = f"{OURS}={self._tag(context)}{',' if others else ''}{others}"
-        return headers
+        others = context.trace_state.to_header()
+        state = f"{OURS}={self._tag(context)}{',' if others else ''}{others}"
+        return {"traceparent": _traceparent(context), "tracestate": state}
 
     def _tag(self, context: SpanContext) -> str:
         return hmac.digest(self._key, _traceparent(context).encode(), "sha256").hex()[:TAG_CHARS]
@@ -132,21 +127,46 @@ def _traceparent(context: SpanContext) -> str:
 class _CountedExporter(SpanExporter):
     """Counts the spans by what became of them, and says once that a collector went away, and once that it is back."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    def __init__(self, exporter: SpanExporter, room: threading.Semaphore) -> None:
         self._exporter = exporter
+        self._room = room
         self._fails = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._room.release(len(spans))
         result = self._exporter.export(spans)
         failed = result is not SpanExportResult.SUCCESS
         SPANS.labels("lost" if failed else "exported").inc(len(spans))
         if failed != self._fails:
             self._fails = failed
-            get_logger().warning("traces_lost" if failed else "traces_exported_again")
+            if failed:
+                get_logger().warning("traces_lost")
+            else:
+                get_logger().info("traces_exported_again")
         return result
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
+
+
+class CountedSpans(BatchSpanProcessor):
+    """Exports spans in batches. One that finds `QUEUE_SPANS` waiting is lost and counted: the library's queue does not tell."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._room = threading.Semaphore(QUEUE_SPANS)
+        super().__init__(
+            _CountedExporter(exporter, self._room),
+            max_queue_size=QUEUE_SPANS,
+            max_export_batch_size=BATCH_SPANS,
+            schedule_delay_millis=DELAY_MS,
+        )
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Keep the span until its batch is due. Only what is recorded gets here."""
+        if self._room.acquire(blocking=False):
+            super().on_end(span)
+        else:
+            SPANS.labels("lost").inc()
 
 
 @contextmanager
@@ -162,14 +182,7 @@ def open_tracing(service: str, endpoint: str, ratio: float, key: bytes) -> Itera
         Resource.create({"service.name": service, "service.version": VERSION, "service.namespace": "keepsake"}),
         shutdown_on_exit=False,
     )
-    provider.add_span_processor(
-        BatchSpanProcessor(
-            _CountedExporter(exporter),
-            max_queue_size=QUEUE_SPANS,
-            max_export_batch_size=BATCH_SPANS,
-            schedule_delay_millis=DELAY_MS,
-        )
-    )
+    provider.add_span_processor(CountedSpans(exporter))
     try:
         yield Tracing(provider.get_tracer("keepsake", VERSION), key, ratio)
     finally:

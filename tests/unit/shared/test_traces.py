@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from shared.errors import DependencyDown, NotFound
+from shared.metrics import SPANS
 from shared.tracing import recording, span, trace_headers, traced
-from shared.tracing.export import Tracing
+from shared.tracing.export import QUEUE_SPANS, CountedSpans, Tracing
 
 KEY = b"our own"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+NOT_RECORDED = f"{PARENT[:-2]}00"
 
 
 class Recorded:
@@ -56,7 +60,9 @@ def test_a_strangers_trace_does_not_go_on() -> None:
     tracing = Recorded().tracing
     for parents, states in (
         ([PARENT], []),
+        ([NOT_RECORDED], []),
         ([PARENT], [state]),
+        ([NOT_RECORDED], [state]),
         ([PARENT], ["keepsake="]),
         ([PARENT], [f"keepsake={'é' * 16}"]),
         ([parent, parent], [state]),
@@ -84,16 +90,21 @@ def test_whatever_is_sent_as_a_trace_is_read_or_left(parent: str, states: list[s
         assert given is None or given.is_valid
 
 
+def test_a_trusted_proxys_trace_that_is_not_recorded_stays_so() -> None:
+    tracing = Recorded().tracing
+    given = tracing.given([NOT_RECORDED], [], trusted=True)
+    assert not tracing.begin("GET /", given, {}).is_recording()
+
+
 def test_a_trace_that_is_not_recorded_is_not_recorded_anywhere() -> None:
     first, second = Recorded(ratio=0), Recorded(ratio=1)
     with first.request():
         headers = trace_headers()
         with span("stripe", "create") as nothing:
             assert nothing is None
-    assert headers.keys() == {"traceparent"}
-    given = second.tracing.given([headers["traceparent"]], [], trusted=False)
+    given = second.tracing.given([headers["traceparent"]], [headers["tracestate"]], trusted=False)
     with recording(second.tracing, second.tracing.begin("GET /", given, {})):
-        assert trace_headers()["traceparent"] == headers["traceparent"]
+        assert trace_headers() == headers
     assert first.spans == second.spans == {}
 
 
@@ -136,3 +147,30 @@ def test_of_an_error_its_kind_alone_is_told_and_of_a_refusal_nothing(error: Exce
         raise error
     assert process.spans == {"disk put": kind, "GET /things/{id}": kind}
     assert not any(span.events or span.status.description for span in process._exporter.get_finished_spans())
+
+
+class Held(InMemorySpanExporter):
+    """A collector that does not answer until `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.go.wait()
+        return super().export(spans)
+
+
+def test_a_span_that_finds_too_many_waiting_is_lost_and_counted() -> None:
+    before = {end: SPANS.labels(end)._value.get() for end in ("lost", "exported")}
+    provider, collector = TracerProvider(shutdown_on_exit=False), Held()
+    provider.add_span_processor(CountedSpans(collector))
+    tracer = provider.get_tracer("tests")
+    for _ in range(2 * QUEUE_SPANS):
+        tracer.start_span("disk put").end()
+    collector.go.set()
+    provider.shutdown()
+    exported = len(collector.get_finished_spans())
+    assert QUEUE_SPANS <= exported < 2 * QUEUE_SPANS
+    assert SPANS.labels("exported")._value.get() - before["exported"] == exported
+    assert SPANS.labels("lost")._value.get() - before["lost"] == 2 * QUEUE_SPANS - exported
