@@ -189,5 +189,5 @@ class StorageFull(Unavailable):
         )
 
 
-class NewerDatabase(KeepsakeError):
-    """The tables are at a revision that this release does not know: only a newer one may write to them."""
+class UnusableDatabase(KeepsakeError):
+    """The database is damaged, or its tables are at a revision that only a newer release may write to."""

@@ -23,12 +23,12 @@ from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.access_tokens import ADMIN
 from shared.auth.revocations import open_revocations
 from shared.auth.service_client import open_http_client
-from shared.errors import KeepsakeError
+from shared.errors import KeepsakeError, UnusableDatabase
 from shared.http.validation import refusal
 from shared.names import name_key
 from shared.persistence.engine import open_database
 from shared.persistence.migrations import migrate
-from shared.settings import load_settings
+from shared.settings import load_settings, refuse_start
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -95,7 +95,10 @@ async def _rotate_keys(settings: AuthVerifySettings) -> str:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Do what `arguments` say, say what was done, and return the exit status: 1 with one sentence for a refusal."""
+    """Do what `arguments` say, say what was done, and return the exit status.
+
+    It is 1 with one sentence for a refusal, 2 where the tables cannot be used.
+    """
     chosen = _parse(arguments)
     settings = load_settings(AuthVerifySettings)
     work = {
@@ -105,6 +108,8 @@ def run_command(arguments: Sequence[str]) -> int:
     }
     try:
         sys.stdout.write(f"{asyncio.run(work[chosen.command]())}\n")
+    except UnusableDatabase as error:
+        refuse_start([error.detail])
     except KeepsakeError as error:
         sys.stderr.write(f"keepsake: {error.detail}\n")
         return 1

@@ -16,18 +16,23 @@ from services.checkout.app import NAME, build_app, reconcile, resolve
 from services.checkout.model.payments import Action
 from services.checkout.settings import CheckoutSettings
 from shared.app.server import run
-from shared.errors import KeepsakeError
+from shared.errors import KeepsakeError, UnusableDatabase
 from shared.log import configure_logging
-from shared.settings import load_settings
+from shared.settings import load_settings, refuse_start
 
 ResultT = TypeVar("ResultT")
 
 
 def _run(work: Coroutine[None, None, ResultT]) -> ResultT:
-    """Do what a command asks for; end with 3 where something that it needs is down, with 1 where it is refused."""
+    """Do what a command asks for.
+
+    Ends with 3 where something that it needs is down, 2 where the tables cannot be used, 1 where it is refused.
+    """
     configure_logging(NAME)
     try:
         return asyncio.run(work)
+    except UnusableDatabase as error:
+        refuse_start([error.detail])
     except KeepsakeError as error:
         sys.stderr.write(f"keepsake: {error.detail}\n")
         raise SystemExit(3 if error.status >= 500 else 1) from None

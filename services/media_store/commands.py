@@ -10,9 +10,9 @@ from datetime import timedelta
 from services.media_store.app import NAME, build_app, open_store
 from services.media_store.settings import MediaStoreSettings
 from shared.app.server import run
-from shared.errors import KeepsakeError
+from shared.errors import KeepsakeError, UnusableDatabase
 from shared.log import configure_logging
-from shared.settings import load_settings
+from shared.settings import load_settings, refuse_start
 
 GRACE_S = 3600
 
@@ -58,6 +58,8 @@ def main() -> None:
             asyncio.run(_sweep(settings))
         else:
             asyncio.run(_reconcile(settings, grace=timedelta(seconds=arguments.grace_s), apply=arguments.apply))
+    except UnusableDatabase as error:
+        refuse_start([error.detail])
     except KeepsakeError as error:
         sys.stderr.write(f"keepsake: {error.detail}\n")
         raise SystemExit(1) from None

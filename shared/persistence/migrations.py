@@ -18,12 +18,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import create_model
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.errors import KeepsakeError, NewerDatabase
+from shared.errors import KeepsakeError, UnusableDatabase
 from shared.persistence.engine import Database, create_postgres_engine, database_errors, open_database
-from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service
+from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service, refuse_start
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 MIGRATION_WAIT_S = 60.0
@@ -31,6 +31,8 @@ STATEMENT_S = 900.0
 LOCK_WAIT_MS = 400  # less than the second after which PostgreSQL ends one of two that wait for each other
 TRIES = 100
 LOCK_NOT_AVAILABLE = "canceling statement due to lock timeout"
+# The last is told of a table whose revision is not kept any more.
+DAMAGED = ("file is not a database", "database disk image is malformed", "already exists")
 SQLITE_ROOM_BYTES = 2 * 2**20
 WITH_TABLES = sorted(path.parent.name.replace("_", "-") for path in SERVICES.glob("*/migrations"))
 
@@ -38,10 +40,10 @@ WITH_TABLES = sorted(path.parent.name.replace("_", "-") for path in SERVICES.glo
 async def migrate(database: Database, migrations: Path, service: str, data_dir: Path) -> None:
     """Bring the service's tables up to date; of several processes that start at once, one does it while the others wait.
 
-    Raises DependencyDown where the database does not answer, NewerDatabase before anything is changed.
+    Raises DependencyDown where the database does not answer, UnusableDatabase before anything is changed.
     """
     version_table = f"alembic_version_{service}"
-    with database_errors():
+    with database_errors(), _damage_told(service, database.engine.url):
         if database.is_postgres:
             await _upgrade_postgres(database.engine.url, migrations, version_table)
             return
@@ -53,6 +55,18 @@ async def migrate(database: Database, migrations: Path, service: str, data_dir: 
             await asyncio.to_thread(_keep_room, database.engine.url.database or ":memory:")
         finally:
             lock.__exit__(None, None, None)
+
+
+@contextmanager
+def _damage_told(service: str, url: sa.URL) -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, sqlite3.DatabaseError) as error:
+        if isinstance(error, IntegrityError) or not any(words in str(error) for words in DAMAGED):
+            raise
+        raise UnusableDatabase(
+            f"The database of {service} ({url.database}) is damaged or another program's: restore a backup."
+        ) from error
 
 
 async def _upgrade_postgres(url: sa.URL, migrations: Path, version_table: str) -> None:
@@ -95,7 +109,7 @@ def _upgrade_to(connection: sa.Connection, target: str, migrations: Path, versio
     found = MigrationContext.configure(connection, opts={"version_table": version_table}).get_current_heads()
     if not {script.revision for script in scripts.walk_revisions()}.issuperset(found):
         service = version_table.removeprefix("alembic_version_")
-        raise NewerDatabase(
+        raise UnusableDatabase(
             f"The tables of {service} were migrated by a newer release than this one: run that release, or restore a backup."
         )
     if set(found) == set(scripts.get_heads()):
@@ -168,11 +182,13 @@ async def _migrate(services: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Migrate the services named, and return the exit status: 1 with one sentence where that cannot be."""
+    """Migrate the services named, and return the exit status: 1 with one sentence where that cannot be now, 2 where never."""
     parser = argparse.ArgumentParser(prog="python -m shared.persistence.migrations")
     parser.add_argument("services", nargs="+", choices=WITH_TABLES, metavar="service")
     try:
         asyncio.run(_migrate(parser.parse_args(arguments).services))
+    except UnusableDatabase as error:
+        refuse_start([error.detail])
     except KeepsakeError as error:
         sys.stderr.write(f"keepsake: {error.detail}\n")
         return 1

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from shared.errors import DependencyDown, NewerDatabase, StorageFull
+from shared.errors import DependencyDown, StorageFull, UnusableDatabase
 from shared.persistence.engine import Database, UtcDateTime, is_unique_violation, open_database
 from shared.persistence.migrations import migrate
 from tests.support.processes import free_port
@@ -270,11 +270,22 @@ class TestMigrations:
             await migrate(database, migrations, "test", tmp_path)
             async with database.begin() as connection:
                 await connection.execute(sa.text("UPDATE alembic_version_test SET version_num = 'from-tomorrow'"))
-            with pytest.raises(NewerDatabase, match=r"^The tables of test were migrated by a newer release than this"):
+            with pytest.raises(
+                UnusableDatabase, match=r"^The tables of test were migrated by a newer release than this"
+            ):
                 await migrate(database, migrations, "test", tmp_path)
             async with database.read() as connection:
                 version = await connection.scalar(sa.text("SELECT version_num FROM alembic_version_test"))
             assert (version, await self.things(database)) == ("from-tomorrow", 1)
+
+    async def test_tables_whose_revision_is_lost_are_refused(self, url: str, tmp_path: Path, migrations: Path) -> None:
+        async with open_database(url, tmp_path, "test") as database:
+            await migrate(database, migrations, "test", tmp_path)
+            async with database.begin() as connection:
+                await connection.execute(sa.text("DELETE FROM alembic_version_test"))
+            with pytest.raises(UnusableDatabase, match=r"^The database of test \(.+\) is damaged"):
+                await migrate(database, migrations, "test", tmp_path)
+            assert await self.things(database) == 1
 
     async def test_one_that_takes_long_is_not_cut_off_as_other_statements_are(
         self, postgres_url: str, tmp_path: Path, migrations: Path

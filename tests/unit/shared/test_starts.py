@@ -223,6 +223,39 @@ def test_tables_of_a_newer_release_stop_the_start_with_one_sentence(tmp_path: Pa
     assert set(lines) == {f"{says}: run that release, or restore a backup."}
 
 
+COMMANDS = (
+    ("shared.persistence.migrations", "checkout"),
+    ("services.checkout",),
+    ("services.checkout", "reconcile"),
+    ("services.auth_verify", "erase", "--username", "sam"),
+    ("services.media_store", "sweep"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.long
+def test_a_database_that_cannot_be_used_is_one_sentence_and_status_2_everywhere(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    service = "checkout" if "checkout" in " ".join(command) else command[0].split(".")[1].replace("_", "-")
+    settings = {"DATA_DIR": str(tmp_path), "CHECKOUT_PORT": str(free_port())}
+    database = tmp_path / f"{service}.db"
+    database.write_bytes(bytes(range(256)) * 32)
+    damaged = f"keepsake: The database of {service} ({database}) is damaged or another program's: restore a backup."
+    assert start("-m", *command, folder=tmp_path, **settings) == (2, [damaged])
+    database.unlink()
+    assert start("-m", "shared.persistence.migrations", service, folder=tmp_path, **settings)[0] == 0
+    with closing(sqlite3.connect(database)) as tables:
+        tables.execute(f'DELETE FROM "alembic_version_{service}"')  # noqa: S608
+        tables.commit()
+    assert start("-m", *command, folder=tmp_path, **settings) == (2, [damaged])
+    with closing(sqlite3.connect(database)) as tables:
+        tables.execute(f"INSERT INTO \"alembic_version_{service}\" VALUES ('9999')")  # noqa: S608
+        tables.commit()
+    status, [line] = start("-m", *command, folder=tmp_path, **settings)
+    assert (status, "were migrated by a newer release than this one" in line) == (2, True)
+
+
 def test_a_host_that_is_not_of_this_machine_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
         with pytest.raises(SystemExit) as ended:
