@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import re
@@ -150,6 +151,7 @@ def example() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.settings_reference", description=__doc__).parse_args()
     REFERENCE.write_text(reference())
     EXAMPLE.write_text(example())
     sys.stdout.write(f"Wrote {REFERENCE.relative_to(ROOT)} and {EXAMPLE.relative_to(ROOT)}.\n")

@@ -61,10 +61,10 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
     return checks
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(*, as_json: bool) -> int:
     """Print the report, and return the exit status: 1 where something is wrong."""
     findings = asyncio.run(run_checks(checks_of(*read_processes())))
-    sys.stdout.write(_as_json(findings) if "--json" in arguments else _as_text(findings))
+    sys.stdout.write(_as_json(findings) if as_json else _as_text(findings))
     return int(any(finding.state == "wrong" for finding in findings))
 
 
