@@ -52,14 +52,15 @@ def read_processes() -> tuple[tuple[Process, ...], list[str]]:
     """
     read = {name: read_settings(model) for name, model in PROCESSES.items() if name != "stripe-sandbox"}
     checkout = read["checkout"][0]
-    if isinstance(checkout, CheckoutSettings) and _is_sandbox(checkout):
+    if isinstance(checkout, CheckoutSettings) and is_sandbox(checkout):
         read["stripe-sandbox"] = read_settings(SandboxSettings)
     processes = tuple(Process(name, settings) for name, (settings, _) in read.items() if settings is not None)
     lines = [line for _, found in read.values() for line in found]
     return processes, list(dict.fromkeys([*lines, *_shared_ports(processes)]))
 
 
-def _is_sandbox(checkout: CheckoutSettings) -> bool:
+def is_sandbox(checkout: CheckoutSettings) -> bool:
+    """Tell whether `STRIPE_API_BASE` is the address of the Stripe sandbox on this machine."""
     base = urlsplit(checkout.stripe_api_base)
     return base.hostname in LOOPBACK_HOSTS and base.port == checkout.stripe_sandbox_port
 

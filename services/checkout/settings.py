@@ -82,7 +82,8 @@ class CheckoutSettings(TokenSettings, ImageSettings, RedisSettings, StorageSetti
         yield from super().problems()
         for name in ("stripe_secret_key", "stripe_publishable_key", "stripe_webhook_secret"):
             if not getattr(self, name):
-                yield missing(name.upper())
+                in_stripe = self.environment == "production" or not self.uses_sandbox
+                yield missing(name.upper(), *(["Stripe's dashboard has it"] if in_stripe else []))
         try:
             read_catalogue(self.catalogue_file)
         except CatalogueInvalid as error:

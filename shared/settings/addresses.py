@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 HOST_AND_PORT = r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 URL = re.compile(rf"https?://(?:[^\s/?#@]+@)?{HOST_AND_PORT}(?:[/?#]\S*)?")
 ORIGIN = re.compile(rf"https?://{HOST_AND_PORT}")  # RFC 6454: a scheme and a host, no path
+REDIS = re.compile(r"rediss?://.+|unix://.+")
 DOMAIN = re.compile(rf"(?=[^/]*\.){HOST_AND_PORT}(?:/\S*)?")
 
 
@@ -56,8 +57,19 @@ def _check_domain(text: str) -> str:
     return text
 
 
+def matching(pattern: str, words: str) -> AfterValidator:
+    """Return the check of a setting's form, which `words` tell to whoever gets it wrong."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {words}")
+        return text
+
+    return AfterValidator(check)
+
+
 def _check_redis(url: str) -> str:
-    if not _has_port(url):
+    if url and not (REDIS.fullmatch(url) and _has_port(url)):
         raise ValueError("must be redis://host:port/database, rediss://… or unix://…")
     return url
 
@@ -67,5 +79,9 @@ Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Urls = Annotated[Words, AfterValidator(_check_urls)]
 Domain = Annotated[str, AfterValidator(_check_domain)]
-DatabaseUrl = Annotated[str, Field(pattern=r"^(|postgresql\+asyncpg://.+|sqlite\+aiosqlite://.+)$", repr=False)]
-RedisUrl = Annotated[str, Field(pattern=r"^(|rediss?://.+|unix://.+)$", repr=False), AfterValidator(_check_redis)]
+DatabaseUrl = Annotated[
+    str,
+    Field(repr=False),
+    matching(r"(postgresql\+asyncpg|sqlite\+aiosqlite)://.+|", "postgresql+asyncpg://… or sqlite+aiosqlite://…"),
+]
+RedisUrl = Annotated[str, Field(repr=False), AfterValidator(_check_redis)]

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, mode
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.settings.addresses import DatabaseUrl, Origins, RedisUrl, Url, Urls, is_origin, split_words
+from shared.settings.addresses import DatabaseUrl, Origins, RedisUrl, Url, Urls, is_origin, matching, split_words
 
 SHORTEST_PRODUCTION_SECRET = 32
 DEFAULT_SECRET_WORDS = ("change-me", "changeme", "your-secret-key", "secret", "development")
@@ -83,7 +83,7 @@ class ServerSettings(SettingsPart):
     """`production` refuses weak secrets, a `PUBLIC_URL` without https, the Stripe sandbox and open CORS.
     Example: `production`
     """
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:%-]+$")] = "localhost"
+    host: Annotated[str, matching(r"[A-Za-z0-9._:%-]+", "a name or an address of this machine")] = "localhost"
     """Where every process listens; `localhost` is both loopbacks. Example: `0.0.0.0`"""
     port: Port = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
@@ -129,8 +129,9 @@ class ServerSettings(SettingsPart):
                 yield "PUBLIC_URL must begin with https:// in production"
 
 
-def missing(name: str) -> str:
-    return f"{name} is missing: set it in the environment or in .env (`make run` writes one)"
+def missing(name: str, source: str = "`make run` writes one") -> str:
+    """Say that a secret is missing, and where one comes from."""
+    return f"{name} is missing: set it in the environment or in .env ({source})"
 
 
 def _weakness(name: str, secret: str, environment: str) -> Iterator[str]:

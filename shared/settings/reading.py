@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -70,6 +70,7 @@ def read_settings(model: type[SettingsT]) -> tuple[SettingsT | None, list[str]]:
     folders = settings.folders if isinstance(settings, ServerSettings) else {}
     lines += [f"{problem}." for problem in settings.problems() if _name_in(problem) not in told]
     lines += [problem for name, folder in folders.items() if (problem := _unwritable(name, folder))]
+    lines += _unmakeable(model, settings)
     return (None, lines) if lines else (settings, [])
 
 
@@ -80,8 +81,26 @@ def _unwritable(name: str, folder: Path) -> str:
         with tempfile.TemporaryFile(dir=folder):
             return ""
     except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+            return f"{name}: {folder} is no folder."
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         return "" if full else f"{name}: the folder {folder} cannot be written: {os.strerror(error.errno or 0)}."
+
+
+def _unmakeable(model: type[SettingsPart], settings: SettingsPart) -> Iterator[str]:
+    """Say why SQLite could not make its file where a `DATABASE_URL` has it: unlike `DATA_DIR`, its folder must be there."""
+    scheme, _, path = getattr(settings, "database_url", "").partition("?")[0].partition(":///")
+    if not scheme.startswith("sqlite") or path in {"", ":memory:"}:
+        return
+    alias = model.model_fields["database_url"].validation_alias
+    name = _name_of(model, (str(alias.choices[0]) if isinstance(alias, AliasChoices) else "database_url",))
+    folder = Path(path).parent
+    if Path(path).is_dir():
+        yield f"{name}: {path} is a folder, and no file."
+    elif not folder.is_dir():
+        yield f"{name}: the folder {folder} is not there: make it, or name another."
+    elif not Path(path).exists() and (problem := _unwritable(name, folder)):
+        yield problem
 
 
 def load_settings(model: type[SettingsT]) -> SettingsT:

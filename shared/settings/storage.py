@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.settings.addresses import Domain, Url
+from shared.settings.addresses import Domain, Url, matching
 from shared.settings.parts import SettingsPart
 
-BucketName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")]
+BucketName = Annotated[str, matching(r"[A-Za-z0-9._-]*", "letters, digits, dots, _ and - alone")]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class StorageSettings(SettingsPart):
     """The bucket of `s3`. Example: `shop-images`"""
     s3_endpoint_url: Url = ""
     """Another S3 server than AWS, or another address of R2. Example: `https://s3.shop.example`"""
-    aws_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
+    aws_region: Annotated[str, matching(r"[A-Za-z0-9-]+", "letters, digits and - alone")] = "us-east-1"
     """The region of the bucket. Example: `eu-central-1`"""
     aws_access_key_id: str = Field("", repr=False)
     """The key of the bucket; without one, the SDK finds its credentials itself. Example: `AKIAIOSFODNN7EXAMPLE`"""
@@ -56,7 +56,7 @@ class StorageSettings(SettingsPart):
     """With temporary credentials only. Example: `FwoGZXIvYXdzEXAMPLE`"""
     cdn_url: Domain = ""
     """Where the public reads images, past Keepsake. Empty: under `/media/`. Example: `https://cdn.shop.example`"""
-    r2_account_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]*$")] = ""
+    r2_account_id: Annotated[str, matching(r"[A-Za-z0-9.-]*", "letters, digits, dots and - alone")] = ""
     """The account of `r2`. Example: `0123456789abcdef0123456789abcdef`"""
     r2_access_key_id: str = Field("", repr=False)
     """The key of `r2`. Example: `0123456789abcdef`"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,23 +15,27 @@ from services.media_store.settings import MediaStoreSettings
 from services.planter_orders.settings import PlanterOrdersSettings
 from stack.checks import Process, read_processes
 from stack.doctor.bucket import check_browsers, check_cloudinary, check_storage
-from stack.doctor.findings import Check, Finding, run_checks
+from stack.doctor.findings import Check, Finding, run_checks, unknown
 from stack.doctor.machine import check_ports, check_room, check_secrets, check_settings
 from stack.doctor.outside import Outside
 from stack.doctor.payments import check_stripe
 from stack.doctor.receivers import check_collector, check_receiver
+from stack.doctor.services import check_addresses
 from stack.doctor.stores import check_redis, check_tables
 
 ENV_FILE = Path(".env")
+NOT_LOOKED_AT = {
+    "auth-verify": ("tables of auth-verify",),
+    "temp-image": (),
+    "media-store": ("tables of media-store", "storage", "uploads", "cloudinary"),
+    "checkout": ("tables of checkout", "stripe"),
+    "planter-orders": ("tables of planter-orders", "order webhooks"),
+    "gateway": ("addresses", "PUBLIC_URL", "traces"),
+}
 
 
 def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str, Check]:
-    """Return the checks that fit the settings; a process whose settings cannot be read is left out of the others."""
-    databases = {
-        process.name: (process.settings.database_url, process.settings.data_dir)
-        for process in processes
-        if hasattr(process.settings, "database_url")
-    }
+    """Return the checks that fit the settings; one of a process whose settings cannot be read is named as left out."""
     caches = {getattr(process.settings, "redis_url", "") for process in processes} - {""}
     folders = {name: folder for process in processes for name, folder in process.settings.folders.items()}
     checks: dict[str, Check] = {
@@ -39,7 +43,8 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
         "secrets": partial(check_secrets, ENV_FILE),
         "ports": partial(check_ports, processes),
         "room": partial(check_room, folders),
-        "database": partial(check_tables, databases),
+        "left out": partial(left_out, processes),
+        **checks_of_tables(processes),
     }
     for url in caches:  # one address at most: all processes read the same setting
         checks["redis"] = partial(check_redis, url)
@@ -51,6 +56,7 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
             if process.settings.cloudinary_url:
                 checks["cloudinary"] = partial(check_cloudinary, process.settings)
         elif isinstance(process.settings, GatewaySettings):
+            checks["addresses"] = partial(check_addresses, process.settings)
             checks["outside"] = Outside(process.settings).check
             if process.settings.otel_exporter_otlp_endpoint:
                 checks["traces"] = partial(check_collector, process.settings.otel_exporter_otlp_endpoint)
@@ -59,6 +65,25 @@ def checks_of(processes: Sequence[Process], problems: Sequence[str]) -> dict[str
         elif isinstance(process.settings, PlanterOrdersSettings) and process.settings.order_webhook_url:
             checks["order webhooks"] = partial(check_receiver, process.settings.order_webhook_url)
     return checks
+
+
+def checks_of_tables(processes: Sequence[Process]) -> dict[str, Check]:
+    """Return a check for each database, so that one which fails hides no other."""
+    return {
+        f"tables of {process.name}": partial(
+            check_tables, process.name, process.settings.database_url, process.settings.data_dir
+        )
+        for process in processes
+        if hasattr(process.settings, "database_url")
+    }
+
+
+async def left_out(processes: Sequence[Process]) -> AsyncIterator[Finding]:
+    """Name what is not looked at, since settings of the process that it is about are wrong."""
+    read = {process.name for process in processes}
+    for name, checks in NOT_LOOKED_AT.items():
+        for what in (f"port of {name}", *checks) if name not in read else ():
+            yield unknown(what, f"not looked at, since settings of {name} are wrong.")
 
 
 def main(*, as_json: bool) -> int:

@@ -12,8 +12,9 @@ from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
 from shared.objects.factory import open_object_store
 from shared.settings import StorageSettings
-from stack.doctor.findings import Finding, right, wrong
+from stack.doctor.findings import UNREACHED, Finding, right, shown, wrong
 from stack.doctor.machine import compare_clocks
+from stack.doctor.services import open_client
 
 PERMISSIONS = {"write": "s3:PutObject", "read": "s3:GetObject", "compare": "s3:GetObject", "delete": "s3:DeleteObject"}
 PROBE_KEY = "temp/keepsake-doctor"
@@ -21,6 +22,13 @@ PROBE_KEY = "temp/keepsake-doctor"
 
 async def check_storage(settings: StorageSettings) -> AsyncIterator[Finding]:
     """Write an object of the doctor's own, read it back and delete it."""
+    if settings.storage_backend != "local":
+        try:
+            async with open_client() as http, http.head(settings.bucket.url):
+                pass
+        except (aiohttp.ClientError, OSError):
+            yield wrong("storage", f"nothing answers at {shown(settings.bucket.url)}.", UNREACHED)
+            return
     async with open_object_store(settings) as objects:
         steps = await StorageProbe(objects).run()
     for step in steps:

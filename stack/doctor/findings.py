@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import aiohttp
+from yarl import URL
 
 from shared.errors import KeepsakeError
 
 # A bucket or a proxy that does not answer must not keep the others waiting for long.
 CHECK_TIMEOUT_S = 30.0
 UNREACHED = "see whether it runs, and can be reached from here."
+REFUSED = "see that its address, user and password or keys are set right, and what they may do."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,24 @@ def wrong(what: str, says: str, mend: str) -> Finding:
     return Finding(what, "wrong", says, mend)
 
 
+def shown(url: str | URL) -> str:
+    """Return an address as it may be printed: without the user and password in it."""
+    return str(URL(url).with_user(None))
+
+
+def failure(what: str, error: BaseException) -> Finding:
+    """Say what an error comes from: the driver's own words are for operators, the sentence of a 503 is for customers."""
+    cause = error
+    while not isinstance(cause, OSError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, TimeoutError):
+        return wrong(what, "it did not answer in time.", UNREACHED)
+    if isinstance(cause, (OSError, aiohttp.ClientError)):
+        return wrong(what, f"it cannot be reached ({type(cause).__name__}).", UNREACHED)
+    said = "" if isinstance(cause, KeepsakeError) else (str(cause).splitlines() or [type(cause).__name__])[0]
+    return wrong(what, f"it refuses what we ask{said and ': '}{said.rstrip('.')}.", REFUSED)
+
+
 Check = Callable[[], AsyncIterator[Finding]]
 
 
@@ -62,12 +82,8 @@ async def run_checks(checks: dict[str, Check]) -> list[Finding]:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 async for finding in check():
                     found.append(finding)  # noqa: PERF401 - what was found before a failure stays
-        except TimeoutError:
-            found.append(wrong(what, "it did not answer in time.", UNREACHED))
-        except KeepsakeError as error:
-            found.append(wrong(what, error.detail, UNREACHED))
-        except (aiohttp.ClientError, OSError) as error:
-            found.append(wrong(what, f"it cannot be reached ({type(error).__name__}).", UNREACHED))
+        except (KeepsakeError, aiohttp.ClientError, OSError) as error:
+            found.append(failure(what, error))
         except Exception as error:  # noqa: BLE001 - the report must be whole, whatever one check meets
             found.append(wrong(what, f"it could not be checked ({type(error).__name__}).", "look at its settings."))
         return found

@@ -11,18 +11,15 @@ from collections.abc import AsyncIterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-import aiohttp
-
 from shared.app.server import bind
 from shared.settings import ServerSettings
 from stack.checks import Process
 from stack.doctor.findings import Finding, right, wrong
+from stack.doctor.services import local_url, name_at, open_client
 
 LEAST_FREE_BYTES = 512 * 2**20
-ANSWER_S = 3.0
 # Webhooks are refused from 5 minutes on, signed uploads from 15; a clock that is this far off is on its way there.
 MOST_SECONDS_OFF = 60
-SANDBOX_TITLE = "· Stripe sandbox</title>"
 
 
 async def check_settings(problems: Sequence[str]) -> AsyncIterator[Finding]:
@@ -44,38 +41,21 @@ async def check_secrets(env_file: Path) -> AsyncIterator[Finding]:
 
 
 async def check_ports(processes: Sequence[Process]) -> AsyncIterator[Finding]:
-    """See that each port is free, or that Keepsake itself answers there."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_S)) as http:
-        answers = await asyncio.gather(*(_runs(http, process) for process in processes))
-    for process, runs in zip(processes, answers, strict=True):
+    """See that each port is free, or that the process which belongs there answers."""
+    async with open_client() as http:
+        names = await asyncio.gather(*(name_at(http, local_url(process.settings)) for process in processes))
+    for process, name in zip(processes, names, strict=True):
         what, port = f"port of {process.name}", process.settings.port
-        if runs:
+        if name == process.name:
             yield right(what, f"Keepsake answers on {port}.")
         elif problem := _cannot_bind(process.settings):
             yield wrong(
                 what,
-                problem,
+                f"{problem} {name} answers there." if name else problem,
                 f"end the program that has it, or choose another {process.name.upper().replace('-', '_')}_PORT.",
             )
         else:
             yield right(what, f"{port} is free.")
-
-
-def local_url(settings: ServerSettings) -> str:
-    host = "localhost" if settings.host in {"localhost", "0.0.0.0", "::"} else settings.host
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
-async def _runs(http: aiohttp.ClientSession, process: Process) -> bool:
-    url = local_url(process.settings)
-    try:
-        if process.name == "stripe-sandbox":  # it answers as Stripe does, without our headers
-            async with http.get(url) as page:
-                return SANDBOX_TITLE in await page.text()
-        async with http.get(f"{url}/health") as answer:
-            return answer.headers.get("Server") == "keepsake"
-    except (aiohttp.ClientError, TimeoutError):
-        return False
 
 
 def _cannot_bind(settings: ServerSettings) -> str:

@@ -21,8 +21,8 @@ from shared.auth.access_tokens import sign_service_token
 from shared.http.body import size_text
 from shared.http.clients import is_in
 from shared.settings import LOOPBACK_HOSTS
-from stack.doctor.findings import Finding, right, unknown, wrong
-from stack.doctor.machine import local_url
+from stack.doctor.findings import Finding, right, shown, unknown, wrong
+from stack.doctor.services import local_url
 
 EXPIRES_SOON_S = 14 * 24 * 3600
 SIZE_TRIES = 5
@@ -56,10 +56,10 @@ class Outside:
             seen = await self._seen(http, str(self._url))
             if seen is None:
                 yield wrong(
-                    "PUBLIC_URL", f"{self._url} does not lead to this gateway.", "look at the proxy and at DNS."
+                    "PUBLIC_URL", f"{shown(self._url)} does not lead to this gateway.", "look at the proxy and at DNS."
                 )
                 return
-            yield right("PUBLIC_URL", f"{self._url} leads to this gateway.")
+            yield right("PUBLIC_URL", f"{shown(self._url)} leads to this gateway.")
             if self._url.host in LOOPBACK_HOSTS and self._url.port == self._settings.port:
                 return  # no proxy
             yield self._addresses(seen)
@@ -73,7 +73,7 @@ class Outside:
         except ssl.SSLCertVerificationError as error:
             return wrong(what, f"browsers refuse it: {error.verify_message}.", "renew it, with its whole chain.")
         except OSError as error:
-            return wrong(what, f"no TLS at {self._url.authority} ({type(error).__name__}).", PROXIES)
+            return wrong(what, f"no TLS at {self._url.host_port_subcomponent} ({type(error).__name__}).", PROXIES)
         ends = ssl.cert_time_to_seconds(writer.get_extra_info("peercert")["notAfter"])
         writer.close()
         days = (ends - time.time()) // 86400
@@ -180,7 +180,9 @@ class Outside:
         reader, writer = await asyncio.open_connection(
             sock=sock, ssl=tls, server_hostname=host if tls else None, limit=1024
         )
-        writer.write(f"GET {RETRIEVE}?imageId={image_id} HTTP/1.1\r\nHost: {self._url.authority}\r\n\r\n".encode())
+        writer.write(
+            f"GET {RETRIEVE}?imageId={image_id} HTTP/1.1\r\nHost: {self._url.host_port_subcomponent}\r\n\r\n".encode()
+        )
         await reader.read(1)
         await asyncio.sleep(0.5)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -155,6 +155,40 @@ def test_an_address_that_is_none_is_told_once(settings_in_order: pytest.MonkeyPa
     assert line.startswith(name)
 
 
+def test_what_has_another_form_is_told_in_words(settings_in_order: pytest.MonkeyPatch) -> None:
+    for name in ("HOST", "DATABASE_URL", "REDIS_URL", "S3_BUCKET", "AWS_REGION", "R2_ACCOUNT_ID"):
+        settings_in_order.setenv(name, "no/such thing")
+    lines = read_processes()[1]
+    assert len(lines) == 6
+    assert all("must be" in line and "^" not in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("none/it.db", "is not there"),
+        ("file/it.db", "is not there"),
+        ("", "is a folder"),
+        ("/proc/it.db", "cannot be written"),
+    ],
+)
+def test_a_database_that_can_have_no_file_stops_the_start(
+    settings_in_order: pytest.MonkeyPatch, tmp_path: Path, path: str, says: str
+) -> None:
+    (tmp_path / "file").touch()
+    settings_in_order.setenv("CHECKOUT_DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path / path}")
+    (line,) = read_processes()[1]
+    assert line.startswith("CHECKOUT_DATABASE_URL: ")
+    assert says in line
+
+
+def test_stripes_own_keys_are_not_said_to_be_made_here(settings_in_order: pytest.MonkeyPatch) -> None:
+    settings_in_order.setenv("ENVIRONMENT", "production")
+    settings_in_order.delenv("STRIPE_SECRET_KEY", raising=False)
+    (line,) = [line for line in read_processes()[1] if line.startswith("STRIPE_SECRET_KEY")]
+    assert "Stripe's dashboard" in line
+
+
 @pytest.mark.long
 def test_a_setting_of_all_processes_is_told_once_by_the_name_that_was_set(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DATABASE_URL=mysql://x\n")
@@ -188,10 +222,13 @@ def test_two_processes_on_one_port_are_told(tmp_path: Path) -> None:
 def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     taken = tmp_path / "var"
     taken.touch()
-    for data_dir in (taken, Path("/proc/keepsake")):
+    for data_dir, says in (
+        (taken, f"{taken} is no folder"),
+        (Path("/proc/keepsake"), "the folder /proc/keepsake cannot be written"),
+    ):
         status, lines = start(*arguments, folder=tmp_path, DATA_DIR=str(data_dir))
         assert (status, len(lines)) == (2, 1), lines
-        assert lines[0].startswith(f"keepsake: DATA_DIR: the folder {data_dir} cannot be written")
+        assert lines[0].startswith(f"keepsake: DATA_DIR: {says}")
 
 
 @pytest.mark.long

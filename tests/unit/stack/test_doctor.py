@@ -24,17 +24,26 @@ from aiohttp import web
 from redis import Redis
 from yarl import URL
 
+from gateway.settings import GatewaySettings
+from services.auth_verify import app as auth_verify
+from services.auth_verify.settings import AuthVerifySettings
+from services.checkout import app as checkout
 from services.checkout.service.webhooks import SESSION_EVENTS
 from services.checkout.settings import CheckoutSettings
+from services.media_store import app as media_store
 from services.media_store.settings import MediaStoreSettings
+from services.planter_orders import app as planter_orders
+from services.planter_orders.settings import PlanterOrdersSettings
+from services.temp_image import app as temp_image
+from services.temp_image.settings import TempImageSettings
 from shared.app.factory import base_app
 from shared.app.routes import ServiceInfo
 from shared.persistence.engine import open_database
 from shared.persistence.migrations import SERVICES, migrate
 from shared.settings import ServerSettings, StorageSettings
 from stack.checks import Process
-from stack.doctor import bucket, machine, payments, receivers, stores
-from stack.doctor.findings import Check, Finding, right, run_checks, wrong
+from stack.doctor import bucket, left_out, machine, payments, receivers, services, stores
+from stack.doctor.findings import Check, Finding, right, run_checks, shown, wrong
 from tests.support.cloudinary import SECRET, running_cloudinary
 from tests.support.otlp import collecting
 from tests.support.processes import free_port
@@ -138,15 +147,16 @@ async def test_a_check_that_fails_is_a_finding_and_the_others_go_on() -> None:
 
 
 async def test_a_port_is_free_or_taken_or_keepsakes_own(serve_app: ServeApp) -> None:
-    own = int((await serve_app(base_app(ServiceInfo("it", ""), server(8080), []))).rpartition(":")[2])
+    own = int((await serve_app(base_app(ServiceInfo("gateway", "", "Keepsake"), server(8080), []))).rpartition(":")[2])
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        ports = {"gateway": own, "checkout": taken, "media-store": free_port()}
+        ports = {"gateway": own, "checkout": taken, "media-store": free_port(), "temp-image": own}
         processes = [Process(name, server(port)) for name, port in ports.items()]
         assert await found(partial(machine.check_ports, processes)) == [
             ("right", "port of gateway"),
             ("wrong", "port of checkout"),
             ("right", "port of media-store"),
+            ("wrong", "port of temp-image"),
         ]
 
 
@@ -155,7 +165,7 @@ async def test_a_process_is_asked_where_it_listens(host: str, family: socket.Add
     with socket.create_server((host, 0), family=family) as sock:
         sock.setblocking(False)
         settings = ServerSettings(_env_file=None, host=host, port=sock.getsockname()[1])
-        async with serving(base_app(ServiceInfo("it", ""), settings, []), sock):
+        async with serving(base_app(ServiceInfo("gateway", "", "Keepsake"), settings, []), sock):
             processes = [Process("gateway", settings)]
             assert await found(partial(machine.check_ports, processes)) == [("right", "port of gateway")]
 
@@ -163,6 +173,66 @@ async def test_a_process_is_asked_where_it_listens(host: str, family: socket.Add
 async def test_the_sandbox_is_known_by_its_page(sandbox: Sandbox) -> None:
     processes = [Process("stripe-sandbox", server(URL(sandbox.url).port or 0))]
     assert await found(partial(machine.check_ports, processes)) == [("right", "port of stripe-sandbox")]
+
+
+SECRET_OF_ALL = "internal-secret-of-the-tests-0123456789"
+SERVICES_BUILT: dict[str, tuple[Any, Any]] = {
+    "auth_service_url": (AuthVerifySettings, auth_verify.build_app),
+    "temp_image_url": (TempImageSettings, temp_image.build_app),
+    "media_store_url": (MediaStoreSettings, media_store.build_app),
+    "checkout_url": (CheckoutSettings, checkout.build_app),
+    "planter_orders_url": (PlanterOrdersSettings, planter_orders.build_app),
+}
+
+
+async def states_of_addresses(**said: Any) -> dict[str, str]:
+    secrets = {"jwt_secret_key": "users-secret-of-the-tests-0123456789", "internal_secret": SECRET_OF_ALL}
+    settings = GatewaySettings(_env_file=None, **{"port": free_port(), **secrets, **said})
+    findings = await run_checks({"it": partial(services.check_addresses, settings)})
+    return {finding.what.removeprefix("address of "): f"{finding.state}: {finding.says}" for finding in findings}
+
+
+async def test_each_service_is_known_at_its_address_and_takes_our_tokens_or_not(
+    serve_app: ServeApp, tmp_path: Path
+) -> None:
+    said: dict[str, Any] = {
+        "jwt_secret_key": "users-secret-of-the-tests-0123456789",
+        "internal_secret": SECRET_OF_ALL,
+        "stripe_webhook_secret": "whsec_dGVzdHM=",
+        "data_dir": tmp_path,
+    }
+    urls = {}
+    for name, (model, build) in SERVICES_BUILT.items():
+        known = {key: value for key, value in said.items() if key in model.model_fields}
+        urls[name] = await serve_app(build(model(_env_file=None, **known)))
+    states = await states_of_addresses(stripe_secret_key="sk_test_x", **urls)
+    assert [state.split(":")[0] for state in states.values()] == ["right"] * 5, states
+    states = await states_of_addresses(stripe_secret_key="sk_test_x", internal_secret="another" * 6, **urls)
+    assert all(state.startswith("wrong") and "INTERNAL_SECRET" in state for state in states.values()), states
+    urls["checkout_url"], urls["media_store_url"] = urls["media_store_url"], f"http://127.0.0.1:{free_port()}"
+    states = await states_of_addresses(stripe_secret_key="sk_test_x", **urls)
+    assert "leads to media-store" in states["checkout"]
+    assert states["media-store"].startswith("wrong: nothing answers")
+
+
+async def test_default_addresses_are_wrong_only_where_something_runs(serve_app: ServeApp) -> None:
+    names = ("auth_verify", "temp_image", "media_store", "checkout", "planter_orders", "stripe_sandbox")
+    ports = {f"{name}_port": free_port() for name in names}
+    assert {state.split(":")[0] for state in (await states_of_addresses(**ports)).values()} == {"unknown"}
+    gateway = URL(await serve_app(base_app(ServiceInfo("gateway", "", "Keepsake"), server(8080), [])))
+    states = await states_of_addresses(**ports, host="127.0.0.1", port=gateway.port)
+    assert (len(states), {state.split(":")[0] for state in states.values()}) == (6, {"wrong"})
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    assert shown("https://ann:hidden@shop.example:8443/a?b=c") == "https://shop.example:8443/a?b=c"
+
+
+async def test_what_belongs_to_wrong_settings_is_named_as_not_looked_at() -> None:
+    findings = await run_checks({"it": partial(left_out, [Process("gateway", server(8080))])})
+    assert {finding.state for finding in findings} == {"unknown"}
+    assert {"tables of checkout", "stripe", "storage", "port of temp-image"} <= {finding.what for finding in findings}
+    assert "PUBLIC_URL" not in {finding.what for finding in findings}
 
 
 async def test_a_disk_without_room_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +266,7 @@ async def test_a_redis_that_evicts_is_wrong(redis_url: str) -> None:
 
 
 async def test_a_redis_that_is_not_there_is_wrong() -> None:
-    assert await found(partial(stores.check_redis, f"redis://127.0.0.1:{free_port()}/0")) == [("wrong", "it")]
+    assert await found(partial(stores.check_redis, f"redis://127.0.0.1:{free_port()}/0")) == [("wrong", "redis")]
 
 
 @pytest.mark.parametrize("rights", [["+@read"], ["+@read", "+info", "+del"], ["-@all"]])
@@ -206,7 +276,9 @@ async def test_a_redis_that_takes_no_keys_from_us_is_wrong(redis_url: str, right
         try:
             for password in ("guests-password", "another"):
                 url = redis_url.replace("//", f"//guest:{password}@")
-                assert await found(partial(stores.check_redis, url)) == [("wrong", "it")]
+                (finding,) = await run_checks({"it": partial(stores.check_redis, url)})
+                says = "may not do all" if password == "guests-password" else "refuses the user or password"
+                assert (finding.state, says in finding.says) == ("wrong", True), finding
         finally:
             redis.execute_command("ACL", "DELUSER", "guest")
 
@@ -216,7 +288,7 @@ async def test_tables_that_are_not_this_codes_are_wrong(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str
 ) -> None:
     url = request.getfixturevalue("postgres_url") if kind == "postgres" else ""
-    check = partial(stores.check_tables, {"auth-verify": (url, tmp_path)})
+    check = partial(stores.check_tables, "auth-verify", url, tmp_path)
 
     async def states() -> list[str]:
         return [finding.says for finding in await run_checks({"it": check})]
@@ -239,12 +311,14 @@ async def test_tables_that_are_not_this_codes_are_wrong(
 
 async def test_a_database_that_is_not_there_is_wrong(tmp_path: Path) -> None:
     url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none"
-    assert await found(partial(stores.check_tables, {"auth-verify": (url, tmp_path)})) == [("wrong", "it")]
+    (finding,) = await run_checks({"it": partial(stores.check_tables, "auth-verify", url, tmp_path)})
+    assert (finding.state, "cannot be reached" in finding.says) == ("wrong", True), finding
 
 
 async def test_a_database_that_refuses_us_is_wrong(postgres_url: str, tmp_path: Path) -> None:
     url = sa.make_url(postgres_url).set(username="stranger", password="wrong").render_as_string(hide_password=False)
-    assert await found(partial(stores.check_tables, {"auth-verify": (url, tmp_path)})) == [("wrong", "it")]
+    (finding,) = await run_checks({"it": partial(stores.check_tables, "auth-verify", url, tmp_path)})
+    assert (finding.state, 'refuses what we ask: role "stranger"' in finding.says) == ("wrong", True), finding
 
 
 def bucket_settings(s3: S3Server, data_dir: Path, **changed: str) -> StorageSettings:
@@ -270,7 +344,9 @@ async def test_a_store_that_takes_objects_is_right_and_one_that_does_not_is_wron
         {"aws_access_key_id": "AKIASTRANGER00000000"},
     ):
         check = partial(bucket.check_storage, bucket_settings(s3, tmp_path, **changed))
-        assert ("wrong", "storage") in await found(check)
+        findings = await run_checks({"it": check})
+        assert findings[0].state == "wrong"
+        assert ("nothing answers" in findings[0].says) == ("s3_endpoint_url" in changed)
 
 
 async def test_a_bucket_that_lets_no_browser_upload_is_wrong(s3: S3Server, tmp_path: Path) -> None:
@@ -391,8 +467,14 @@ class TestStripe:
         account.endpoints = [{**ENDPOINT, "enabled_events": sorted(SESSION_EVENTS | payments.OTHER_EVENTS)}]
         assert await account.states() == right_ones
 
-    async def test_the_sandbox_is_not_stripe(self, account: Stripe) -> None:
-        assert await account.states(stripe_api_base="http://localhost:8009") == {"stripe": "right"}
+    async def test_only_where_the_sandbox_answers_no_real_money_moves(self, account: Stripe, sandbox: Sandbox) -> None:
+        keys, dead = {"stripe_secret_key": "sk_test_known"}, free_port()
+        assert await account.states(**keys, stripe_api_base=sandbox.url) == {"stripe": "right"}
+        not_started = {"stripe_api_base": f"http://localhost:{dead}", "stripe_sandbox_port": str(dead)}
+        assert await account.states(**keys, **not_started) == {"stripe": "unknown"}
+        for other in (f"http://127.0.0.1:{dead}", account.url + "/"):
+            assert await account.states(**keys, stripe_api_base=f"{other}/v0") == {"stripe": "wrong"}
+        assert await account.states(stripe_api_base=sandbox.url) == {"stripe": "wrong"}
 
     @pytest.mark.parametrize(
         "changed",
