@@ -22,7 +22,7 @@ from shared.http.body import size_text
 from shared.http.clients import is_in
 from shared.settings import LOOPBACK_HOSTS
 from stack.doctor.findings import Finding, right, shown, unknown, wrong
-from stack.doctor.services import local_url
+from stack.doctor.services import local_url, name_at
 
 EXPIRES_SOON_S = 14 * 24 * 3600
 SIZE_TRIES = 5
@@ -51,7 +51,11 @@ class Outside:
             yield await self._certificate()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls)) as http:
             if await self._seen(http, local_url(self._settings)) is None:
-                yield unknown("PUBLIC_URL", "the gateway does not run here: ask again when it does.")
+                if await name_at(http, local_url(self._settings)) == "gateway":
+                    says = "the gateway here refuses our token: it has another INTERNAL_SECRET than this one."
+                    yield wrong("PUBLIC_URL", says, "start it anew with the same INTERNAL_SECRET.")
+                else:
+                    yield unknown("PUBLIC_URL", "the gateway does not run here: ask again when it does.")
                 return
             seen = await self._seen(http, str(self._url))
             if seen is None:

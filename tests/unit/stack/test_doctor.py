@@ -44,6 +44,7 @@ from shared.settings import ServerSettings, StorageSettings
 from stack.checks import Process
 from stack.doctor import bucket, left_out, machine, payments, receivers, services, stores
 from stack.doctor.findings import Check, Finding, right, run_checks, shown, wrong
+from stack.doctor.outside import Outside
 from tests.support.cloudinary import SECRET, running_cloudinary
 from tests.support.otlp import collecting
 from tests.support.processes import free_port
@@ -186,7 +187,10 @@ SERVICES_BUILT: dict[str, tuple[Any, Any]] = {
 
 
 async def states_of_addresses(**said: Any) -> dict[str, str]:
-    secrets = {"jwt_secret_key": "users-secret-of-the-tests-0123456789", "internal_secret": SECRET_OF_ALL}
+    secrets: dict[str, Any] = {
+        "jwt_secret_key": "users-secret-of-the-tests-0123456789",
+        "internal_secret": SECRET_OF_ALL,
+    }
     settings = GatewaySettings(_env_file=None, **{"port": free_port(), **secrets, **said})
     findings = await run_checks({"it": partial(services.check_addresses, settings)})
     return {finding.what.removeprefix("address of "): f"{finding.state}: {finding.says}" for finding in findings}
@@ -222,6 +226,17 @@ async def test_default_addresses_are_wrong_only_where_something_runs(serve_app: 
     gateway = URL(await serve_app(base_app(ServiceInfo("gateway", "", "Keepsake"), server(8080), [])))
     states = await states_of_addresses(**ports, host="127.0.0.1", port=gateway.port)
     assert (len(states), {state.split(":")[0] for state in states.values()}) == (6, {"wrong"})
+
+
+async def test_a_gateway_with_another_secret_is_not_taken_for_none(serve_app: ServeApp) -> None:
+    gateway = URL(await serve_app(base_app(ServiceInfo("gateway", "", "Keepsake"), server(8080), [])))
+    secrets: dict[str, Any] = {
+        "jwt_secret_key": "users-secret-of-the-tests-0123456789",
+        "internal_secret": SECRET_OF_ALL,
+    }
+    for port, state in ((gateway.port, "wrong"), (free_port(), "unknown")):
+        settings = GatewaySettings(_env_file=None, host="127.0.0.1", port=port, **secrets)
+        assert await found(Outside(settings).check) == [(state, "PUBLIC_URL")]
 
 
 def test_an_address_is_shown_without_its_password() -> None:
@@ -267,6 +282,16 @@ async def test_a_redis_that_evicts_is_wrong(redis_url: str) -> None:
 
 async def test_a_redis_that_is_not_there_is_wrong() -> None:
     assert await found(partial(stores.check_redis, f"redis://127.0.0.1:{free_port()}/0")) == [("wrong", "redis")]
+
+
+async def test_a_redis_whose_memory_is_full_is_wrong_and_says_so(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        redis.config_set("maxmemory", "1")
+        try:
+            (finding,) = await run_checks({"it": partial(stores.check_redis, redis_url)})
+        finally:
+            redis.config_set("maxmemory", "0")
+    assert (finding.state, "memory is full" in finding.says) == ("wrong", True), finding
 
 
 @pytest.mark.parametrize("rights", [["+@read"], ["+@read", "+info", "+del"], ["-@all"]])
