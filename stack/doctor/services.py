@@ -12,7 +12,7 @@ from gateway.settings import GatewaySettings
 from shared.app.erasure import PATH as ERASURES
 from shared.auth.access_tokens import sign_service_token
 from shared.settings import LOOPBACK_HOSTS, ServerSettings
-from stack.doctor.findings import UNREACHED, Finding, right, shown, unknown, wrong
+from stack.doctor.findings import UNREACHED, Finding, failure, right, shown, unknown, wrong
 
 ANSWER_S = 3.0
 SANDBOX_TITLE = "· Stripe sandbox</title>"
@@ -61,19 +61,27 @@ async def check_addresses(settings: GatewaySettings) -> AsyncIterator[Finding]:
         default = [_is_default(settings, service, url) for service, url in asked]
         runs = bool(gateway) or any(name for name, own in zip(names, default, strict=True) if own)
         for (service, url), name, own in zip(asked, names, default, strict=True):
-            what = f"address of {service}"
             if name is None and own and not runs:
-                yield unknown(what, f"nothing runs at {url} yet: ask again when it does.")
-            elif name is None:
-                yield wrong(what, f"nothing answers at {shown(url)}.", UNREACHED)
-            elif name != service:
-                says = f"{shown(url)} leads to {name or 'another program'}."
-                yield wrong(what, says, f"set it to where {service} listens.")
-            elif await _refuses_us(http, service, url, settings.internal_secret):
-                says = f"{service} at {shown(url)} refuses our token: it has another INTERNAL_SECRET than this one."
-                yield wrong(what, says, "set the same INTERNAL_SECRET for all, start them anew, and see to the clocks.")
+                yield unknown(f"address of {service}", f"nothing runs at {url} yet: ask again when it does.")
             else:
-                yield right(what, f"{service} answers at {shown(url)}.")
+                yield await _at_address(http, service, url, name, settings.internal_secret)
+
+
+async def _at_address(http: aiohttp.ClientSession, service: str, url: str, name: str | None, secret: str) -> Finding:
+    what = f"address of {service}"
+    if name is None:
+        return wrong(what, f"nothing answers at {shown(url)}.", UNREACHED)
+    if name != service:
+        says = f"{shown(url)} leads to {name or 'another program'}."
+        return wrong(what, says, f"set it to where {service} listens.")
+    try:
+        refused = await _refuses_us(http, service, url, secret)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return failure(what, error)
+    if refused:
+        says = f"{service} at {shown(url)} refuses our token: it has another INTERNAL_SECRET than this one."
+        return wrong(what, says, "set the same INTERNAL_SECRET for all, start them anew, and see to the clocks.")
+    return right(what, f"{service} answers at {shown(url)}.")
 
 
 def _is_default(settings: GatewaySettings, service: str, url: str) -> bool:
