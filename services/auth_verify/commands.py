@@ -30,6 +30,8 @@ from shared.persistence.engine import open_database
 from shared.persistence.migrations import migrate
 from shared.settings import load_settings, refuse_start
 
+NOT_YET = 3
+
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.auth_verify")
@@ -51,7 +53,7 @@ def _read_password() -> str:
     return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
 
 
-async def _create_admin(settings: AuthVerifySettings, username: str, email: str) -> str:
+async def _create_admin(settings: AuthVerifySettings, username: str, email: str) -> tuple[str, int]:
     try:
         admin = Registration(username=username, email=email, password=_read_password())
     except ValidationError as error:
@@ -60,10 +62,10 @@ async def _create_admin(settings: AuthVerifySettings, username: str, email: str)
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         accounts = AccountService(SqlUsers(database), passwords, LoginThrottle(MemoryFailedLogins()))
         await accounts.register(admin.username, admin.email, admin.password, roles=(ADMIN,))
-    return f"{admin.username} is an admin now."
+    return f"{admin.username} is an admin now.", 0
 
 
-async def _erase(settings: AuthVerifySettings, username: str | None, user_id: str | None) -> str:
+async def _erase(settings: AuthVerifySettings, username: str | None, user_id: str | None) -> tuple[str, int]:
     async with (
         open_database(settings.database_url, settings.data_dir, NAME) as database,
         open_revocations(settings.redis_url, settings.data_dir) as revocations,
@@ -72,32 +74,32 @@ async def _erase(settings: AuthVerifySettings, username: str | None, user_id: st
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         users = SqlUsers(database)
         user = await (users.find(name_key(username)) if username else users.get(user_id or ""))
-        if user is None and username:
+        if user is None and not user_id:
             raise no_such_user()
         signer = SecretSigner(settings.jwt_secret_key)
         sessions = SessionService(settings, SqlSessions(database), users, signer, revocations)
         who = (user.id, user.username) if user else (user_id or "", "")
         left = await build_eraser(settings, database, sessions, http).erase(*who)
     if left:
-        return f"It is written down and goes on while auth-verify runs. Not done yet: {', '.join(left)}."
-    return "Nothing is left of the person but what docs/privacy.md says."
+        return f"It is written down and goes on while auth-verify runs. Not done yet: {', '.join(left)}.", NOT_YET
+    return "Nothing is left of the person but what docs/privacy.md says.", 0
 
 
-async def _rotate_keys(settings: AuthVerifySettings) -> str:
+async def _rotate_keys(settings: AuthVerifySettings) -> tuple[str, int]:
     if settings.jwt_algorithm == "HS256":
-        return "JWT_ALGORITHM is HS256: there are no keys to rotate. To change the secret, set JWT_SECRET_KEY."
+        return "JWT_ALGORITHM is HS256: there are no keys to rotate. To change the secret, set JWT_SECRET_KEY.", 0
     async with open_database(settings.database_url, settings.data_dir, NAME) as database:
         await migrate(database, MIGRATIONS, NAME, settings.data_dir)
         keys = KeyRing(SqlSigningKeys(database, settings.internal_secret), settings.jwt_algorithm)
         await keys.prepare()
         await keys.rotate()
-    return "The next key is the current one now. The old one stays published until its tokens have expired."
+    return "The next key is the current one now. The old one stays published until its tokens have expired.", 0
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Do what `arguments` say, say what was done, and return the exit status.
 
-    It is 1 with one sentence for a refusal, 2 where the tables cannot be used.
+    It is 1 with one sentence for a refusal, 2 where the tables cannot be used, 3 for an erasure that goes on.
     """
     chosen = _parse(arguments)
     settings = load_settings(AuthVerifySettings)
@@ -107,7 +109,7 @@ def run_command(arguments: Sequence[str]) -> int:
         "rotate-keys": lambda: _rotate_keys(settings),
     }
     try:
-        sys.stdout.write(f"{asyncio.run(work[chosen.command]())}\n")
+        said, status = asyncio.run(work[chosen.command]())
     except UnusableDatabase as error:
         refuse_start([error.detail])
     except KeepsakeError as error:
@@ -116,4 +118,5 @@ def run_command(arguments: Sequence[str]) -> int:
     except SealBroken as error:
         sys.stderr.write(f"keepsake: {error}\n")
         return 1
-    return 0
+    sys.stdout.write(f"{said}\n")
+    return status

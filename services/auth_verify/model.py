@@ -77,6 +77,11 @@ def wrong_credentials() -> Unauthorized:
     return Unauthorized("The username or password is not right.", code="invalid_credentials")
 
 
+def unknown_person() -> NotFound:
+    """Say that there is nothing of somebody with this id in any service."""
+    return NotFound("Nobody has this id.", "user_not_found")
+
+
 def no_such_user() -> NotFound:
     return NotFound("There is no such user.", "user_not_found")
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from services.auth_verify.adapters.http import HttpPeople
 from services.auth_verify.adapters.sql.erasures import SqlErasures
-from services.auth_verify.model import Erasure
+from services.auth_verify.model import Erasure, unknown_person
 from shared.errors import KeepsakeError
 from shared.log import get_logger
 
@@ -33,18 +33,22 @@ class PersonEraser:
     async def erase(self, user_id: str, username: str, *, within_s: float | None = None) -> Sequence[str]:
         """Write the erasure down, and do what can be done now; return what has to be asked again.
 
-        Raises Conflict (`last_admin`). Once it is written down it will be done, whatever happens to the caller; what is
-        not done within `within_s` is left to `sweep`.
+        Raises Conflict (`last_admin`), or NotFound where nobody here knew of the person. Once it is written down it will be
+        done, whatever happens to the caller; what is not done within `within_s` is left to `sweep`.
         """
         now = self.now()
         erasure = Erasure(user_id, username, now, now + LEASE, 1)
-        await self.erasures.begin(erasure)
+        is_known = await self.erasures.begin(erasure)
         try:
             async with asyncio.timeout(within_s):
-                return await self._pass(erasure)
+                left, found = await self._pass(erasure)
         except TimeoutError:
             await self.erasures.postpone(user_id, self.now())
             return [other.name for other in self.others]
+        if not (is_known or left or found):
+            await self.erasures.finish(user_id)
+            raise unknown_person()
+        return left
 
     async def sweep(self) -> bool:
         """Do what is due; True where more may be."""
@@ -53,31 +57,34 @@ class PersonEraser:
             await self._pass(erasure)
         return len(due) == AT_ONCE
 
-    async def _pass(self, erasure: Erasure) -> Sequence[str]:
+    async def _pass(self, erasure: Erasure) -> tuple[Sequence[str], bool]:
+        """Return what has to be asked again, and whether anything was found: who finds nothing is done at the first call."""
         steps = {"sessions": self._end_sessions, **{other.name: other.erase for other in self.others}}
-        left = [name for name, step in steps.items() if not await self._done(name, step, erasure)]
+        calls = {name: await self._calls(name, step, erasure) for name, step in steps.items()}
+        left, found = [name for name, count in calls.items() if not count], max(calls.values()) > 1
         if left:
             pause_s = min(LONGEST_PAUSE_S, SHORTEST_PAUSE_S * 2.0 ** min(erasure.tries, 10))
             await self.erasures.postpone(erasure.user_id, self.now() + timedelta(seconds=pause_s))
-            return left
+            return left, found
         await self.erasures.forget_person(erasure.user_id)
         last_look_at = erasure.requested_at + LOOK_AGAIN
         if self.now() < last_look_at:
             await self.erasures.postpone(erasure.user_id, last_look_at)
         else:
             await self.erasures.finish(erasure.user_id)
-        return []
+        return [], found
 
     async def _end_sessions(self, erasure: Erasure) -> bool:
         await self.end_sessions(erasure.user_id)
         return True
 
     @staticmethod
-    async def _done(name: str, step: Callable[[Erasure], Awaitable[bool]], erasure: Erasure) -> bool:
+    async def _calls(name: str, step: Callable[[Erasure], Awaitable[bool]], erasure: Erasure) -> int:
+        """Return after how many calls the step was done, 0 where it is not."""
         try:
-            for _ in range(PARTS_AT_ONCE):
+            for calls in range(1, PARTS_AT_ONCE + 1):
                 if await step(erasure):
-                    return True
+                    return calls
         except KeepsakeError as error:
             get_logger().warning("erasure_deferred", step=name, code=error.code)
-        return False
+        return 0

@@ -24,9 +24,10 @@ class SqlErasures:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, erasure: Erasure) -> None:
+    async def begin(self, erasure: Erasure) -> bool:
         """Keep the erasure, and disable the user in the same transaction; twice is once.
 
+        Returns whether there is such a user, or was such an erasure before.
         Raises Conflict (`last_admin`). Who has no user row, being another issuer's, may be erased too.
         """
         insert = postgresql.insert if self._database.is_postgres else sqlite.insert
@@ -35,7 +36,8 @@ class SqlErasures:
             if user is not None:
                 require_an_admin(user.but(disabled=True), acting)
                 await connection.execute(sa.update(USERS).where(USERS.c.id == user.id).values(disabled=True))
-            await connection.execute(insert(ERASURES).values(asdict(erasure)).on_conflict_do_nothing())
+            kept = await connection.execute(insert(ERASURES).values(asdict(erasure)).on_conflict_do_nothing())
+        return user is not None or not kept.rowcount
 
     async def take_due(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Erasure]:
         """Return erasures that are due, each to one of several who ask; without a word they are due again after `lease`."""

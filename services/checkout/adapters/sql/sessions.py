@@ -65,8 +65,9 @@ class SqlSessions:
     async def erase(self, who: ErasureRequest) -> bool:
         """Take the person from the rows, which the books need; open sessions end with the orders they sell, or by themselves."""
         async with self._database.begin() as connection:
-            await connection.execute(sa.update(SESSIONS).where(T.user_id == who.user_id).values(user_id=NOBODY))
-        return True
+            theirs = sa.update(SESSIONS).where(T.user_id == who.user_id)
+            erased = await connection.execute(theirs.values(user_id=NOBODY))
+        return not erased.rowcount
 
     async def discard(self, row_id: str) -> None:
         async with self._database.begin() as connection:

@@ -293,7 +293,7 @@ class TestByCommand:
         sam = await api.signed_in("sam")
         people.down = {"checkout"}
         done = await asyncio.to_thread(self.command, settings, "--username", "sam")
-        assert (done.returncode, "Not done yet: checkout." in done.stdout) == (0, True), done.stdout
+        assert (done.returncode, "Not done yet: checkout." in done.stdout) == (3, True), done.stdout
         assert people.left_of(sam.id) == ["checkout"]
         nobody = await asyncio.to_thread(self.command, settings, "--username", "nobody")
         assert (nobody.returncode, nobody.stderr) == (1, "keepsake: There is no such user.\n")
@@ -304,3 +304,15 @@ class TestByCommand:
         done = await asyncio.to_thread(self.command, settings, "--user-id", "https://accounts.example.com/u/12")
         assert done.returncode == 0, done.stderr
         assert people.left_of("https://accounts.example.com/u/12") == []
+        again = await asyncio.to_thread(self.command, settings, "--user-id", "https://accounts.example.com/u/12")
+        assert again.returncode == 0, again.stderr
+
+    async def test_an_id_that_nobody_has_is_said_to_be_nobodys_each_time(
+        self, api: Api, settings: AuthVerifySettings, people: People
+    ) -> None:
+        people.kept = {(service, "nosuch-sub"): 0 for service in OTHERS}
+        for _ in range(2):
+            done = await asyncio.to_thread(self.command, settings, "--user-id", "nosuch-sub")
+            assert (done.returncode, done.stderr) == (1, "keepsake: Nobody has this id.\n")
+        done = await asyncio.to_thread(self.command, settings, "--user-id", "")
+        assert (done.returncode, done.stderr) == (1, "keepsake: There is no such user.\n")

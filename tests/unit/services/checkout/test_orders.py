@@ -175,13 +175,13 @@ async def test_an_erased_persons_payment_stays_in_the_books_and_is_nobodys(shop:
     await shop.press(session_id)
     await shop.until(lambda: at(shop, order_id, "paid"))
     bearer = sign_service_token(INTERNAL_SECRET, caller="auth-verify", audience="checkout")
-    for _ in range(2):
-        who = {"user_id": "ann", "username": "ann"}
-        assert await shop.call("POST", PATH, user=bearer, json=who) == (200, {"done": True})
+    body = {"user_id": "ann", "username": "ann"}
+    for is_done in (False, True):
+        assert await shop.call("POST", PATH, user=bearer, json=body) == (200, {"done": is_done})
     for user in (None, "ann", "bob"):
         assert (await shop.status(session_id, user=user))[0] == 404
     status, listed = await shop.call("GET", "/api/admin/payments", user="admin")
     assert status == 200
     (payment,) = listed["payments"]
     assert (payment["session_id"], payment["amount_total"], payment["order_id"]) == (session_id, 4900, order_id)
-    assert (await shop.call("POST", PATH, user="admin", json=who))[0] == 401
+    assert (await shop.call("POST", PATH, user="admin", json=body))[0] == 401
