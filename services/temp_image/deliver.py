@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
-from services.temp_image.model import CLAIM_STANDS_S, ImageContent, ImageDescription
+from services.temp_image.model import CLAIM_STANDS_S, ClaimLapsed, ImageContent, ImageDescription
 from services.temp_image.service import TempImageService
 from shared.errors import KeepsakeError
 from shared.http.tcp_delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
@@ -116,7 +116,10 @@ async def _settle(claims: TempImageService, image_id: str, claim: str, *, delive
     try:
         await (claims.confirm if delivered else claims.release)(image_id, claim)
     except KeepsakeError as error:
-        get_logger().warning("delivery_not_settled", code=error.code, delivered=delivered)
+        if isinstance(error, ClaimLapsed) and not delivered:
+            get_logger().info("claim_ended_before")  # by the gateway, or with its time: nothing is to be given back
+        else:
+            get_logger().warning("delivery_not_settled", code=error.code, delivered=delivered)
         return "lapsed"
     return "confirm" if delivered else "release"
 

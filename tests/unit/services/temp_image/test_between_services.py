@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 from yarl import URL
 
 from services.temp_image.app import build_app
@@ -18,6 +19,7 @@ from shared.app.middleware import LIFECYCLE
 from shared.auth.access_tokens import sign_service_token
 from tests.support import pictures
 from tests.support.serving import ServeApp
+from tests.unit.services.temp_image.stores import eventually
 
 SECRET = "between-services-" * 3
 RETRIEVE = "/api/temp-image-retrieve"
@@ -133,6 +135,18 @@ class TestTheGatewaysClaim:
             assert await settle(image_id, wrong, how) == 404
             assert await settle(wrong, claim, how) == 404
         assert await settle(image_id, claim, "renew") == 204
+
+    async def test_that_the_gateway_releases_before_it_goes_away_is_no_fault(
+        self, http: aiohttp.ClientSession, settle: Callable[..., Any]
+    ) -> None:
+        image_id = await upload(http, LARGE)
+        with capture_logs() as lines:
+            headers = {"X-Keepsake-Gateway": token()}
+            async with http.get(RETRIEVE, params={"imageId": image_id}, headers=headers) as answer:
+                assert await settle(image_id, answer.headers["X-Keepsake-Claim"], "release") == 204
+                answer.close()
+            await eventually(lambda: "claim_ended_before" in {line["event"] for line in lines})
+        assert {line["log_level"] for line in lines} == {"info"}
 
     async def test_is_released_when_the_gateway_goes_away_while_it_is_sent(
         self, base_url: str, http: aiohttp.ClientSession
