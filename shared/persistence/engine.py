@@ -272,7 +272,7 @@ def _create_blocking_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def create_postgres_engine(url: str | sa.URL, statement_timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncEngine:
+def create_postgres_engine(url: str | sa.URL, statement_timeout_s: float | None = None) -> AsyncEngine:
     """Return an engine whose statements are cut off when they take longer."""
     import asyncpg  # noqa: PLC0415 - only where PostgreSQL is used
 
@@ -288,7 +288,7 @@ def create_postgres_engine(url: str | sa.URL, statement_timeout_s: float = STATE
         hide_parameters=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": statement_timeout_s,
+            "command_timeout": statement_timeout_s or STATEMENT_TIMEOUT_S,
             "connection_class": Connection,
         },
     )
