@@ -321,7 +321,7 @@ def test_a_photo_of_twelve_megabytes_is_sent_smaller_by_each_page(visit: Visit, 
         ("/", ["Upload"], "is uploaded"),
         ("/pet-art", ["Store"], "Stored"),
         ("/event", ["Upload", "Publish"], "Published"),
-        ("/planter", ["Place order"], "Status: pending"),
+        ("/planter", ["Place order"], "Status: Order placed"),
     ):
         page.goto(visitor.shop + path)
         if path == "/event":
