@@ -47,6 +47,11 @@ def _row(found: sa.Row[Any]) -> CheckoutSession:
     )
 
 
+def _due(key: sa.Column[str], due_at: sa.Column[datetime], now: datetime, limit: int) -> sa.Select[Any]:
+    """Select the keys of what is due, the longest first, without those that another process is taking."""
+    return sa.select(key).where(due_at <= now).order_by(due_at).limit(limit).with_for_update(skip_locked=True)
+
+
 class SqlSessions:
     """Our rows. Every call is one transaction; DependencyDown("database") where there is none."""
 
@@ -169,15 +174,8 @@ class SqlSessions:
 
     async def lease_due(self, now: datetime, limit: int) -> Sequence[CheckoutSession]:
         """Return rows whose `next_check_at` has come, put off so that no other process takes them too."""
-        due = (
-            sa.select(T.id)
-            .where(T.next_check_at <= now)
-            .order_by(T.next_check_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
         async with self._database.begin() as connection:
-            ids = list(await connection.scalars(due))
+            ids = list(await connection.scalars(_due(T.id, T.next_check_at, now, limit)))
             if not ids:
                 return []
             lease = (
@@ -209,15 +207,8 @@ class SqlEvents:
         return True
 
     async def lease_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
-        due = (
-            sa.select(E.id)
-            .where(E.next_try_at <= now)
-            .order_by(E.next_try_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
         async with self._database.begin() as connection:
-            ids = list(await connection.scalars(due))
+            ids = list(await connection.scalars(_due(E.id, E.next_try_at, now, limit)))
             if not ids:
                 return []
             taken = await connection.scalars(self._lease(now).where(E.id.in_(ids)).returning(E.hint))
