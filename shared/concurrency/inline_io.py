@@ -7,12 +7,14 @@ that stalls, or bytes made to be slow to read, hold the loop up once; then it is
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 PROMPT_S = 0.01
 THREADS_AFTER_STALL_S = 5.0
+THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # which macOS has not
 
 ResultT = TypeVar("ResultT")
 
@@ -23,6 +25,16 @@ class _Disk:
     threads_until = 0.0
 
 
+def _held_up_since(before: resource.struct_rusage) -> bool:
+    """Tell whether this thread has waited for something, or worked for long (getrusage(2)).
+
+    On busy cores it may just not have had its turn: then a trip to a thread would only be one more turn to wait for.
+    """
+    now = resource.getrusage(THIS_THREAD)
+    worked_s = now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
+    return now.ru_nvcsw > before.ru_nvcsw or worked_s > PROMPT_S
+
+
 async def run_inline(work: Callable[[], ResultT], patient: Callable[[], ResultT] | None = None) -> ResultT:
     """Run `work`, here where that is quick; what it raises comes through.
 
@@ -30,12 +42,13 @@ async def run_inline(work: Callable[[], ResultT], patient: Callable[[], ResultT]
     """
     started = time.monotonic()
     if started >= _Disk.threads_until:
+        before = resource.getrusage(THIS_THREAD)
         try:
             return work()
         except BlockingIOError:
             pass
         finally:
             ended = time.monotonic()
-            if ended - started > PROMPT_S:
+            if ended - started > PROMPT_S and _held_up_since(before):
                 _Disk.threads_until = ended + THREADS_AFTER_STALL_S
     return await asyncio.get_running_loop().run_in_executor(None, patient or work)

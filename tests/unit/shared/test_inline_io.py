@@ -14,8 +14,16 @@ HERE = threading.get_ident  # in a test: the event loop's thread
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What the disk's promptness is measured with; it goes on by hand, from a time of no stall."""
-    clock = SimpleNamespace(seconds=1000.0)
+    """What the disk's promptness is measured with; it goes on by hand, from a time of no stall.
+
+    `waits` and `worked_s` are what the system says that the thread did meanwhile.
+    """
+    clock = SimpleNamespace(seconds=1000.0, waits=0, worked_s=0.0)
+
+    def getrusage(_who: int) -> SimpleNamespace:
+        return SimpleNamespace(ru_nvcsw=clock.waits, ru_utime=clock.worked_s, ru_stime=0.0)
+
+    monkeypatch.setattr(module, "resource", SimpleNamespace(getrusage=getrusage))
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
     monkeypatch.setattr(module._Disk, "threads_until", 0.0)
     return clock
@@ -28,6 +36,7 @@ def work(clock: SimpleNamespace) -> Callable[[float], Callable[[], int]]:
     def work(takes_s: float = 0.0) -> Callable[[], int]:
         def do() -> int:
             clock.seconds += takes_s
+            clock.waits += 1
             return HERE()
 
         return do
@@ -47,6 +56,23 @@ async def test_after_one_stall_all_goes_to_threads_for_five_seconds_and_then_bac
     assert await run_inline(work()) != HERE()
     clock.seconds += 0.2
     assert await run_inline(work()) == HERE()
+
+
+async def test_a_core_that_others_had_meanwhile_is_no_slow_disk(clock, work):
+    def waits_for_its_turn() -> None:
+        clock.seconds += PROMPT_S * 2
+
+    await run_inline(waits_for_its_turn)
+    assert await run_inline(work()) == HERE()
+
+
+async def test_work_that_takes_the_core_for_long_is_a_stall_too(clock, work):
+    def works() -> None:
+        clock.seconds += PROMPT_S * 2
+        clock.worked_s += PROMPT_S * 2
+
+    await run_inline(works)
+    assert await run_inline(work()) != HERE()
 
 
 async def test_a_disk_that_stays_slow_stalls_the_loop_once_in_five_seconds(clock, work):
@@ -109,6 +135,7 @@ async def test_what_the_work_raises_comes_through_and_it_is_done_once(clock, wor
 async def test_work_that_fails_slowly_is_a_stall_too(clock, work):
     def fails() -> int:
         clock.seconds += PROMPT_S * 2
+        clock.waits += 1
         raise OSError(5, "input/output error")
 
     with pytest.raises(OSError, match="input/output"):
