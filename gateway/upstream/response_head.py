@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from shared.errors import KeepsakeError, Unavailable
+from shared.http.body import BODILESS
 
 MAX_HEAD_BYTES = 32 * 1024
 HEAD_END = b"\r\n\r\n"
@@ -20,7 +21,6 @@ HEAD = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
 )
 LENGTH = re.compile(r"[0-9]{1,18}")
-BODILESS = frozenset({204, 304})
 
 
 class BadGateway(KeepsakeError):

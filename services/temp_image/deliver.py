@@ -10,6 +10,7 @@ from aiohttp import web
 
 from services.temp_image.model import CLAIM_STANDS_S, ClaimLapsed, ImageContent, ImageDescription
 from services.temp_image.service import TempImageService
+from shared.app.responses import WholeAnswer
 from shared.errors import KeepsakeError
 from shared.http.tcp_delivery import limit_send_buffer, unacknowledged_bytes, wait_delivered
 from shared.log import get_logger
@@ -57,9 +58,8 @@ async def send_image(
     """Send the whole image, a small one in one write. Raises ConnectionResetError where the connection broke."""
     content = image.content
     if isinstance(content, bytes):
-        whole = web.Response(body=content, headers=IMAGE_HEADERS | (headers or {}), content_type=image.content_type)
+        whole = WholeAnswer(content, {**IMAGE_HEADERS, **(headers or {}), "Content-Type": image.content_type})
         await whole.prepare(request)
-        await whole.write_eof()
         return whole
     response = image_response(image)
     response.headers.update(headers or {})

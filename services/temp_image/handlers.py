@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Final
@@ -19,13 +20,14 @@ from services.temp_image.model import parse_claim, parse_holder, parse_image_id
 from services.temp_image.schemas import Held, HoldRequest, RetrieveQuery, Uploaded
 from services.temp_image.service import TempImageService
 from shared.app.idempotency_key import key_of
-from shared.app.responses import PRIVATE
+from shared.app.responses import PRIVATE, PRIVATE_JSON, WholeAnswer
 from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import GATEWAY_HEADER, SERVICE_GUARD
+from shared.clock import rfc3339
 from shared.errors import Forbidden, Unauthorized
 from shared.http.validation import parse_json, parse_query
-from shared.uploads import FileField, read_form
+from shared.uploads import FileField, find_whole_file, read_form
 
 SERVICE: Final = web.AppKey("SERVICE", TempImageService)
 IMAGE_FIELD: Final = web.AppKey("IMAGE_FIELD", FileField)
@@ -34,17 +36,23 @@ PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 GUESSES = frozenset({"prefetch", "prerender", "preview"})
 
 
-async def upload(request: web.Request) -> web.Response:
+async def upload(request: web.Request) -> WholeAnswer:
     """Keep the form's image; answer its id."""
-    service, key = request.app[SERVICE], key_of(request) or ""
+    image_id, expires_at = await _kept(request, request.app[SERVICE], request.app[IMAGE_FIELD])
+    answer = {"imageId": image_id, "expiresAt": rfc3339(datetime.fromtimestamp(expires_at, UTC))}
+    return WholeAnswer(json.dumps(answer).encode(), PRIVATE_JSON)
+
+
+async def _kept(request: web.Request, service: TempImageService, field: FileField) -> tuple[str, float]:
+    key = key_of(request) or ""
+    has_key = len(key) >= SHORTEST_KEY_CHARS
+    if not has_key and (file := find_whole_file(request, field)) is not None:
+        return await service.keep(file)
     async with AsyncExitStack() as stack:
-        has_key = len(key) >= SHORTEST_KEY_CHARS
         keep = await stack.enter_async_context(service.keeping(key)) if has_key else service.keep
-        reading = read_form(request, request.app[IMAGE_FIELD], open_sink=service.open_sink, digest=has_key)
+        reading = read_form(request, field, open_sink=service.open_sink, digest=has_key)
         form = await stack.enter_async_context(reading)
-        image_id, expires_at = await keep(form.files[0])
-    answer = Uploaded(image_id=image_id, expires_at=datetime.fromtimestamp(expires_at, UTC))
-    return web.Response(text=answer.model_dump_json(), content_type="application/json", headers=PRIVATE)
+        return await keep(form.files[0])
 
 
 async def retrieve(request: web.Request) -> web.StreamResponse:
@@ -81,20 +89,20 @@ def _claim_of(request: web.Request) -> tuple[str, str]:
     return parse_image_id(request.match_info["image_id"]), parse_claim(request.match_info["claim"])
 
 
-async def confirm(request: web.Request) -> web.Response:
+async def confirm(request: web.Request) -> WholeAnswer:
     await request.app[SERVICE].confirm(*_claim_of(request))
-    return web.Response(status=204)
+    return WholeAnswer(b"", {}, status=204)
 
 
-async def release(request: web.Request) -> web.Response:
+async def release(request: web.Request) -> WholeAnswer:
     await request.app[SERVICE].release(*_claim_of(request))
-    return web.Response(status=204)
+    return WholeAnswer(b"", {}, status=204)
 
 
-async def renew(request: web.Request) -> web.Response:
+async def renew(request: web.Request) -> WholeAnswer:
     """Let a claim stand for another 30 s."""
     await request.app[SERVICE].renew(*_claim_of(request))
-    return web.Response(status=204)
+    return WholeAnswer(b"", {}, status=204)
 
 
 def _hold_of(request: web.Request) -> tuple[str, str]:
@@ -109,10 +117,10 @@ async def hold(request: web.Request) -> web.Response:
     return web.Response(text=answer.model_dump_json(), content_type="application/json", headers=PRIVATE)
 
 
-async def release_hold(request: web.Request) -> web.Response:
+async def release_hold(request: web.Request) -> WholeAnswer:
     """End a hold, whether or not there is one."""
     await request.app[SERVICE].release_hold(*_hold_of(request))
-    return web.Response(status=204)
+    return WholeAnswer(b"", {}, status=204)
 
 
 async def read_held(request: web.Request) -> web.StreamResponse:

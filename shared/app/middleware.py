@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Final
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 
 from shared.app.routes import Handler
 from shared.errors import Forbidden, KeepsakeError, Unavailable
@@ -20,10 +20,6 @@ from shared.log import current_request_id, get_logger
 from shared.metrics import request_metrics
 
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
-COMMON_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    hdrs.SERVER: "keepsake",
-}  # and not which Python and which aiohttp
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 SLOW_S = 5.0
 STREAM = "/events"  # a stream of events lasts for as long as somebody watches
@@ -176,33 +172,25 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _send(request: web.Request, response: web.StreamResponse) -> None:
     """Send the answer here, so that it is timed to its end, and that a stop waits for files on their way too."""
     if not response.prepared:
-        if _is_last(request):
+        connection = request[CONNECTION]
+        if (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].stopping.is_set():
             response.force_close()
         await response.prepare(request)
         await response.write_eof()
 
 
-def _is_last(request: web.Request) -> bool:
-    connection = request[CONNECTION]
-    return (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].stopping.is_set()
+async def complete_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Complete the headers of an answer that aiohttp sends; `on_response_prepare` calls this."""
+    set_headers(request, response.headers)
 
 
-def is_plain(request: web.Request) -> bool:
-    """Tell whether its answer is as most: in HTTP/1.1, on a connection that stays open, for no other origin."""
-    return (
-        request.version == HttpVersion11
-        and request.keep_alive
-        and hdrs.ORIGIN not in request.headers
-        and not _is_last(request)
-    )
-
-
-async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+def set_headers(request: web.BaseRequest, headers: MutableMapping[str, str]) -> None:
     """Put what every answer carries on it, and the CORS headers of all answers but preflights'."""
-    request[CONNECTION].answering = True
-    headers = response.headers
+    connection = request[CONNECTION]
+    connection.answering = True
     headers["X-Request-Id"] = request.get(REQUEST_ID) or request_id_of(request)
-    headers.update(COMMON_HEADERS)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers[hdrs.SERVER] = "keepsake"  # and not which Python and which aiohttp
     vary = headers.get(hdrs.VARY)
     if vary is None:
         headers[hdrs.VARY] = "Origin"
@@ -211,6 +199,6 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
     origin = request.headers.get(hdrs.ORIGIN)
     if hdrs.ACCESS_CONTROL_ALLOW_ORIGIN in headers:
         return
-    if origin is not None and _may_call(origin, request.app[ORIGINS]):
+    if origin is not None and _may_call(origin, connection.origins):
         headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
         headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ",".join(EXPOSED_HEADERS)

@@ -1,16 +1,25 @@
-"""Wire types as JSON answers."""
+"""Wire types as JSON answers, and answers that leave in one write."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+from aiohttp.typedefs import LooseHeaders
 from pydantic import BaseModel
+
+from shared.app.middleware import set_headers
+from shared.http.body import BODILESS
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 # For answers that carry a capability, such as a session's id: no cache keeps it, no other page is told of it.
 PRIVATE: Final = {**NO_STORE, "Referrer-Policy": "no-referrer"}
+PRIVATE_JSON: Final = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8", **PRIVATE}
 
 
 def json_answer(body: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -20,3 +29,49 @@ def json_answer(body: BaseModel, *, status: int = 200, headers: Mapping[str, str
         body=body.model_dump_json().encode(),
         headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})},
     )
+
+
+class WholeAnswer(web.StreamResponse):
+    """An answer whose body is here already: its head and its body leave in one write.
+
+    What aiohttp's own response asks itself on the way (cookies, compression, chunks, a charset, each header's meaning) costs
+    as much as all the rest of a small request.
+    """
+
+    def __init__(self, body: bytes, headers: LooseHeaders, *, status: int = 200) -> None:
+        super().__init__(status=status, headers=headers)
+        self._answer = body
+        self._stays_open: bool | None = None  # None until it was sent
+
+    @property
+    def prepared(self) -> bool:
+        return self._stays_open is not None
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return super().keep_alive if self._stays_open is None else self._stays_open
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send all of it, the first time; aiohttp calls this once more."""
+        if self._stays_open is not None:
+            return
+        self._stays_open = request.keep_alive and super().keep_alive is not False
+        headers, has_body = self.headers, self.status not in BODILESS
+        set_headers(request, headers)
+        headers[hdrs.DATE] = _http_date(int(time.time()))
+        if has_body:
+            headers.setdefault(hdrs.CONTENT_LENGTH, str(len(self._answer)))
+        if not self._stays_open or request.version < HttpVersion11:
+            headers[hdrs.CONNECTION] = "keep-alive" if self._stays_open else "close"
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"HTTP/1.{request.version.minor} {self.status} {self.reason}\r\n{lines}\r\n"
+        body = self._answer if has_body and request.method != hdrs.METH_HEAD else b""
+        await request.writer.write(head.encode("utf-8", "surrogateescape") + body)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: it has ended."""
+
+
+@lru_cache(maxsize=1)
+def _http_date(now: int) -> str:
+    return formatdate(now, usegmt=True)

@@ -16,6 +16,7 @@ from shared.http.chunked import ChunkedBody
 HELD_BYTES = 64 * 1024
 IDLE_S = 30.0
 MIB = 2**20
+BODILESS = frozenset({204, 304})  # answers that never have a body (RFC 9110 sections 15.3.5 and 15.4.5)
 
 
 class ClientGone(ConnectionResetError):
@@ -112,6 +113,10 @@ class Body:
         piece = self._pieces.popleft()
         self._lent = len(piece)
         return piece
+
+    def whole(self) -> bytes | None:
+        """Return all of it, if it has arrived and nobody has read of it; it can still be read."""
+        return b"".join(self._pieces) if self.arrived and self._held == self.received and not self._lent else None
 
     async def _wait(self, idle_s: float) -> None:
         loop = asyncio.get_running_loop()

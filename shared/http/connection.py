@@ -49,8 +49,8 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        "_arriving", "_discarding", "_half_open", "_head", "_head_timer", "_limiter", "_linger_left", "_origins", "_passed",
-        "answering", "bodies", "body", "client", "last", "peer", "unanswered",
+        "_arriving", "_discarding", "_half_open", "_head", "_head_timer", "_limiter", "_linger_left", "_passed",
+        "answering", "bodies", "body", "client", "last", "origins", "peer", "unanswered",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +62,7 @@ class Connection(web.RequestHandler):
     ) -> None:
         super().__init__(*args, **options)
         self._limiter = limiter
-        self._origins = origins
+        self.origins = origins
         self._head = bytearray()
         self._head_timer: asyncio.TimerHandle | None = None
         self._arriving: Body | None = None  # the body whose bytes come now
@@ -229,7 +229,7 @@ class Connection(web.RequestHandler):
             return
         origin = ORIGIN.search(head)
         asked = origin[1].decode("latin-1") if origin else ""
-        transport.write(problem_message(error, asked if asked in self._origins or "*" in self._origins else ""))
+        transport.write(problem_message(error, asked if asked in self.origins or "*" in self.origins else ""))
         transport.write_eof()
 
     def _stop_head_timer(self) -> None:

@@ -2,6 +2,7 @@
 
 from shared.uploads.form import FileField, Form, UploadedFile, read_form
 from shared.uploads.sinks import FileSink, MemorySink, SpoolSink, clear_stale_spool
+from shared.uploads.whole_form import find_whole_file
 
 __all__ = [
     "FileField",
@@ -11,5 +12,6 @@ __all__ = [
     "SpoolSink",
     "UploadedFile",
     "clear_stale_spool",
+    "find_whole_file",
     "read_form",
 ]

@@ -33,9 +33,7 @@ class Sending:
         response.content_length = self.length
         try:
             with self.path.open("rb") as file:
-                await response.prepare(request)
-                await send_file(request, b"", file.fileno(), 5, self.length)
-                await response.write_eof()
+                await send_file(request, response, file.fileno(), 5)
         except ConnectionResetError:
             self.ended.set_result("reset")
             raise
