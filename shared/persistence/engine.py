@@ -147,6 +147,13 @@ class Database:
             await connection.execute(sa.text("SELECT 1"))
 
 
+class Repository:
+    """What is kept in tables; a call of it is a transaction, and raises DependencyDown where the database does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
 class _InlineConnection(AsyncConnection):
     """A connection whose statements run where they are awaited: a read takes 0.1 ms, a trip to a thread more."""
 

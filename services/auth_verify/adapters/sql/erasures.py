@@ -13,16 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.auth_verify.adapters.sql.tables import ERASURES, LOGINS, MEMBERS, ORGANIZATIONS, SESSIONS, USERS
 from services.auth_verify.adapters.sql.users import locked_user
 from services.auth_verify.model import Erasure, Role, require_an_admin
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 BEFORE_OTHERS = sa.case((MEMBERS.c.role == Role.ADMIN.value, 0), else_=1)
 
 
-class SqlErasures:
+class SqlErasures(Repository):
     """Keeps the outbox, and takes the person out of our own tables."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def begin(self, erasure: Erasure) -> bool:
         """Keep the erasure, and disable the user in the same transaction; twice is once.

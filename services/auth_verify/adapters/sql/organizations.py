@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.auth_verify.adapters.sql.tables import MEMBERS, ORGANIZATIONS
 from services.auth_verify.model import Member, Members, Organization, Role
 from shared.clock import utc_now
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 
 def _row(organization_id: str, member: Member) -> dict[str, Any]:
@@ -34,11 +34,8 @@ async def _members(connection: AsyncConnection, organization_id: str) -> Members
     return {row.user_id: Member(row.user_id, row.username, Role(row.role)) for row in rows}
 
 
-class SqlOrganizations:
+class SqlOrganizations(Repository):
     """Keeps organisations; changes of one organisation's members happen one after another."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def add(self, organization: Organization, owner: Member) -> None:
         row = {"id": organization.id, "name": organization.name, "created_at": organization.created_at}

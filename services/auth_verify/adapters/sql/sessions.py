@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from services.auth_verify.adapters.sql.tables import REFRESH_TOKENS, SESSIONS, USERS
 from services.auth_verify.model import RefreshToken, Rotation, Use
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 TOKEN = sa.select(REFRESH_TOKENS, SESSIONS.c.user_id).join(SESSIONS)
 
@@ -21,11 +21,8 @@ def _token(row: sa.Row[Any] | None) -> RefreshToken | None:
     return RefreshToken(row.digest, row.sid, row.user_id, row.expires_at, row.used_at)
 
 
-class SqlSessions:
+class SqlSessions(Repository):
     """Sessions, each a family of refresh tokens of which the last is unused; a session's tokens go with it."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def open(self, first: RefreshToken, *, now: datetime) -> bool:
         """Insert the session and its first token; the user's expired sessions are deleted on the way.

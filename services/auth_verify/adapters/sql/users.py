@@ -16,7 +16,7 @@ from shared.auth.access_tokens import ADMIN
 from shared.errors import Conflict
 from shared.http.cursors import Position
 from shared.names import name_key
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 
 def _user(row: sa.Row[Any] | None) -> User | None:
@@ -37,11 +37,8 @@ async def locked_user(connection: AsyncConnection, user_id: str) -> tuple[User |
     return _user(row), acting
 
 
-class SqlUsers:
+class SqlUsers(Repository):
     """The users; usernames and emails share one namespace, so that no username is somebody else's email."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def add(self, user: User) -> None:
         """Insert the user with its logins in one transaction; raises Conflict (`user_exists`) where one of them is taken."""

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.checkout.adapters.sql.tables import ORDER_UPDATES
 from services.checkout.model.sessions import OrderUpdate
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 T = ORDER_UPDATES.c
 LEASE_S = 10.0
@@ -39,11 +39,8 @@ async def queue_order_update(
     await connection.execute(ORDER_UPDATES.insert().values(**queued))
 
 
-class SqlOrderUpdates:
+class SqlOrderUpdates(Repository):
     """The outbox; updates are queued by `SqlSessions.update` and `SqlRefunds.sync`, with what causes them."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def are_queued(self, order_id: str) -> bool:
         query = sa.select(T.seq).where(T.order_id == order_id, T.next_try_at.is_not(None)).limit(1)

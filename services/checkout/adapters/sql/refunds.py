@@ -23,7 +23,7 @@ from services.checkout.model.payments import (
 from services.checkout.model.refusals import refund_too_large
 from services.checkout.model.sessions import CheckoutSession, State, given_back_changes, order_update_for
 from shared.errors import Conflict
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 T = REFUNDS.c
 COLUMNS = [T[field.name] for field in fields(Refund)]
@@ -58,11 +58,8 @@ async def _newest(connection: AsyncConnection, *where: Any) -> Refund | None:
     return None if found is None else Refund(*found)
 
 
-class SqlRefunds:
+class SqlRefunds(Repository):
     """Our rows of refunds, and of disputes."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def reserve(self, row: CheckoutSession, amount: int | None, reason: str | None, now: datetime) -> Refund:
         """Return the refund to ask Stripe for: a new one, or the same that was asked for and never answered.

@@ -16,16 +16,13 @@ from services.checkout.model.payments import Action, Resolution
 from services.checkout.model.refusals import not_in_review
 from services.checkout.model.sessions import Changes, CheckoutSession, OrderUpdate
 from shared.errors import Conflict
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 T = RESOLUTIONS.c
 
 
-class SqlResolutions:
+class SqlResolutions(Repository):
     """What was decided, in the transaction that does it."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def record(
         self, row: CheckoutSession, resolution: Resolution, changes: Changes, order_update: OrderUpdate | None

@@ -27,7 +27,7 @@ from shared.app.erasure import ErasureRequest
 from shared.clock import utc_now
 from shared.errors import Conflict
 from shared.http.cursors import Position
-from shared.persistence.engine import Database, UtcDateTime
+from shared.persistence.engine import Repository, UtcDateTime
 
 T, E = SESSIONS.c, EVENTS.c
 COLUMNS = [T[field.name] for field in fields(CheckoutSession)]
@@ -52,11 +52,8 @@ def _due(key: sa.Column[str], due_at: sa.Column[datetime], now: datetime, limit:
     return sa.select(key).where(due_at <= now).order_by(due_at).limit(limit).with_for_update(skip_locked=True)
 
 
-class SqlSessions:
+class SqlSessions(Repository):
     """Our rows. Every call is one transaction; DependencyDown("database") where there is none."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def insert(self, row: CheckoutSession) -> None:
         """Add a row; raise AlreadyLive where a live one has its reuse key."""
@@ -187,11 +184,8 @@ class SqlSessions:
             return [_row(found) for found in await connection.execute(lease)]
 
 
-class SqlEvents:
+class SqlEvents(Repository):
     """Webhook events, stored before they are acted on."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def take(self, event: WebhookEvent, now: datetime) -> bool:
         """Keep the event; True where it is the caller's to act on, False where another acts on it or it is done."""

@@ -20,7 +20,7 @@ from services.planter_orders.model.deliveries import Attempt, Delivery, Delivery
 from services.planter_orders.model.orders import OrderEvent, OrderNotFound, PhotoChange, PhotoEvent, Status, StatusEvent
 from shared.clock import rfc3339
 from shared.errors import Unavailable
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 PHOTO_REQUESTS = "photo_requests"
 T = OUTBOX.c
@@ -109,11 +109,8 @@ async def end_upload(connection: AsyncConnection, order_id: str, filename: str =
         raise Unavailable("The upload took too long to store. Please try again.", code="upload_lapsed")
 
 
-class Outbox:
+class Outbox(Repository):
     """Messages by the order of the changes they tell of."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def take_due(self, now: datetime, until: datetime, limit: int) -> Sequence[OutgoingWebhook]:
         """Take messages that are due, of each order the oldest alone; others may take them again after `until`."""

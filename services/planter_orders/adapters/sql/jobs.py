@@ -14,7 +14,7 @@ from services.planter_orders.adapters.sql.orders import METADATA_LEASE, order_by
 from services.planter_orders.adapters.sql.tables import FILES, NEWEST_EVENT, ORDERS, ORPHANS
 from services.planter_orders.model.orders import Order, PhotoChange, PhotoEvent
 from services.planter_orders.model.photos import Quality
-from shared.persistence.engine import Database
+from shared.persistence.engine import Repository
 
 T = ORDERS.c
 # Two at once would do the same work twice and come to the same: so the lease is shorter than the longest work.
@@ -38,11 +38,8 @@ class Orphan:
     filename: str = ""
 
 
-class PendingJobs:
+class PendingJobs(Repository):
     """What each change leaves to be done for an order, kept with it until it is done; a lease lapses by itself."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def take_metadata(self, order_id: str, now: datetime) -> Order | None:
         """Take the order's metadata file to write; None where it is up to date or somebody writes it."""
@@ -149,14 +146,11 @@ class PendingJobs:
         return frozenset(await connection.scalars(sa.select(FILES.c.filename).where(FILES.c.order_id == order_id)))
 
 
-class Orphans:
+class Orphans(Repository):
     """Objects without a row: of uploads under way, and of what was deleted or replaced; an entry until nothing is left.
 
     Each is looked at twice, a minute apart: a write that was under way may land after the first time.
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def open(self, orphan: Orphan, until: datetime) -> None:
         """Enter an upload that is about to write objects; after `until` it counts as dead."""

@@ -49,7 +49,7 @@ from services.planter_orders.model.orders import (
 )
 from services.planter_orders.model.photos import NOBODY, Photo, PhotoRequest, Quality, RequestReason
 from shared.http.cursors import Position
-from shared.persistence.engine import Database
+from shared.persistence.engine import Database, Repository
 
 IDS_AT_ONCE = 500
 METADATA_LEASE = timedelta(seconds=10)
@@ -306,11 +306,8 @@ class OrderRepository:
         return found
 
 
-class Erasures:
+class Erasures(Repository):
     """Changes of orders whose owner is erased; each call is one transaction."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def detach(self, order: Order, at: datetime, orphan_due_at: datetime) -> bool:
         """Take the person from the order, and enter the person's folder of it among the orphans.
