@@ -96,14 +96,18 @@ class Database:
             async with self._turn(), self.engine.begin() as connection:
                 yield connection
 
+    async def execute(self, statement: sa.UpdateBase, rows: Any = None) -> int:
+        """Change rows by one statement, in a transaction of its own; return how many."""
+        async with self.begin() as connection:
+            return (await connection.execute(statement, rows)).rowcount
+
     async def insert(self, table: sa.Table, row: Mapping[str, Any]) -> None:
         """Insert one row in a transaction of its own, as far as anybody sees; raises IntegrityError.
 
         Whoever is cancelled meanwhile does not know whether the row is there.
         """
         if self._inserts is None:
-            async with self.begin() as connection:
-                await connection.execute(sa.insert(table), row)
+            await self.execute(sa.insert(table), row)
             return
         with span(self._name, "write"), database_errors():
             await self._inserts.insert(table, row)
@@ -118,6 +122,11 @@ class Database:
                 return
             async with self.engine.connect() as connection, connection.begin():
                 yield connection
+
+    async def rows(self, query: sa.Select[Any]) -> Sequence[Any]:
+        """Read all rows of one query."""
+        async with self.read() as connection:
+            return list(await connection.execute(query))
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

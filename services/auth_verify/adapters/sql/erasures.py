@@ -61,12 +61,10 @@ class SqlErasures(Repository):
             await connection.execute(sa.update(ERASURES).where(ERASURES.c.user_id == user_id).values(username=""))
 
     async def postpone(self, user_id: str, due_at: datetime) -> None:
-        async with self._database.begin() as connection:
-            await connection.execute(sa.update(ERASURES).where(ERASURES.c.user_id == user_id).values(due_at=due_at))
+        await self._database.execute(sa.update(ERASURES).where(ERASURES.c.user_id == user_id).values(due_at=due_at))
 
     async def finish(self, user_id: str) -> None:
-        async with self._database.begin() as connection:
-            await connection.execute(sa.delete(ERASURES).where(ERASURES.c.user_id == user_id))
+        await self._database.execute(sa.delete(ERASURES).where(ERASURES.c.user_id == user_id))
 
 
 async def _leave(connection: AsyncConnection, organization_id: str, user_id: str) -> None:

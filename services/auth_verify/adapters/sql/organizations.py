@@ -50,8 +50,7 @@ class SqlOrganizations(Repository):
             .where(MEMBERS.c.user_id == user_id)
             .order_by(ORGANIZATIONS.c.created_at, ORGANIZATIONS.c.id)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         return [(Organization(row.id, row.name, row.created_at), Role(row.role)) for row in rows]
 
     async def get(self, organization_id: str) -> tuple[Organization, Members] | None:

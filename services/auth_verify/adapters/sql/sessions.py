@@ -85,5 +85,4 @@ class SqlSessions(Repository):
 
     async def end(self, sid: str) -> None:
         """Delete the session, and by the foreign key its tokens."""
-        async with self._database.begin() as connection:
-            await connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.sid == sid))
+        await self._database.execute(sa.delete(SESSIONS).where(SESSIONS.c.sid == sid))

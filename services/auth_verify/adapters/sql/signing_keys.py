@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -35,16 +36,12 @@ class SqlSigningKeys:
     async def load(self, algorithm: str) -> Sequence[SigningKey]:
         """Read and unseal them; raises SealBroken where INTERNAL_SECRET was changed."""
         query = sa.select(SIGNING_KEYS).where(SIGNING_KEYS.c.algorithm == algorithm).order_by(SIGNING_KEYS.c.number)
-        async with self._database.read() as connection:
-            return [self._key(row) for row in (await connection.execute(query)).all()]
+        return [self._key(row) for row in await self._database.rows(query)]
 
     async def add_first(self, current: SigningKey, following: SigningKey) -> None:
         """Insert numbers 1 and 2; the primary key lets one of several processes do it."""
-        try:
-            async with self._database.begin() as connection:
-                await connection.execute(sa.insert(SIGNING_KEYS), [self._row(1, current), self._row(2, following)])
-        except IntegrityError:
-            return
+        with suppress(IntegrityError):
+            await self._database.execute(sa.insert(SIGNING_KEYS), [self._row(1, current), self._row(2, following)])
 
     async def rotate(self, following: SigningKey, *, now: datetime, retired_before: datetime) -> None:
         """Retire the current key, activate the next, keep `following` as the new next, drop what retired long ago.

@@ -72,8 +72,7 @@ class SqlUsers(Repository):
         if after is not None:
             here = sa.tuple_(USERS.c.created_at, USERS.c.id)
             wanted = wanted.where(here < sa.tuple_(sa.literal(after.at, USERS.c.created_at.type), after.id))
-        async with self._database.read() as connection:
-            return [_known(row) for row in (await connection.execute(wanted)).all()]
+        return [_known(row) for row in await self._database.rows(wanted)]
 
     async def change(self, user_id: str, *, roles: tuple[str, ...] | None, disabled: bool | None) -> User:
         """Give the user these roles, and disable or enable it, where they are given; return the user as it is then.
@@ -93,5 +92,4 @@ class SqlUsers(Repository):
     async def replace_password_hash(self, user: User, password_hash: str) -> None:
         """Put another hash in the place of the one that `user` came with; where it is another already, that one stays."""
         kept = (USERS.c.id == user.id, USERS.c.password_hash == user.password_hash)
-        async with self._database.begin() as connection:
-            await connection.execute(sa.update(USERS).where(*kept).values(password_hash=password_hash))
+        await self._database.execute(sa.update(USERS).where(*kept).values(password_hash=password_hash))

@@ -86,5 +86,4 @@ class SqlOrderUpdates(Repository):
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
         """Have the update sent again then; None where it is done."""
-        async with self._database.begin() as connection:
-            await connection.execute(ORDER_UPDATES.update().where(T.event_id == event_id).values(next_try_at=until))
+        await self._database.execute(ORDER_UPDATES.update().where(T.event_id == event_id).values(next_try_at=until))

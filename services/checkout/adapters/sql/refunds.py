@@ -103,8 +103,7 @@ class SqlRefunds(Repository):
             return await _newest(connection, T.id == refund.id) or refund
 
     async def answered(self, refund_id: str) -> None:
-        async with self._database.begin() as connection:
-            await connection.execute(REFUNDS.update().where(T.id == refund_id).values(answered=True))
+        await self._database.execute(REFUNDS.update().where(T.id == refund_id).values(answered=True))
 
     async def sync(
         self,

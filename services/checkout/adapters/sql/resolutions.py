@@ -63,11 +63,9 @@ class SqlResolutions(Repository):
 
     async def of(self, row_ids: Sequence[str]) -> Mapping[str, Sequence[Resolution]]:
         """Return the decisions about each row that has some, oldest first."""
-        query = sa.select(T.row_id, T.action, T.note, T.reason, T.resolved_by, T.resolved_at)
+        columns = (T.row_id, T.action, T.note, T.reason, T.resolved_by, T.resolved_at)
+        query = sa.select(*columns).where(T.row_id.in_(row_ids)).order_by(T.resolved_at, T.id)
         found: dict[str, list[Resolution]] = {}
-        async with self._database.read() as connection:
-            for row_id, action, *rest in await connection.execute(
-                query.where(T.row_id.in_(row_ids)).order_by(T.resolved_at, T.id)
-            ):
-                found.setdefault(row_id, []).append(Resolution(Action(action), *rest))
+        for row_id, action, *rest in await self._database.rows(query):
+            found.setdefault(row_id, []).append(Resolution(Action(action), *rest))
         return found

@@ -58,28 +58,23 @@ class SqlSessions(Repository):
     async def insert(self, row: CheckoutSession) -> None:
         """Add a row; raise AlreadyLive where a live one has its reuse key."""
         try:
-            async with self._database.begin() as connection:
-                await connection.execute(SESSIONS.insert().values(**asdict(row)))
+            await self._database.execute(SESSIONS.insert().values(**asdict(row)))
         except IntegrityError as error:
             raise AlreadyLive from error
         count_move(None, row)
 
     async def erase(self, who: ErasureRequest) -> bool:
         """Take the person from the rows, which the books need; open sessions end with the orders they sell, or by themselves."""
-        async with self._database.begin() as connection:
-            theirs = sa.update(SESSIONS).where(T.user_id == who.user_id)
-            erased = await connection.execute(theirs.values(user_id=NOBODY))
-        return not erased.rowcount
+        theirs = sa.update(SESSIONS).where(T.user_id == who.user_id)
+        return not await self._database.execute(theirs.values(user_id=NOBODY))
 
     async def discard(self, row_id: str) -> None:
-        async with self._database.begin() as connection:
-            await connection.execute(SESSIONS.delete().where(T.id == row_id, T.state == State.CREATING))
+        await self._database.execute(SESSIONS.delete().where(T.id == row_id, T.state == State.CREATING))
 
     async def find(self, *where: sa.ColumnElement[bool], **columns: Any) -> CheckoutSession | None:
         query = sa.select(*COLUMNS).where(*where).filter_by(**columns).order_by(T.created_at.desc(), T.id).limit(1)
-        async with self._database.read() as connection:
-            found = (await connection.execute(query)).one_or_none()
-        return None if found is None else _row(found)
+        rows = await self._database.rows(query)
+        return _row(rows[0]) if rows else None
 
     async def find_live(self, reuse_key: str) -> CheckoutSession | None:
         """Return the row that is `creating`, `open` or `processing` under this key."""
@@ -87,8 +82,7 @@ class SqlSessions(Repository):
 
     async def of_order(self, order_id: str) -> Sequence[CheckoutSession]:
         query = sa.select(*COLUMNS).where(T.order_id == order_id).order_by(T.created_at.desc(), T.id)
-        async with self._database.read() as connection:
-            return [_row(found) for found in await connection.execute(query)]
+        return [_row(found) for found in await self._database.rows(query)]
 
     async def page(self, state: State | None, after: Position | None, limit: int) -> Sequence[CheckoutSession]:
         """Return up to `limit` rows that Stripe has a session of, newest first; what needs review has that state alone."""
@@ -110,8 +104,7 @@ class SqlSessions(Repository):
         if after is not None:
             where.append(sa.tuple_(T.created_at, T.id) < sa.tuple_(sa.literal(after.at, UtcDateTime), after.id))
         query = sa.select(*COLUMNS).where(*where).order_by(T.created_at.desc(), T.id.desc()).limit(limit)
-        async with self._database.read() as connection:
-            return [_row(found) for found in await connection.execute(query)]
+        return [_row(found) for found in await self._database.rows(query)]
 
     async def attention(self, late_since: datetime) -> tuple[int, int]:
         """Count what needs review, and what was to be looked at before then."""
@@ -125,8 +118,7 @@ class SqlSessions(Repository):
         after = ""
         while True:
             query = sa.select(*COLUMNS).where(T.state.in_(CHARGED), T.id > after).order_by(T.id).limit(PAGE)
-            async with self._database.read() as connection:
-                rows = [_row(found) for found in await connection.execute(query)]
+            rows = [_row(found) for found in await self._database.rows(query)]
             for row in rows:
                 yield row
             if len(rows) < PAGE:
@@ -162,12 +154,10 @@ class SqlSessions(Repository):
             .where(T.id == row_id, sa.or_(T.leased_until.is_(None), T.leased_until < now))
             .values(leased_until=now + timedelta(seconds=seconds))
         )
-        async with self._database.begin() as connection:
-            return (await connection.execute(take)).rowcount == 1
+        return await self._database.execute(take) == 1
 
     async def release_lease(self, row_id: str) -> None:
-        async with self._database.begin() as connection:
-            await connection.execute(SESSIONS.update().where(T.id == row_id).values(leased_until=None))
+        await self._database.execute(SESSIONS.update().where(T.id == row_id).values(leased_until=None))
 
     async def lease_due(self, now: datetime, limit: int) -> Sequence[CheckoutSession]:
         """Return rows whose `next_check_at` has come, put off so that no other process takes them too."""
@@ -191,13 +181,11 @@ class SqlEvents(Repository):
         """Keep the event; True where it is the caller's to act on, False where another acts on it or it is done."""
         values = {"id": event.id, "type": event.type, "hint": asdict(event), "received_at": now, "attempts": 1}
         try:
-            async with self._database.begin() as connection:
-                leased_until = now + timedelta(seconds=EVENT_LEASE_S)
-                await connection.execute(EVENTS.insert().values(**values, next_try_at=leased_until))
+            leased_until = now + timedelta(seconds=EVENT_LEASE_S)
+            await self._database.execute(EVENTS.insert().values(**values, next_try_at=leased_until))
         except IntegrityError:
-            async with self._database.begin() as connection:
-                lease = self._lease(now).where(E.id == event.id, E.next_try_at <= now)
-                return (await connection.execute(lease)).rowcount == 1
+            lease = self._lease(now).where(E.id == event.id, E.next_try_at <= now)
+            return await self._database.execute(lease) == 1
         return True
 
     async def lease_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
@@ -210,12 +198,10 @@ class SqlEvents(Repository):
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
         """Have the event acted on again then; None where it is done."""
-        async with self._database.begin() as connection:
-            await connection.execute(EVENTS.update().where(E.id == event_id).values(next_try_at=until))
+        await self._database.execute(EVENTS.update().where(E.id == event_id).values(next_try_at=until))
 
     async def forget(self, before: datetime) -> None:
-        async with self._database.begin() as connection:
-            await connection.execute(EVENTS.delete().where(E.next_try_at.is_(None), E.received_at < before))
+        await self._database.execute(EVENTS.delete().where(E.next_try_at.is_(None), E.received_at < before))
 
     @staticmethod
     def _lease(now: datetime) -> sa.Update:

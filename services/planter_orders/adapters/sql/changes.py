@@ -138,8 +138,7 @@ class Outbox(Repository):
             await self._set_state(connection, T.seq == seq, state, due_at=NEVER, **_found(attempt))
 
     async def put_off(self, seq: int, until: datetime, attempt: Attempt) -> None:
-        async with self._database.begin() as connection:
-            await connection.execute(OUTBOX.update().where(T.seq == seq).values(due_at=until, **_found(attempt)))
+        await self._database.execute(OUTBOX.update().where(T.seq == seq).values(due_at=until, **_found(attempt)))
 
     async def page(self, state: DeliveryState | None, before: int | None, limit: int) -> Sequence[Delivery]:
         """Return the newest `limit` deliveries, those below the number `before`."""
@@ -149,8 +148,7 @@ class Outbox(Repository):
             query = query.where(T.state == state.value)
         if before is not None:
             query = query.where(T.seq < before)
-        async with self._database.read() as connection:
-            return [_delivery(row) for row in await connection.execute(query)]
+        return [_delivery(row) for row in await self._database.rows(query)]
 
     async def resend(self, message_id: str, now: datetime) -> Delivery:
         """Send the message again from now on, whatever became of it. Raises DeliveryNotFound."""

@@ -71,8 +71,7 @@ class PendingJobs(Repository):
 
     async def request_metadata(self, order_id: str, now: datetime) -> None:
         due_at = sa.func.coalesce(T.metadata_due_at, now)
-        async with self._database.begin() as connection:
-            await connection.execute(ORDERS.update().where(T.id == order_id).values(metadata_due_at=due_at))
+        await self._database.execute(ORDERS.update().where(T.id == order_id).values(metadata_due_at=due_at))
 
     async def take_photos(self, now: datetime) -> PhotoWork | None:
         """Take the order whose photos have waited longest, and that no other process is taking."""
@@ -133,8 +132,7 @@ class PendingJobs(Repository):
     async def put_off_photos(self, order_id: str, until: datetime) -> None:
         """Let the photos be taken again then, unless another process has finished."""
         later = ORDERS.update().where(T.id == order_id, T.photos_due_at.is_not(None)).values(photos_due_at=until)
-        async with self._database.begin() as connection:
-            await connection.execute(later)
+        await self._database.execute(later)
 
     async def filenames(self, order_id: str) -> frozenset[str]:
         """Return the names of the order's photos; none where the order is no more."""
@@ -155,14 +153,12 @@ class Orphans(Repository):
     async def open(self, orphan: Orphan, until: datetime) -> None:
         """Enter an upload that is about to write objects; after `until` it counts as dead."""
         entry = {**asdict(orphan), "due_at": until, "doomed": False, "passes": 0}
-        async with self._database.begin() as connection:
-            await connection.execute(ORPHANS.insert().values(**entry))
+        await self._database.execute(ORPHANS.insert().values(**entry))
 
     async def extend(self, orphan: Orphan, until: datetime) -> None:
         """Show that the upload lives, unless somebody took its entry."""
-        async with self._database.begin() as connection:
-            ours = ORPHANS.update().where(*_is(orphan), ORPHANS.c.doomed.is_(False))
-            await connection.execute(ours.values(due_at=until))
+        ours = ORPHANS.update().where(*_is(orphan), ORPHANS.c.doomed.is_(False))
+        await self._database.execute(ours.values(due_at=until))
 
     async def doom(self, orphan: Orphan, until: datetime) -> bool:
         """Take an upload's entry, to remove its objects until then; False where they have a row now.
@@ -170,8 +166,7 @@ class Orphans(Repository):
         A transaction that gives them one at this moment is waited for.
         """
         mark = ORPHANS.update().where(*_is(orphan)).values(doomed=True, due_at=until)
-        async with self._database.begin() as connection:
-            return bool((await connection.execute(mark)).rowcount)
+        return bool(await self._database.execute(mark))
 
     async def take_due(self, now: datetime, until: datetime, limit: int) -> Sequence[Orphan]:
         """Take what is due and no other process is taking, to remove its objects until then."""
