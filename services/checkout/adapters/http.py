@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +10,6 @@ from services.checkout.model.sessions import OrderUpdate
 from shared.auth.service_client import ServiceAnswer, ServiceClient
 from shared.clock import rfc3339
 from shared.errors import DependencyDown
-
-
-@dataclass(frozen=True, slots=True)
-class HeldImage:
-    """What temp-image says of an image that it holds."""
-
-    content_type: str
-    size: int
 
 
 def _require(answer: ServiceAnswer, *expected: int, name: str) -> ServiceAnswer:
@@ -34,12 +25,10 @@ class HttpTempImages:
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
-    async def hold(self, image_id: str, holder: str, until: datetime) -> HeldImage | None:
-        """Keep the image for `holder` until then, again and again; None where it is gone."""
+    async def hold(self, image_id: str, holder: str, until: datetime) -> bool:
+        """Keep the image for `holder` until then, again and again; False where it is gone."""
         answer = await self._client.call("PUT", _hold(image_id, holder), json={"until": rfc3339(until)})
-        if _require(answer, 200, 404, name="temp-image").status == 404:
-            return None
-        return HeldImage(answer.body["content_type"], answer.body["size"])
+        return _require(answer, 200, 404, name="temp-image").status == 200
 
     async def release(self, image_id: str, holder: str) -> None:
         """End the hold; it is no error that there was none."""

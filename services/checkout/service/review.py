@@ -106,8 +106,8 @@ class Review:
                 if order is None or order["status"] not in PAYABLE_ORDERS | {"paid"}:
                     raise order_refuses(None if order is None else order["status"])
         if row.image_id is not None and row.image_state is not ImageState.PROMOTED:
-            held = row.hold_until and await self.images.hold(row.image_id, row.id, self.now() + HOLD_AHEAD)
-            if held is None:
+            until = self.now() + HOLD_AHEAD
+            if row.hold_until is None or not await self.images.hold(row.image_id, row.id, until):
                 raise image_gone()
 
     async def _refund(self, row: CheckoutSession, resolution: Resolution) -> None:

@@ -172,7 +172,7 @@ class SessionOpener:
     async def _hold(self, row: CheckoutSession) -> None:
         if row.image_id is None:
             return
-        if await self.images.hold(row.image_id, row.id, row.expires_at + HOLD_AFTER_EXPIRY) is None:
+        if not await self.images.hold(row.image_id, row.id, row.expires_at + HOLD_AFTER_EXPIRY):
             await self.sessions.discard(row.id)
             raise image_unavailable()
 

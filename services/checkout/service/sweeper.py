@@ -118,7 +118,7 @@ class Sweeper:
             return row
         until = self.now() + HOLD_AHEAD
         try:
-            if await self.images.hold(row.image_id, row.id, until) is None:
+            if not await self.images.hold(row.image_id, row.id, until):
                 get_logger().error("held_image_missing", row=row.id)
                 return row
         except KeepsakeError as error:
