@@ -58,15 +58,15 @@ class ServiceClient:
         self._caller = caller
         self._secret = secret
 
-    async def call(self, method: str, path: str, *, json: Any = None, token: str | None = None) -> ServiceAnswer:
-        """Send one request with a service token (or `token`), and return the answer unless it is a 5xx.
+    async def call(self, method: str, path: str, *, json: Any = None) -> ServiceAnswer:
+        """Send one request with a service token, and return the answer unless it is a 5xx.
 
         Raises DependencyDown where no address answers in time, or the answer is a 5xx or says it is JSON and is not.
         """
         with span(self._name, method):
-            return await self._call(method, path, json, token)
+            return await self._call(method, path, json)
 
-    async def _call(self, method: str, path: str, json: Any, token: str | None) -> ServiceAnswer:
+    async def _call(self, method: str, path: str, json: Any) -> ServiceAnswer:
         first = next(self._turns)
         failure: Exception | None = None
         try:
@@ -74,16 +74,16 @@ class ServiceClient:
                 for turn in range(len(self._urls)):
                     url = self._urls[(first + turn) % len(self._urls)]
                     try:
-                        return await self._send(method, url + path, json, token)
+                        return await self._send(method, url + path, json)
                     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, _Stopping) as error:
                         failure = error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise DependencyDown(self._name) from error
         raise DependencyDown(self._name) from failure
 
-    async def _send(self, method: str, url: str, json: Any, token: str | None) -> ServiceAnswer:
-        bearer = token or sign_service_token(self._secret, caller=self._caller, audience=self._name)
-        headers = {"Authorization": f"Bearer {bearer}", **trace_headers()}
+    async def _send(self, method: str, url: str, json: Any) -> ServiceAnswer:
+        token = sign_service_token(self._secret, caller=self._caller, audience=self._name)
+        headers = {"Authorization": f"Bearer {token}", **trace_headers()}
         if request_id := current_request_id.get():
             headers["X-Request-Id"] = request_id
         async with self._session.request(method, url, json=json, headers=headers, allow_redirects=False) as response:
