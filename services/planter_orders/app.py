@@ -20,15 +20,11 @@ from services.planter_orders.adapters.notifications import (
     PostgresNotifications,
     RedisNotifications,
 )
-from services.planter_orders.adapters.sql import (
-    Erasures,
-    OrderRepository,
-    Orphans,
-    Outbox,
-    PendingJobs,
-    PhotoRepository,
-    ReleaseBefore,
-)
+from services.planter_orders.adapters.sql.changes import Outbox
+from services.planter_orders.adapters.sql.jobs import Orphans, PendingJobs
+from services.planter_orders.adapters.sql.orders import Erasures, OrderRepository
+from services.planter_orders.adapters.sql.photos import PhotoRepository
+from services.planter_orders.adapters.sql.release_before import ReleaseBefore
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.planter_orders.handlers import ROUTES
 from services.planter_orders.handlers.app_keys import (
@@ -43,19 +39,11 @@ from services.planter_orders.handlers.app_keys import (
 )
 from services.planter_orders.model.deliveries import signing_key
 from services.planter_orders.schemas import OrderRenderer
-from services.planter_orders.service import (
-    Deliveries,
-    MetadataFiles,
-    OrderEvents,
-    OrderService,
-    OrphanCleanup,
-    PersonEraser,
-    Thumbnails,
-    Uploading,
-    WebhookSender,
-)
-from services.planter_orders.service.derived_files import PhotoLooks
+from services.planter_orders.service.announcements import Deliveries, OrderEvents, WebhookSender
+from services.planter_orders.service.derived_files import MetadataFiles, PhotoLooks, Thumbnails
 from services.planter_orders.service.gauges import OrderGauges
+from services.planter_orders.service.orders import OrderService, PersonEraser
+from services.planter_orders.service.uploading import OrphanCleanup, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import base_app

@@ -7,7 +7,9 @@ from typing import Final
 from aiohttp import web
 
 from services.planter_orders.schemas import OrderRenderer
-from services.planter_orders.service import Deliveries, OrderEvents, OrderService, Uploading
+from services.planter_orders.service.announcements import Deliveries, OrderEvents
+from services.planter_orders.service.orders import OrderService
+from services.planter_orders.service.uploading import Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.idempotency import IdempotencyKeys
 from shared.objects import ObjectStore

@@ -15,7 +15,8 @@ from prometheus_client import Counter
 
 from services.planter_orders.adapters.http import WebhookReceiver
 from services.planter_orders.adapters.notifications import Notifications
-from services.planter_orders.adapters.sql import OrderRepository, Outbox
+from services.planter_orders.adapters.sql.changes import Outbox
+from services.planter_orders.adapters.sql.orders import OrderRepository
 from services.planter_orders.model.deliveries import (
     Attempt,
     Delivery,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.planter_orders.adapters.sql import OrderRepository, PendingJobs, PhotoWork
+from services.planter_orders.adapters.sql.jobs import PendingJobs, PhotoWork
+from services.planter_orders.adapters.sql.orders import OrderRepository
 from services.planter_orders.model.orders import Order, OrderFilter
 from services.planter_orders.model.photos import Photo, judge, metadata_key, photo_key, thumbnail_key
 from services.planter_orders.service.announcements import OrderEvents

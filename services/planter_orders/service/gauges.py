@@ -6,7 +6,7 @@ import math
 
 from prometheus_client import Counter, Gauge
 
-from services.planter_orders.adapters.sql import OrderRepository
+from services.planter_orders.adapters.sql.orders import OrderRepository
 from shared.errors import DependencyDown
 from shared.metrics import begin_at_zero
 

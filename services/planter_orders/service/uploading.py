@@ -12,7 +12,9 @@ from pathlib import Path
 
 from prometheus_client import Counter
 
-from services.planter_orders.adapters.sql import Answered, OrderRepository, Orphan, Orphans, PhotoRepository
+from services.planter_orders.adapters.sql.jobs import Orphan, Orphans
+from services.planter_orders.adapters.sql.orders import Answered, OrderRepository
+from services.planter_orders.adapters.sql.photos import PhotoRepository
 from services.planter_orders.model.orders import Order, new_order_id, require_replaceable
 from services.planter_orders.model.photos import (
     Photo,

@@ -12,10 +12,14 @@ from typing import Any, cast
 import pytest
 
 from services.planter_orders.adapters.notifications import NoNotifications
-from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, PendingJobs, PhotoRepository
+from services.planter_orders.adapters.sql.jobs import Orphan, Orphans, PendingJobs
+from services.planter_orders.adapters.sql.orders import OrderRepository
+from services.planter_orders.adapters.sql.photos import PhotoRepository
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.photos import Photo, PhotoRequest, RequestReason, photo_key, thumbnail_key
-from services.planter_orders.service import IncomingPhoto, MetadataFiles, OrderEvents, OrphanCleanup, Uploading
+from services.planter_orders.service.announcements import OrderEvents
+from services.planter_orders.service.derived_files import MetadataFiles
+from services.planter_orders.service.uploading import IncomingPhoto, OrphanCleanup, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.images.decode_pool import ImageWorkers, open_image_workers
 from shared.images.validation import ImageFormat, ImageLimits

@@ -11,11 +11,14 @@ import aiohttp
 import pytest
 
 from services.planter_orders.adapters.notifications import NoNotifications
-from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, PendingJobs
+from services.planter_orders.adapters.sql.jobs import Orphan, Orphans, PendingJobs
+from services.planter_orders.adapters.sql.orders import OrderRepository
 from services.planter_orders.app import MIGRATIONS, build_app
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.photos import Photo, photo_key
-from services.planter_orders.service import MetadataFiles, OrderEvents, OrphanCleanup, Thumbnails
+from services.planter_orders.service.announcements import OrderEvents
+from services.planter_orders.service.derived_files import MetadataFiles, Thumbnails
+from services.planter_orders.service.uploading import OrphanCleanup
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.errors import Unavailable
 from shared.images.decode_pool import open_image_workers

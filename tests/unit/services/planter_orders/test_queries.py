@@ -12,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
-from services.planter_orders.adapters.sql import OrderRepository, Orphan, Orphans, Outbox, ReleaseBefore
-from services.planter_orders.adapters.sql.orders import page_query, summary_of
+from services.planter_orders.adapters.sql.changes import Outbox
+from services.planter_orders.adapters.sql.jobs import Orphan, Orphans
+from services.planter_orders.adapters.sql.orders import OrderRepository, page_query, summary_of
+from services.planter_orders.adapters.sql.release_before import ReleaseBefore
 from services.planter_orders.adapters.sql.tables import METADATA, ORDERS, OUTBOX
 from services.planter_orders.app import MIGRATIONS
 from services.planter_orders.model.deliveries import Attempt, DeliveryState
