@@ -18,18 +18,15 @@ from services.auth_verify.adapters.sql.organizations import SqlOrganizations
 from services.auth_verify.adapters.sql.sessions import SqlSessions
 from services.auth_verify.adapters.sql.signing_keys import SqlSigningKeys
 from services.auth_verify.adapters.sql.users import SqlUsers
-from services.auth_verify.handlers import ACCOUNTS, ORGANIZATIONS, PERSON_ERASER, ROUTES, SESSIONS, SIGNER
+from services.auth_verify.handlers import ROUTES
+from services.auth_verify.handlers.app_keys import ACCOUNTS, ORGANIZATIONS, PERSON_ERASER, SESSIONS, SIGNER
 from services.auth_verify.ports import FailedLogins
-from services.auth_verify.service import (
-    AccountService,
-    KeyRing,
-    LoginThrottle,
-    OrganizationService,
-    PersonEraser,
-    SecretSigner,
-    SessionService,
-    TokenSigner,
-)
+from services.auth_verify.service.accounts import AccountService
+from services.auth_verify.service.erasure import PersonEraser
+from services.auth_verify.service.organizations import OrganizationService
+from services.auth_verify.service.sessions import SessionService
+from services.auth_verify.service.signing import KeyRing, SecretSigner, TokenSigner
+from services.auth_verify.service.throttle import LoginThrottle
 from services.auth_verify.settings import AuthVerifySettings
 from shared.app.factory import base_app
 from shared.app.middleware import CHECKS

@@ -18,7 +18,10 @@ from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.app import MIGRATIONS, NAME, build_eraser
 from services.auth_verify.model import no_such_user
 from services.auth_verify.schemas import Registration
-from services.auth_verify.service import AccountService, KeyRing, LoginThrottle, SecretSigner, SessionService
+from services.auth_verify.service.accounts import AccountService
+from services.auth_verify.service.sessions import SessionService
+from services.auth_verify.service.signing import KeyRing, SecretSigner
+from services.auth_verify.service.throttle import LoginThrottle
 from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.access_tokens import ADMIN
 from shared.auth.revocations import open_revocations

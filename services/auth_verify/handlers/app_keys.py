@@ -6,7 +6,11 @@ from typing import Final
 
 from aiohttp import web
 
-from services.auth_verify.service import AccountService, OrganizationService, PersonEraser, SessionService, TokenSigner
+from services.auth_verify.service.accounts import AccountService
+from services.auth_verify.service.erasure import PersonEraser
+from services.auth_verify.service.organizations import OrganizationService
+from services.auth_verify.service.sessions import SessionService
+from services.auth_verify.service.signing import TokenSigner
 
 ACCOUNTS: Final = web.AppKey("ACCOUNTS", AccountService)
 SESSIONS: Final = web.AppKey("SESSIONS", SessionService)

@@ -19,7 +19,7 @@ from services.auth_verify.schemas import (
     TokenForm,
     UserAnswer,
 )
-from services.auth_verify.service import TokenPair, introspect
+from services.auth_verify.service.sessions import TokenPair, introspect
 from shared.app.responses import NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access

@@ -18,7 +18,7 @@ from services.auth_verify.adapters.http import HttpPeople
 from services.auth_verify.adapters.sql.erasures import SqlErasures
 from services.auth_verify.adapters.sql.tables import ERASURES, MEMBERS, METADATA, ORGANIZATIONS
 from services.auth_verify.app import NAME, build_app
-from services.auth_verify.service import PersonEraser
+from services.auth_verify.service.erasure import PersonEraser
 from services.auth_verify.settings import AuthVerifySettings
 from shared.app.erasure import ErasureRequest
 from shared.auth.access_tokens import ServiceGuard

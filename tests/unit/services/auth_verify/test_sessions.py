@@ -15,7 +15,8 @@ from services.auth_verify.adapters.sql.tables import REFRESH_TOKENS, SESSIONS
 from services.auth_verify.adapters.sql.users import SqlUsers
 from services.auth_verify.app import MIGRATIONS
 from services.auth_verify.model import User
-from services.auth_verify.service import SecretSigner, SessionService
+from services.auth_verify.service.sessions import SessionService
+from services.auth_verify.service.signing import SecretSigner
 from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.revocations import Revocations, open_revocations
 from shared.errors import Unauthorized

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from services.auth_verify.adapters.sql.signing_keys import SealBroken, SqlSigningKeys
 from services.auth_verify.adapters.sql.tables import SIGNING_KEYS
 from services.auth_verify.app import MIGRATIONS, build_app
-from services.auth_verify.service import KeyRing
+from services.auth_verify.service.signing import KeyRing
 from services.auth_verify.settings import AuthVerifySettings
 from shared.errors import Conflict, Unauthorized
 from shared.persistence.engine import Database, open_database

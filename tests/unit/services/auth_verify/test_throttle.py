@@ -13,8 +13,7 @@ from services.auth_verify.adapters.redis import open_redis_failed_logins
 from services.auth_verify.app import build_app
 from services.auth_verify.model import Failures
 from services.auth_verify.ports import FailedLogins
-from services.auth_verify.service import LoginThrottle
-from services.auth_verify.service.throttle import MAX_WAITING, MAX_WAITING_PER_PAIR
+from services.auth_verify.service.throttle import MAX_WAITING, MAX_WAITING_PER_PAIR, LoginThrottle
 from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.access_tokens import sign_service_token
 from shared.errors import TooManyRequests
