@@ -24,20 +24,18 @@ from services.checkout.handlers import ROUTES
 from services.checkout.handlers.app_keys import CATALOGUE, IDEMPOTENCY, OBJECTS, SERVICE, SETTINGS
 from services.checkout.model.payments import Action
 from services.checkout.schemas import SessionRequest, request_of
-from services.checkout.service import (
-    CheckoutService,
-    Fulfilment,
-    Outbox,
-    Queries,
-    Reconciliation,
-    Refunds,
-    Review,
-    SessionOpener,
-    Sweeper,
-    Webhooks,
-)
+from services.checkout.service import CheckoutService
+from services.checkout.service.fulfilment import Fulfilment
 from services.checkout.service.gauges import PaymentGauges
+from services.checkout.service.outbox import Outbox
 from services.checkout.service.paid_images import PaidImages
+from services.checkout.service.queries import Queries
+from services.checkout.service.reconcile import Reconciliation
+from services.checkout.service.refunds import Refunds
+from services.checkout.service.review import Review
+from services.checkout.service.session_opener import SessionOpener
+from services.checkout.service.sweeper import Sweeper
+from services.checkout.service.webhooks import Webhooks
 from services.checkout.settings import CheckoutSettings
 from shared.app.erasure import ERASER
 from shared.app.factory import base_app

@@ -53,7 +53,7 @@ from shared.objects import ObjectStore
 from shared.objects.factory import open_object_store
 from shared.persistence.engine import open_database
 from shared.persistence.migrations import migrate
-from shared.presign import local_bucket
+from shared.presign.signing import local_bucket
 from shared.settings import Bucket
 
 NAME = "media-store"

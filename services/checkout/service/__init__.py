@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from services.checkout.service.fulfilment import Fulfilment
-from services.checkout.service.outbox import Outbox
 from services.checkout.service.queries import Queries
 from services.checkout.service.reconcile import Reconciliation
 from services.checkout.service.refunds import Refunds
@@ -11,19 +10,6 @@ from services.checkout.service.review import Review
 from services.checkout.service.session_opener import SessionOpener
 from services.checkout.service.sweeper import Sweeper
 from services.checkout.service.webhooks import Webhooks
-
-__all__ = [
-    "CheckoutService",
-    "Fulfilment",
-    "Outbox",
-    "Queries",
-    "Reconciliation",
-    "Refunds",
-    "Review",
-    "SessionOpener",
-    "Sweeper",
-    "Webhooks",
-]
 
 
 @dataclass(frozen=True, slots=True)

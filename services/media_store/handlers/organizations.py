@@ -22,7 +22,8 @@ from shared.clock import utc_now
 from shared.errors import BadRequest, KeepsakeError
 from shared.http.body import BODY, discard_body
 from shared.http.validation import parse_json
-from shared.presign import PostPolicyVerifier, S3Error, VerifiedPost, local_bucket, stored_answer
+from shared.presign.signing import local_bucket
+from shared.presign.verify import PostPolicyVerifier, S3Error, VerifiedPost, stored_answer
 from shared.uploads import FileField, SpoolSink, read_form
 
 CONTENT_TYPES: Final = ("image/jpeg", "image/png", "image/webp")

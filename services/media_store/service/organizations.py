@@ -30,7 +30,8 @@ from shared.errors import Forbidden, TooLarge
 from shared.http.body import size_text
 from shared.images.validation import ImageFormat, corrected_filename
 from shared.objects import ObjectStore
-from shared.presign import PresignedUpload, VerifiedPost, presign_post, presign_put
+from shared.presign.signing import PresignedUpload, presign_post, presign_put
+from shared.presign.verify import VerifiedPost
 from shared.settings import Bucket
 
 LIFETIME_S = 300

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.presign import PostPolicyVerifier, S3Error, local_bucket, presign_post, stored_answer
-from shared.presign.signing import sign
+from shared.presign.signing import local_bucket, presign_post, sign
+from shared.presign.verify import PostPolicyVerifier, S3Error, stored_answer
 from shared.settings import Bucket
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY
 from tests.unit.shared.presign.conftest import post_form

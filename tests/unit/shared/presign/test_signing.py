@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.presign import local_bucket, presign_post, presign_put
+from shared.presign.signing import local_bucket, presign_post, presign_put
 from shared.settings import Bucket
 from tests.support.s3 import ACCESS_KEY, REGION, SECRET_KEY
 from tests.unit.shared.presign.conftest import post_form, send
