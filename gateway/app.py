@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from aiohttp import web
+from prometheus_async.aio.web import server_stats
 
 from gateway.admission import CLIENTS, LIMITS, Clients, check_path
 from gateway.forward import forwarder
@@ -26,7 +27,6 @@ from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.concurrency.background_tasks import BackgroundTasks
 from shared.errors import NotFound
 from shared.http.clients import CONNECTION_LIMITER, ConnectionLimiter, client_address, is_in
-from shared.metrics import server_stats
 
 INFO = ServiceInfo(
     name="gateway",

@@ -5,24 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import cache
 
-from prometheus_async.aio.web import server_stats
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
-
-__all__ = [
-    "CLAIMS_SETTLED",
-    "IMAGES_CONVERTED",
-    "IMAGES_WAITING",
-    "IMAGE_WAIT_SECONDS",
-    "IMAGE_WORK_SECONDS",
-    "IN_FLIGHT",
-    "REQUESTS",
-    "REQUEST_SECONDS",
-    "REVOCATIONS_UNKNOWN",
-    "SPANS",
-    "begin_at_zero",
-    "request_metrics",
-    "server_stats",
-]
 
 disable_created_metrics()  # they double the page and say what the counter's rate says
 

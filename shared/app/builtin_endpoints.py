@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from functools import cache
 
 from aiohttp import web
+from prometheus_async.aio.web import server_stats
 
 from shared.app.middleware import CHECKS, LIFECYCLE, ReadinessCheck
 from shared.app.openapi import describe
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.clock import rfc3339, utc_now
 from shared.errors import DependencyDown, Unavailable
-from shared.metrics import server_stats
 
 READY_TIMEOUT_S = 2.5
 
