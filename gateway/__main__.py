@@ -7,11 +7,5 @@ from gateway.settings import GatewaySettings
 from shared.app.server import run
 from shared.settings import load_settings
 
-
-def main() -> None:
-    settings = load_settings(GatewaySettings)
-    run("gateway", settings, lambda: create_app(settings))
-
-
 if __name__ == "__main__":
-    main()
+    run("gateway", load_settings(GatewaySettings), create_app)

@@ -1,4 +1,4 @@
-"""`python -m services.auth_verify`: runs the service, or with arguments one of its commands."""
+"""`python -m services.auth_verify`: runs the service until SIGTERM or SIGINT, or with arguments one of its commands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from services.auth_verify.settings import AuthVerifySettings
 from shared.app.server import run
 from shared.settings import load_settings
 
-
-def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
+if __name__ == "__main__":
     if arguments := sys.argv[1:]:
         sys.exit(run_command(arguments))
-    settings = load_settings(AuthVerifySettings)
-    run(NAME, settings, lambda: build_app(settings))
-
-
-if __name__ == "__main__":
-    main()
+    run(NAME, load_settings(AuthVerifySettings), build_app)

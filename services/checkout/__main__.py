@@ -67,7 +67,7 @@ def main() -> None:
     elif given.command == "resolve":
         _resolve(settings, given)
     else:
-        run(NAME, settings, lambda: build_app(settings))
+        run(NAME, settings, build_app)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ async def _sweep(settings: MediaStoreSettings) -> None:
 def main() -> None:
     arguments, settings = _arguments(), load_settings(MediaStoreSettings)
     if arguments.command is None:
-        run(NAME, settings, lambda: build_app(settings))
+        run(NAME, settings, build_app)
         return
     configure_logging(NAME)
     try:

@@ -1,4 +1,4 @@
-"""`python -m services.planter_orders` runs the service."""
+"""`python -m services.planter_orders` runs the service until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -7,12 +7,5 @@ from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.server import run
 from shared.settings import load_settings
 
-
-def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
-    settings = load_settings(PlanterOrdersSettings)
-    run(NAME, settings, lambda: build_app(settings))
-
-
 if __name__ == "__main__":
-    main()
+    run(NAME, load_settings(PlanterOrdersSettings), build_app)

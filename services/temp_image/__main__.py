@@ -8,5 +8,4 @@ from shared.app.server import run
 from shared.settings import load_settings
 
 if __name__ == "__main__":
-    settings = load_settings(TempImageSettings)
-    run("temp-image", settings, lambda: build_app(settings))
+    run("temp-image", load_settings(TempImageSettings), build_app)

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 from aiohttp import http, web
@@ -28,6 +28,8 @@ DRAIN_S = 15.0
 BACKLOG = 1024
 NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 MODULE_OF_C_PARSER = re.compile(r"_http_parser$")
+
+SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 
 
 def require_c_parser() -> None:
@@ -142,7 +144,7 @@ async def _main(name: str, build_app: Callable[[], web.Application], sockets: Se
         raise SystemExit(1) from None
 
 
-def run(name: str, settings: ServerSettings, build_app: Callable[[], web.Application]) -> None:
+def run(name: str, settings: SettingsT, build_app: Callable[[SettingsT], web.Application]) -> None:
     """Run one service until SIGTERM or SIGINT."""
     require_c_parser()
     raise_descriptor_limit()
@@ -154,7 +156,7 @@ def run(name: str, settings: ServerSettings, build_app: Callable[[], web.Applica
         with request_tracing(name, settings) as around, runner:
 
             def build() -> web.Application:
-                app = build_app()
+                app = build_app(settings)
                 app.middlewares[:0] = around
                 return app
 

@@ -7,11 +7,5 @@ from shared.settings import load_settings
 from web.shop.app import create_app
 from web.shop.settings import ShopSettings
 
-
-def main() -> None:
-    settings = load_settings(ShopSettings)
-    run("demo-shop", settings, lambda: create_app(settings))
-
-
 if __name__ == "__main__":
-    main()
+    run("demo-shop", load_settings(ShopSettings), create_app)
