@@ -26,7 +26,7 @@ from services.checkout.model.payments import Action
 from services.checkout.schemas import SessionRequest, request_of
 from services.checkout.service import CheckoutService
 from services.checkout.service.fulfilment import Fulfilment
-from services.checkout.service.gauges import PaymentGauges
+from services.checkout.service.gauges import refresh_gauges
 from services.checkout.service.outbox import Outbox
 from services.checkout.service.paid_images import PaidImages
 from services.checkout.service.queries import Queries
@@ -178,7 +178,8 @@ def build_app(settings: CheckoutSettings, now: Callable[[], datetime] = utc_now)
             app[CHECKS].update(database=opened.database.check, storage=opened.objects.check)
             if settings.uses_sandbox:
                 get_logger().warning("stripe_sandbox_used")
-            gauges = partial(work_periodically, "gauges", PaymentGauges(opened.sessions, now).refresh, GAUGES_S)
+            refresh = partial(refresh_gauges, opened.sessions, now)
+            gauges = partial(work_periodically, "gauges", refresh, GAUGES_S)
             async with working(opened.service.sweeper.run, gauges):
                 yield
 

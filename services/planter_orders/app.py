@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -41,7 +42,7 @@ from services.planter_orders.model.deliveries import signing_key
 from services.planter_orders.schemas import OrderRenderer
 from services.planter_orders.service.announcements import Deliveries, OrderEvents, WebhookSender
 from services.planter_orders.service.derived_files import MetadataFiles, PhotoLooks, Thumbnails
-from services.planter_orders.service.gauges import OrderGauges
+from services.planter_orders.service.gauges import refresh_gauges
 from services.planter_orders.service.orders import OrderService, PersonEraser
 from services.planter_orders.service.uploading import OrphanCleanup, Uploading
 from services.planter_orders.settings import PlanterOrdersSettings
@@ -125,7 +126,7 @@ def _assemble(
     release_before = ReleaseBefore(database)
     background.append(lambda: work_periodically("release_before", lambda: release_before.catch_up(now()), CATCH_UP_S))
     background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_S))
-    background.append(lambda: work_periodically("gauges", OrderGauges(orders).refresh, GAUGES_S))
+    background.append(lambda: work_periodically("gauges", partial(refresh_gauges, orders), GAUGES_S))
     outbox, sender = Outbox(database), None
     if settings.order_webhook_url:
         receiver = WebhookReceiver(http, settings.order_webhook_url)

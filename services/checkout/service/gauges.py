@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.checkout.adapters.sql.sessions import SqlSessions
@@ -13,18 +12,11 @@ from services.checkout.metrics import IN_REVIEW, OVERDUE
 LATE = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentGauges:
-    """Sets the gauges."""
-
-    sessions: SqlSessions
-    now: Callable[[], datetime]
-
-    async def refresh(self) -> None:
-        """Count by indexes that hold what is looked for alone; where nothing can be counted, say so."""
-        in_review = overdue = math.nan
-        try:
-            in_review, overdue = await self.sessions.attention(self.now() - LATE)
-        finally:
-            IN_REVIEW.set(in_review)
-            OVERDUE.set(overdue)
+async def refresh_gauges(sessions: SqlSessions, now: Callable[[], datetime]) -> None:
+    """Count by indexes that hold what is looked for alone; where nothing can be counted, say so."""
+    in_review = overdue = math.nan
+    try:
+        in_review, overdue = await sessions.attention(now() - LATE)
+    finally:
+        IN_REVIEW.set(in_review)
+        OVERDUE.set(overdue)

@@ -21,23 +21,17 @@ PHOTO_CHANGES = Counter(
 begin_at_zero(PHOTO_CHANGES, "requested", "withdrawn", "replaced")
 
 
-class OrderGauges:
-    """Sets the gauges."""
-
-    def __init__(self, orders: OrderRepository) -> None:
-        self._orders = orders
-
-    async def refresh(self) -> None:
-        """Read the counters, which costs the same however many orders there are; where they cannot be read, show none."""
-        try:
-            summary = await self._orders.summary()
-        except DependencyDown:
-            ORDERS_NOW.clear()
-            WEBHOOKS_NOW.clear()
-            REQUESTS_NOW.set(math.nan)
-            raise
-        for status, count in summary.orders.items():
-            ORDERS_NOW.labels(status).set(count)
-        REQUESTS_NOW.set(summary.photo_requests)
-        WEBHOOKS_NOW.labels("pending").set(summary.pending_deliveries)
-        WEBHOOKS_NOW.labels("failed").set(summary.failed_deliveries)
+async def refresh_gauges(orders: OrderRepository) -> None:
+    """Read the counters, which costs the same however many orders there are; where they cannot be read, show none."""
+    try:
+        summary = await orders.summary()
+    except DependencyDown:
+        ORDERS_NOW.clear()
+        WEBHOOKS_NOW.clear()
+        REQUESTS_NOW.set(math.nan)
+        raise
+    for status, count in summary.orders.items():
+        ORDERS_NOW.labels(status).set(count)
+    REQUESTS_NOW.set(summary.photo_requests)
+    WEBHOOKS_NOW.labels("pending").set(summary.pending_deliveries)
+    WEBHOOKS_NOW.labels("failed").set(summary.failed_deliveries)
