@@ -25,7 +25,7 @@ from services.planter_orders.adapters.sql.changes import Outbox
 from services.planter_orders.adapters.sql.jobs import Orphans, PendingJobs
 from services.planter_orders.adapters.sql.orders import Erasures, OrderRepository
 from services.planter_orders.adapters.sql.photos import PhotoRepository
-from services.planter_orders.adapters.sql.release_before import ReleaseBefore
+from services.planter_orders.adapters.sql.release_before import catch_up
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.planter_orders.handlers import ROUTES
 from services.planter_orders.handlers.app_keys import (
@@ -123,8 +123,7 @@ def _assemble(
     app[ERASER] = eraser
     background: list[Work] = [metadata_files.run, cleanup.run, thumbnails.run, order_events.run]
     background.append(lambda: work_periodically("erasures", eraser.sweep, ERASURES_S))
-    release_before = ReleaseBefore(database)
-    background.append(lambda: work_periodically("release_before", lambda: release_before.catch_up(now()), CATCH_UP_S))
+    background.append(lambda: work_periodically("release_before", lambda: catch_up(database, now()), CATCH_UP_S))
     background.append(lambda: work_periodically("keys", keys.forget_old, FORGET_S))
     background.append(lambda: work_periodically("gauges", partial(refresh_gauges, orders), GAUGES_S))
     outbox, sender = Outbox(database), None

@@ -27,31 +27,27 @@ LOOKED_BACK = timedelta(days=1)
 T = ORDERS.c
 
 
-class ReleaseBefore:
-    """Catches up with the release before; each step is short, and locks no more than the rows that it changes."""
+async def catch_up(database: Database, now: datetime) -> None:
+    """Catch up with the release before; each step is short, and locks no more than the rows that it changes."""
+    while await _fold_names(database) == NAMES_AT_ONCE:
+        pass
+    async with database.begin() as connection:
+        await _adopt_leftovers(connection, now)
+        await _mark_warned(connection, now - LOOKED_BACK)
+    async with database.begin() as connection:
+        await _count_again(connection)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
-    async def catch_up(self, now: datetime) -> None:
-        while await self._fold_names() == NAMES_AT_ONCE:
-            pass
-        async with self._database.begin() as connection:
-            await _adopt_leftovers(connection, now)
-            await _mark_warned(connection, now - LOOKED_BACK)
-        async with self._database.begin() as connection:
-            await _count_again(connection)
-
-    async def _fold_names(self) -> int:
-        """Make names searchable, the oldest orders' first; return how many."""
-        oldest = sa.select(T.id, T.pet_name).where(HAS_UNFOLDED_NAME).order_by(T.created_at, T.id).limit(NAMES_AT_ONCE)
-        this = ORDERS.update().where(T.id == sa.bindparam("its_id"), HAS_UNFOLDED_NAME)
-        async with self._database.begin() as connection:
-            rows = (await connection.execute(oldest.with_for_update(skip_locked=True))).all()
-            if rows:
-                names = [{"its_id": row.id, "its_name": folded(row.pet_name)} for row in rows]
-                await connection.execute(this.values(pet_name_folded=sa.bindparam("its_name")), names)
-        return len(rows)
+async def _fold_names(database: Database) -> int:
+    """Make names searchable, the oldest orders' first; return how many."""
+    oldest = sa.select(T.id, T.pet_name).where(HAS_UNFOLDED_NAME).order_by(T.created_at, T.id).limit(NAMES_AT_ONCE)
+    this = ORDERS.update().where(T.id == sa.bindparam("its_id"), HAS_UNFOLDED_NAME)
+    async with database.begin() as connection:
+        rows = (await connection.execute(oldest.with_for_update(skip_locked=True))).all()
+        if rows:
+            names = [{"its_id": row.id, "its_name": folded(row.pet_name)} for row in rows]
+            await connection.execute(this.values(pet_name_folded=sa.bindparam("its_name")), names)
+    return len(rows)
 
 
 async def _adopt_leftovers(connection: AsyncConnection, now: datetime) -> None:
@@ -59,18 +55,8 @@ async def _adopt_leftovers(connection: AsyncConnection, now: datetime) -> None:
     taken = LEFTOVERS.delete().where(LEFTOVERS.c.due_at <= now).returning(LEFTOVERS.c.order_id, LEFTOVERS.c.user_id)
     rows = (await connection.execute(taken)).all()
     if rows:
-        entries = [
-            {
-                "order_id": row.order_id,
-                "filename": "",
-                "user_id": row.user_id,
-                "due_at": now,
-                "doomed": True,
-                "passes": 0,
-            }
-            for row in rows
-        ]
-        await connection.execute(ORPHANS.insert(), entries)
+        entry = {"filename": "", "due_at": now, "doomed": True, "passes": 0}
+        await connection.execute(ORPHANS.insert(), [{**row._asdict(), **entry} for row in rows])
 
 
 async def _mark_warned(connection: AsyncConnection, since: datetime) -> None:

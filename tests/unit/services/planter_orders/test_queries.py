@@ -15,7 +15,7 @@ from sqlalchemy.sql.expression import ClauseElement, Executable
 from services.planter_orders.adapters.sql.changes import Outbox
 from services.planter_orders.adapters.sql.jobs import Orphan, Orphans
 from services.planter_orders.adapters.sql.orders import OrderRepository, page_query, summary_of
-from services.planter_orders.adapters.sql.release_before import ReleaseBefore
+from services.planter_orders.adapters.sql.release_before import catch_up
 from services.planter_orders.adapters.sql.tables import METADATA, ORDERS, OUTBOX
 from services.planter_orders.app import MIGRATIONS
 from services.planter_orders.model.deliveries import Attempt, DeliveryState
@@ -179,7 +179,7 @@ async def test_what_was_kept_before_the_migration_is_counted_and_found(
         async with database.begin() as connection:
             await keep_as_before(connection)
         await migrate(database, MIGRATIONS, "planter-orders", embedded.data_dir)
-        await ReleaseBefore(database).catch_up(AT)
+        await catch_up(database, AT)
         orders, orphans, outbox = OrderRepository(database, with_webhooks=True), Orphans(database), Outbox(database)
         summary = await orders.summary()
         assert (summary.orders[Status.PAID], summary.orders[Status.PENDING]) == (2, 1)
@@ -205,7 +205,7 @@ async def test_what_the_release_before_writes_beside_this_one_is_counted_and_fou
             await connection.execute(sa.text("UPDATE planter_orders SET photos_due_at = NULL"))
         assert (await orders.summary()).orders[Status.PAID] == 0
         for _ in range(2):
-            await ReleaseBefore(database).catch_up(AT)
+            await catch_up(database, AT)
             summary = await orders.summary()
             assert (summary.orders[Status.PAID], summary.orders[Status.PENDING]) == (2, 1)
             assert (summary.pending_deliveries, summary.photo_requests) == (1, 0)
