@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import getpass
 import sys
 from collections.abc import Sequence
@@ -26,12 +25,11 @@ from services.auth_verify.settings import AuthVerifySettings
 from shared.auth.access_tokens import ADMIN
 from shared.auth.revocations import open_revocations
 from shared.auth.service_client import open_http_client
-from shared.errors import KeepsakeError, UnusableDatabase
 from shared.http.validation import refusal
 from shared.names import name_key
 from shared.persistence.engine import open_database
 from shared.persistence.migrations import migrate
-from shared.settings import load_settings, refuse_start
+from shared.settings import load_settings, run_command
 
 NOT_YET = 3
 
@@ -99,7 +97,7 @@ async def _rotate_keys(settings: AuthVerifySettings) -> tuple[str, int]:
     return "The next key is the current one now. The old one stays published until its tokens have expired.", 0
 
 
-def run_command(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Do what `arguments` say, say what was done, and return the exit status.
 
     It is 1 with one sentence for a refusal, 2 where the tables cannot be used, 3 for an erasure that goes on.
@@ -112,12 +110,7 @@ def run_command(arguments: Sequence[str]) -> int:
         "rotate-keys": lambda: _rotate_keys(settings),
     }
     try:
-        said, status = asyncio.run(work[chosen.command]())
-    except UnusableDatabase as error:
-        refuse_start([error.detail])
-    except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.detail}\n")
-        return 1
+        said, status = run_command(work[chosen.command]())
     except SealBroken as error:
         sys.stderr.write(f"keepsake: {error}\n")
         return 1

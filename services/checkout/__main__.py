@@ -6,47 +6,29 @@ Its commands list payments that do not match their images, and decide about paym
 from __future__ import annotations
 
 import argparse
-import asyncio
 import getpass
-import sys
-from collections.abc import Coroutine
-from typing import TypeVar
 
 from services.checkout.app import NAME, build_app, reconcile, resolve
 from services.checkout.model.payments import Action
 from services.checkout.settings import CheckoutSettings
 from shared.app.server import run
-from shared.errors import KeepsakeError, UnusableDatabase
 from shared.log import configure_logging
-from shared.settings import load_settings, refuse_start
+from shared.settings import load_settings, run_command
 
-ResultT = TypeVar("ResultT")
-
-
-def _run(work: Coroutine[None, None, ResultT]) -> ResultT:
-    """Do what a command asks for.
-
-    Ends with 3 where something that it needs is down, 2 where the tables cannot be used, 1 where it is refused.
-    """
-    configure_logging(NAME)
-    try:
-        return asyncio.run(work)
-    except UnusableDatabase as error:
-        refuse_start([error.detail])
-    except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.detail}\n")
-        raise SystemExit(3 if error.status >= 500 else 1) from None
+DOWN = 3  # the status where Stripe, the database or the storage does not answer
 
 
 def _reconcile(settings: CheckoutSettings) -> None:
-    count = _run(reconcile(settings, lambda finding: print(finding, flush=True)))  # noqa: T201 - its output
+    work = reconcile(settings, lambda finding: print(finding, flush=True))  # noqa: T201 - its output
+    count = run_command(work, down_status=DOWN)
     print(f"{count} found")  # noqa: T201 - its output
     raise SystemExit(1 if count else 0)
 
 
 def _resolve(settings: CheckoutSettings, given: argparse.Namespace) -> None:
     action = Action(given.action)
-    _run(resolve(settings, given.session_id, action, note=given.note, by=f"command:{getpass.getuser()}"))
+    work = resolve(settings, given.session_id, action, note=given.note, by=f"command:{getpass.getuser()}")
+    run_command(work, down_status=DOWN)
     print("fulfilled" if action is Action.FULFIL else "given back")  # noqa: T201 - its output
 
 
@@ -62,6 +44,8 @@ def main() -> None:
     review.add_argument("--note", default="", help="why, for whoever looks at it later")
     given = parser.parse_args()
     settings = load_settings(CheckoutSettings)
+    if given.command:
+        configure_logging(NAME)
     if given.command == "reconcile":
         _reconcile(settings)
     elif given.command == "resolve":

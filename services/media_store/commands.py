@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from datetime import timedelta
 
 from services.media_store.app import NAME, build_app, open_store
 from services.media_store.settings import MediaStoreSettings
 from shared.app.server import run
-from shared.errors import KeepsakeError, UnusableDatabase
 from shared.log import configure_logging
-from shared.settings import load_settings, refuse_start
+from shared.settings import load_settings, run_command
 
 GRACE_S = 3600
 
@@ -53,13 +51,7 @@ def main() -> None:
         run(NAME, settings, build_app)
         return
     configure_logging(NAME)
-    try:
-        if arguments.command == "sweep":
-            asyncio.run(_sweep(settings))
-        else:
-            asyncio.run(_reconcile(settings, grace=timedelta(seconds=arguments.grace_s), apply=arguments.apply))
-    except UnusableDatabase as error:
-        refuse_start([error.detail])
-    except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.detail}\n")
-        raise SystemExit(1) from None
+    if arguments.command == "sweep":
+        run_command(_sweep(settings))
+    else:
+        run_command(_reconcile(settings, grace=timedelta(seconds=arguments.grace_s), apply=arguments.apply))

@@ -21,9 +21,9 @@ from pydantic import create_model
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.errors import KeepsakeError, UnusableDatabase
+from shared.errors import UnusableDatabase
 from shared.persistence.engine import Database, create_postgres_engine, database_errors, open_database
-from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service, refuse_start
+from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service, run_command
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 MIGRATION_WAIT_S = 60.0
@@ -181,19 +181,12 @@ async def _migrate(services: Sequence[str]) -> None:
         sys.stdout.write(f"The tables of {service} are up to date.\n")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Migrate the services named, and return the exit status: 1 with one sentence where that cannot be now, 2 where never."""
+def main() -> None:
+    """Migrate the services named; end with status 1 and one sentence where that cannot be now, 2 where never."""
     parser = argparse.ArgumentParser(prog="python -m shared.persistence.migrations")
     parser.add_argument("services", nargs="+", choices=WITH_TABLES, metavar="service")
-    try:
-        asyncio.run(_migrate(parser.parse_args(arguments).services))
-    except UnusableDatabase as error:
-        refuse_start([error.detail])
-    except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.detail}\n")
-        return 1
-    return 0
+    run_command(_migrate(parser.parse_args().services))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    main()
