@@ -15,7 +15,8 @@ from services.media_store.adapters.cloudinary import Cloudinary, open_cloudinary
 from services.media_store.adapters.http import HttpMembers
 from services.media_store.adapters.sql import SqlImages
 from services.media_store.adapters.sql.tables import IDEMPOTENCY_KEYS
-from services.media_store.handlers import (
+from services.media_store.handlers import ROUTES
+from services.media_store.handlers.app_keys import (
     IDEMPOTENCY,
     IMAGES,
     INGEST,
@@ -23,7 +24,6 @@ from services.media_store.handlers import (
     PROBE,
     PUBLIC_ADDRESSES,
     RENDITIONS,
-    ROUTES,
     SETTINGS,
     UPLOADS,
 )

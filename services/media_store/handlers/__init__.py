@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from services.media_store import schemas
 from services.media_store.handlers.admin import list_images, show_status, try_storage
-from services.media_store.handlers.app_keys import (
-    IDEMPOTENCY,
-    IMAGES,
-    INGEST,
-    OBJECTS,
-    PROBE,
-    PUBLIC_ADDRESSES,
-    RENDITIONS,
-    SETTINGS,
-    UPLOADS,
-)
 from services.media_store.handlers.images import (
     delete_user_image,
     list_user_images,
@@ -167,16 +156,3 @@ ROUTES = (
         answers={200: Answer("Kept", schemas.Promoted)},
     ),
 )
-
-__all__ = [
-    "IDEMPOTENCY",
-    "IMAGES",
-    "INGEST",
-    "OBJECTS",
-    "PROBE",
-    "PUBLIC_ADDRESSES",
-    "RENDITIONS",
-    "ROUTES",
-    "SETTINGS",
-    "UPLOADS",
-]

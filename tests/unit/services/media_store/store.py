@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.media_store.adapters.sql.tables import IMAGES, NAMES
 from services.media_store.app import build_app
-from services.media_store.handlers import IMAGES as IMAGE_SERVICE
-from services.media_store.handlers import OBJECTS, UPLOADS
+from services.media_store.handlers.app_keys import IMAGES as IMAGE_SERVICE
+from services.media_store.handlers.app_keys import OBJECTS, UPLOADS
 from services.media_store.service.images import ImageService
 from services.media_store.service.organizations import OrganizationUploads
 from services.media_store.settings import MediaStoreSettings
