@@ -21,6 +21,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.concurrency.waiting import to_its_end
 from shared.errors import DependencyDown, StorageFull
@@ -127,6 +128,13 @@ class Database:
         """Read all rows of one query."""
         async with self.read() as connection:
             return list(await connection.execute(query))
+
+    async def lease(self, due: sa.Select[Any], lease: ReturningUpdate[Any]) -> Sequence[Any]:
+        """Change the rows whose key `due` selects, but not those that another process is taking; return what `lease` does."""
+        (key,) = due.selected_columns
+        async with self.begin() as connection:
+            keys = list(await connection.scalars(due.with_for_update(skip_locked=True, of=key.table)))
+            return list(await connection.execute(lease.where(key.in_(keys)))) if keys else []
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -38,12 +38,9 @@ class SqlErasures(Repository):
 
     async def take_due(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Erasure]:
         """Return erasures that are due, each to one of several who ask; without a word they are due again after `lease`."""
-        due = sa.select(ERASURES).where(ERASURES.c.due_at <= now).order_by(ERASURES.c.due_at).limit(limit)
-        async with self._database.begin() as connection:
-            rows = (await connection.execute(due.with_for_update(skip_locked=True))).all()
-            taken = sa.update(ERASURES).where(ERASURES.c.user_id.in_([row.user_id for row in rows]))
-            await connection.execute(taken.values(due_at=now + lease, tries=ERASURES.c.tries + 1))
-        return [Erasure(row.user_id, row.username, row.requested_at, now + lease, row.tries + 1) for row in rows]
+        due = sa.select(ERASURES.c.user_id).where(ERASURES.c.due_at <= now).order_by(ERASURES.c.due_at).limit(limit)
+        taken = sa.update(ERASURES).values(due_at=now + lease, tries=ERASURES.c.tries + 1).returning(*ERASURES.c)
+        return [Erasure(*row) for row in await self._database.lease(due, taken)]
 
     async def forget_person(self, user_id: str) -> None:
         """Delete the user, its logins, sessions and memberships. An organisation gets another owner, or goes with its last.

@@ -53,36 +53,16 @@ class SqlOrderUpdates(Repository):
         Of the one order where it is named, and then also before their time.
         """
         older = ORDER_UPDATES.alias()
-        due = (
-            sa.select(T.seq)
-            .where(
-                *(
-                    (T.next_try_at <= now,)
-                    if order_id is None
-                    else (T.order_id == order_id, T.next_try_at.is_not(None))
-                ),
-                ~sa.exists().where(
-                    older.c.order_id == T.order_id, older.c.seq < T.seq, older.c.next_try_at.is_not(None)
-                ),
-            )
-            .order_by(T.next_try_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=ORDER_UPDATES)
-        )
-        async with self._database.begin() as connection:
-            ids = list(await connection.scalars(due))
-            if not ids:
-                return []
-            lease = (
-                ORDER_UPDATES.update()
-                .where(T.seq.in_(ids))
-                .values(next_try_at=now + timedelta(seconds=LEASE_S), attempts=T.attempts + 1)
-                .returning(T.row_id, T.attempts, T.event_id, T.order_id, T.status, T.note)
-            )
-            return [
-                QueuedUpdate(found.row_id, found.attempts, OrderUpdate(*found[2:]))
-                for found in await connection.execute(lease)
-            ]
+        waits = older.c.order_id == T.order_id, older.c.seq < T.seq, older.c.next_try_at.is_not(None)
+        due = sa.select(T.seq).where(~sa.exists().where(*waits)).order_by(T.next_try_at).limit(limit)
+        if order_id is None:
+            due = due.where(T.next_try_at <= now)
+        else:
+            due = due.where(T.order_id == order_id, T.next_try_at.is_not(None))
+        lease = ORDER_UPDATES.update().values(next_try_at=now + timedelta(seconds=LEASE_S), attempts=T.attempts + 1)
+        columns = (T.row_id, T.attempts, T.event_id, T.order_id, T.status, T.note)
+        taken = await self._database.lease(due, lease.returning(*columns))
+        return [QueuedUpdate(found.row_id, found.attempts, OrderUpdate(*found[2:])) for found in taken]
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
         """Have the update sent again then; None where it is done."""

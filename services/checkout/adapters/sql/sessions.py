@@ -47,11 +47,6 @@ def _row(found: sa.Row[Any]) -> CheckoutSession:
     )
 
 
-def _due(key: sa.Column[str], due_at: sa.Column[datetime], now: datetime, limit: int) -> sa.Select[Any]:
-    """Select the keys of what is due, the longest first, without those that another process is taking."""
-    return sa.select(key).where(due_at <= now).order_by(due_at).limit(limit).with_for_update(skip_locked=True)
-
-
 class SqlSessions(Repository):
     """Our rows. Every call is one transaction; DependencyDown("database") where there is none."""
 
@@ -161,17 +156,9 @@ class SqlSessions(Repository):
 
     async def lease_due(self, now: datetime, limit: int) -> Sequence[CheckoutSession]:
         """Return rows whose `next_check_at` has come, put off so that no other process takes them too."""
-        async with self._database.begin() as connection:
-            ids = list(await connection.scalars(_due(T.id, T.next_check_at, now, limit)))
-            if not ids:
-                return []
-            lease = (
-                SESSIONS.update()
-                .where(T.id.in_(ids))
-                .values(next_check_at=now + timedelta(seconds=LEASE_S), checks=T.checks + 1)
-                .returning(*COLUMNS)
-            )
-            return [_row(found) for found in await connection.execute(lease)]
+        due = sa.select(T.id).where(T.next_check_at <= now).order_by(T.next_check_at).limit(limit)
+        lease = SESSIONS.update().values(next_check_at=now + timedelta(seconds=LEASE_S), checks=T.checks + 1)
+        return [_row(found) for found in await self._database.lease(due, lease.returning(*COLUMNS))]
 
 
 class SqlEvents(Repository):
@@ -189,12 +176,9 @@ class SqlEvents(Repository):
         return True
 
     async def lease_due(self, now: datetime, limit: int) -> Sequence[WebhookEvent]:
-        async with self._database.begin() as connection:
-            ids = list(await connection.scalars(_due(E.id, E.next_try_at, now, limit)))
-            if not ids:
-                return []
-            taken = await connection.scalars(self._lease(now).where(E.id.in_(ids)).returning(E.hint))
-            return [WebhookEvent(**hint) for hint in taken]
+        due = sa.select(E.id).where(E.next_try_at <= now).order_by(E.next_try_at).limit(limit)
+        taken = await self._database.lease(due, self._lease(now).returning(E.hint))
+        return [WebhookEvent(**found.hint) for found in taken]
 
     async def put_off(self, event_id: str, until: datetime | None) -> None:
         """Have the event acted on again then; None where it is done."""

@@ -122,14 +122,10 @@ class Outbox(Repository):
             .where(~sa.exists().where(waits, older.c.order_id == T.order_id, older.c.seq < T.seq))
             .order_by(T.due_at)
             .limit(limit)
-            .with_for_update(skip_locked=True, of=OUTBOX)
         )
-        async with self._database.begin() as connection:
-            numbers = list(await connection.scalars(due))
-            lease = OUTBOX.update().where(T.seq.in_(numbers)).values(due_at=until, attempts=T.attempts + 1)
-            columns = (T.seq, T.message_id, T.order_id, T.body, TRIED_SINCE, T.attempts - T.attempts_before)
-            taken = await connection.execute(lease.returning(*columns)) if numbers else ()
-            return [OutgoingWebhook(*row) for row in taken]
+        lease = OUTBOX.update().values(due_at=until, attempts=T.attempts + 1)
+        columns = (T.seq, T.message_id, T.order_id, T.body, TRIED_SINCE, T.attempts - T.attempts_before)
+        return [OutgoingWebhook(*row) for row in await self._database.lease(due, lease.returning(*columns))]
 
     async def finish(self, seq: int, state: DeliveryState, attempt: Attempt) -> None:
         """Send the message no more, for it was taken or is given up."""
