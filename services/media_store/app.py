@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -46,7 +46,7 @@ from shared.auth.jwks import open_verifier
 from shared.auth.service_client import ServiceClient, open_http_client
 from shared.auth.signed_links import SIGNED_LINKS, SignedLinks
 from shared.clock import utc_now
-from shared.concurrency.periodic import work_periodically
+from shared.concurrency.periodic import work_periodically, working
 from shared.images.decode_pool import open_image_workers
 from shared.images.validation import image_limits
 from shared.objects import ObjectStore
@@ -185,14 +185,9 @@ def build_app(settings: MediaStoreSettings, clock: Callable[[], datetime] = utc_
             app[CHECKS].update(database=store.images.check, storage=store.objects.check)
             if store.cloudinary is not None and settings.store_image_to == "cloudinary":
                 app[CHECKS]["cloudinary"] = store.cloudinary.check
-            forgetting = work_periodically("idempotency_keys", store.keys.forget_old, FORGET_KEYS_S)
-            sweeping = asyncio.gather(
-                store.maintenance.run(), forgetting, return_exceptions=True
-            )  # to wait for both at the end
+            forgetting = partial(work_periodically, "idempotency_keys", store.keys.forget_old, FORGET_KEYS_S)
+            await stack.enter_async_context(working(store.maintenance.run, forgetting))
             yield
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
 
     app.cleanup_ctx.append(resources)
     return app
