@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from shared.app.routes import Handler
 from shared.errors import Forbidden, KeepsakeError, Unavailable
@@ -20,6 +20,10 @@ from shared.log import current_request_id, get_logger
 from shared.metrics import request_metrics
 
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
+COMMON_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    hdrs.SERVER: "keepsake",
+}  # and not which Python and which aiohttp
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 SLOW_S = 5.0
 STREAM = "/events"  # a stream of events lasts for as long as somebody watches
@@ -172,11 +176,25 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _send(request: web.Request, response: web.StreamResponse) -> None:
     """Send the answer here, so that it is timed to its end, and that a stop waits for files on their way too."""
     if not response.prepared:
-        connection = request[CONNECTION]
-        if (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].stopping.is_set():
+        if _is_last(request):
             response.force_close()
         await response.prepare(request)
         await response.write_eof()
+
+
+def _is_last(request: web.Request) -> bool:
+    connection = request[CONNECTION]
+    return (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].stopping.is_set()
+
+
+def is_plain(request: web.Request) -> bool:
+    """Tell whether its answer is as most: in HTTP/1.1, on a connection that stays open, for no other origin."""
+    return (
+        request.version == HttpVersion11
+        and request.keep_alive
+        and hdrs.ORIGIN not in request.headers
+        and not _is_last(request)
+    )
 
 
 async def complete_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -189,8 +207,7 @@ def set_headers(request: web.BaseRequest, headers: MutableMapping[str, str]) -> 
     connection = request[CONNECTION]
     connection.answering = True
     headers["X-Request-Id"] = request.get(REQUEST_ID) or request_id_of(request)
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers[hdrs.SERVER] = "keepsake"  # and not which Python and which aiohttp
+    headers.update(COMMON_HEADERS)
     vary = headers.get(hdrs.VARY)
     if vary is None:
         headers[hdrs.VARY] = "Origin"

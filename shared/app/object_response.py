@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import stat
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from io import FileIO
-from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from shared.app.middleware import COMMON_HEADERS, REQUEST_ID, is_plain
+from shared.clock import http_date
 from shared.errors import DependencyDown
 from shared.http.conditional_requests import is_not_modified, require_match, wanted_range
+from shared.http.connection import CONNECTION
 from shared.http.sendfile import send_file
 from shared.objects import ObjectNotFound, ObjectStore
-from shared.uploads.sinks import storage_error
 
-IN_ONE_WRITE_BYTES = 256 * 1024
 EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}
 SAFE_HEADERS = {
     **EMBEDDABLE,
@@ -53,18 +49,18 @@ async def send_object(request: web.Request, objects: ObjectStore, what: Represen
     if is_not_modified(request, what.etag, what.last_modified):
         return web.Response(status=304, headers=_headers(what))
     part = wanted_range(request, what.size, what.etag, what.last_modified)
-    start, end = part or (0, what.size - 1)
-    response = web.StreamResponse(status=200 if part is None else 206, headers=_headers(what))
-    response.headers[hdrs.CONTENT_TYPE] = what.content_type
-    if part is not None:
-        response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end}/{what.size}"
-    response.content_length = end + 1 - start
-    if request.method == hdrs.METH_HEAD:
-        return await _describe(request, objects, what.key, response)
-    path = objects.local_path(what.key)
-    if path is None:
-        return await _stream(request, objects, what.key, response, start)
-    return await _send_file(request, path, response, start)
+    if request.method == hdrs.METH_HEAD or not what.size:
+        return await _describe(request, objects, what)
+    opened = objects.open_local(what.key)
+    if opened is None:
+        return await _stream(request, objects, what, part)
+    file, size = opened
+    try:
+        if size < what.size:
+            raise DependencyDown("storage")
+        return await _send_file(request, file, what, part)
+    finally:
+        os.close(file)
 
 
 @lru_cache(maxsize=4096)
@@ -81,20 +77,31 @@ def _headers(what: Representation) -> Mapping[str, str]:
     }
 
 
-async def _describe(
-    request: web.Request, objects: ObjectStore, key: str, response: web.StreamResponse
-) -> web.StreamResponse:
-    if await objects.stat(key) is None:
+def _response(what: Representation, part: tuple[int, int] | None) -> web.StreamResponse:
+    start, end = part or (0, what.size - 1)
+    response = web.StreamResponse(status=200 if part is None else 206, headers=_headers(what))
+    response.headers[hdrs.CONTENT_TYPE] = what.content_type
+    if part is not None:
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{end}/{what.size}"
+    response.content_length = end + 1 - start
+    return response
+
+
+async def _describe(request: web.Request, objects: ObjectStore, what: Representation) -> web.StreamResponse:
+    if await objects.stat(what.key) is None:
         raise ObjectNotFound
+    response = _response(what, None)
     await response.prepare(request)
     await response.write_eof()
     return response
 
 
 async def _stream(
-    request: web.Request, objects: ObjectStore, key: str, response: web.StreamResponse, start: int
+    request: web.Request, objects: ObjectStore, what: Representation, part: tuple[int, int] | None
 ) -> web.StreamResponse:
-    async with objects.open(key, start=start, length=response.content_length) as reader:
+    response = _response(what, part)
+    start, length = part[0] if part else 0, response.content_length
+    async with objects.open(what.key, start=start, length=length) as reader:
         await response.prepare(request)
         async for chunk in reader.chunks:
             await response.write(chunk)
@@ -102,43 +109,48 @@ async def _stream(
     return response
 
 
-async def _send_file(request: web.Request, path: Path, response: web.StreamResponse, start: int) -> web.StreamResponse:
-    """Send a small part in one write with its head, for which sendfile costs more; a larger one by sendfile."""
-    length = response.content_length or 0
-    with ExitStack() as opened:
-        file = _open(path, opened)
-        if length > IN_ONE_WRITE_BYTES:
-            await send_file(request, response, file.fileno(), start)
-            return response
-        data: bytes | bytearray | None = _read_cached(file, start, length)
-        if data is None:
-            data = await asyncio.to_thread(os.pread, file.fileno(), length, start)
-        if len(data) != length:
-            raise DependencyDown("storage")
-        return web.Response(status=response.status, headers=response.headers, body=data)
+class _Sent(web.StreamResponse):
+    """An answer that was sent whole without aiohttp, on a connection that stays open."""
+
+    @property
+    def prepared(self) -> bool:
+        return True
+
+    @property
+    def keep_alive(self) -> bool:
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Do nothing: it is done."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing, too."""
 
 
-def _open(path: Path, opened: ExitStack) -> FileIO:
-    """Open a file until `opened` closes it: a look into the kernel's caches, where a trip to a thread costs ten times that."""
-    try:
-        file = opened.enter_context(FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)))
-        is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ObjectNotFound from error
-    except OSError as error:
-        raise storage_error(error) from error
-    if not is_file:
-        raise ObjectNotFound
-    return file
+async def _send_file(
+    request: web.Request, file: int, what: Representation, part: tuple[int, int] | None
+) -> web.StreamResponse:
+    """Send from an open file; what most ask for, the whole file for a page of this site, with a head that is ready."""
+    if part is None and is_plain(request):
+        head = _ready_head(what) + f"Date: {http_date()}\r\nX-Request-Id: {request[REQUEST_ID]}\r\n\r\n".encode()
+        request[CONNECTION].answering = True
+        await send_file(request, head, file, 0, what.size)
+        return _Sent()
+    response = _response(what, part)
+    await response.prepare(request)
+    await send_file(request, b"", file, part[0] if part else 0, response.content_length or 0)
+    await response.write_eof()
+    return response
 
 
-def _read_cached(file: FileIO, start: int, length: int) -> bytes | bytearray | None:
-    """Read what the kernel holds in memory; None where it would have to wait for the disk, or cannot tell (preadv2(2))."""
-    if not hasattr(os, "RWF_NOWAIT"):
-        return None
-    buffer = bytearray(length)
-    try:
-        read = os.preadv(file.fileno(), [buffer], start, os.RWF_NOWAIT)
-    except OSError:
-        return None
-    return buffer if read == length else None
+@lru_cache(maxsize=4096)
+def _ready_head(what: Representation) -> bytes:
+    """Return the head of the whole object for a page of this site, without what each answer has of its own."""
+    headers = {
+        **_headers(what),
+        **COMMON_HEADERS,
+        hdrs.VARY: ", ".join((*what.vary, hdrs.ORIGIN)),
+        hdrs.CONTENT_TYPE: what.content_type,
+        hdrs.CONTENT_LENGTH: str(what.size),
+    }
+    return "\r\n".join(["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers.items()), ""]).encode()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from email.utils import formatdate
-from functools import lru_cache
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -14,6 +11,7 @@ from aiohttp.typedefs import LooseHeaders
 from pydantic import BaseModel
 
 from shared.app.middleware import set_headers
+from shared.clock import http_date
 from shared.http.body import BODILESS
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -58,7 +56,7 @@ class WholeAnswer(web.StreamResponse):
         self._stays_open = request.keep_alive and super().keep_alive is not False
         headers, has_body = self.headers, self.status not in BODILESS
         set_headers(request, headers)
-        headers[hdrs.DATE] = _http_date(int(time.time()))
+        headers[hdrs.DATE] = http_date()
         if has_body:
             headers.setdefault(hdrs.CONTENT_LENGTH, str(len(self._answer)))
         if not self._stays_open or request.version < HttpVersion11:
@@ -70,8 +68,3 @@ class WholeAnswer(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Do nothing: it has ended."""
-
-
-@lru_cache(maxsize=1)
-def _http_date(now: int) -> str:
-    return formatdate(now, usegmt=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -165,6 +165,15 @@ def parse_mapping(values: Any, model: type[ModelT], *, missing: str = "") -> Mod
 
 
 @cache
+def _of_nothing(model: type[ModelT]) -> ModelT | None:
+    """Return what an empty query says, None where it must say more."""
+    try:
+        return model.model_validate({})
+    except ValidationError:
+        return None
+
+
+@cache
 def _names(model: type[BaseModel]) -> list[str]:
     return sorted(field.alias or name for name, field in model.model_fields.items())
 
@@ -172,6 +181,8 @@ def _names(model: type[BaseModel]) -> list[str]:
 def parse_query(request: web.Request, model: type[ModelT], *, missing: str = "") -> ModelT:
     """Validate the query string; a name the model knows may be given once: two readers could choose differently."""
     query = request.query
+    if not query and (nothing_said := _of_nothing(model)):
+        return cast("ModelT", nothing_said)
     repeated = tuple(FieldError(name, "may be given once") for name in _names(model) if len(query.getall(name, ())) > 1)
     if repeated:
         raise NotAllowedValue(f"{repeated[0].field}: may be given once.", errors=repeated)

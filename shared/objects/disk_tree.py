@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from shared.objects.object_keys import ObjectNotFound, is_key
 from shared.objects.protocol import ObjectExists
 
 PLACE_ATTEMPTS = 100  # each lost one means that somebody else just removed the emptied folder
+NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError)
 NAMES_AT_ONCE = 10_000  # about 1 MB; a folder of a million files is then read a hundred times, but never held whole
 
 
@@ -27,6 +30,22 @@ class DiskTree:
         """Return where `key` lies. Raises ObjectNotFound where that is behind a symbolic link."""
         folder, _, name = key.rpartition("/")
         return Path(f"{self._plain(folder)}/{name}")
+
+    def open(self, key: str) -> tuple[int, os.stat_result]:
+        """Open the file of `key`; return its descriptor and status. Raises ObjectNotFound as `path` does, and for no file."""
+        folder, _, name = key.rpartition("/")
+        try:
+            descriptor = os.open(f"{self._plain(folder)}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            # ELOOP: a symbolic link has this name.
+            if isinstance(error, NO_SUCH_FILE) or error.errno == errno.ELOOP:
+                raise ObjectNotFound from error
+            raise
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise ObjectNotFound
+        return descriptor, status
 
     def folder(self, prefix: str) -> Path:
         """Return where keys that begin with `prefix` lie. Raises ObjectNotFound as `path` does."""

@@ -103,6 +103,12 @@ class ObjectStore(Protocol):
         Raises ObjectNotFound where nothing can be there.
         """
 
+    def open_local(self, key: str) -> tuple[int, int] | None:
+        """Open the file that an object is, as `local_path` finds it; return its descriptor, to be closed, and its size.
+
+        Raises ObjectNotFound.
+        """
+
     async def delete(self, key: str) -> None:
         """Delete an object; it is no error that there was none."""
 

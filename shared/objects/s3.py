@@ -158,6 +158,10 @@ class S3ObjectStore:
         """Return None: nothing here is a file."""
         require_key(key)
 
+    def open_local(self, key: str) -> None:
+        """Return None, as `local_path` does."""
+        require_key(key)
+
     @traced("s3", "delete")
     async def delete(self, key: str) -> None:
         """Delete the object; a bucket answers the same where there was none."""

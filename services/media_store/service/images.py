@@ -118,24 +118,24 @@ class ImageService:
 
     async def get(self, image_id: str) -> StoredImage:
         """Return a user's image. Raises ImageNotFound."""
-        image = self._recent.get(image_id) or await self._images.get(image_id)
+        image = self._recent.get(image_id) or self._remember(await self._images.get(image_id))
         if image is None or image.username is None:
             raise ImageNotFound
-        self._remember(image)
         return image
 
     async def find(self, key: str) -> StoredImage:
         """Return the image of a key. Raises ImageNotFound."""
-        image = self._recent.get(key) or await self._images.find(key)
+        image = self._recent.get(key) or self._remember(await self._images.find(key))
         if image is None or self.left_s(image) == 0:
             raise ImageNotFound
-        self._remember(image)
         return image
 
-    def _remember(self, image: StoredImage) -> None:
-        """Remember a row that was just read; one that is remembered already grows no younger."""
-        self._recent.setdefault(image.id, image)
-        self._recent.setdefault(image.key, image)
+    def _remember(self, image: StoredImage | None) -> StoredImage | None:
+        """Remember a row that was just read; what is remembered already grows no younger."""
+        if image is not None:
+            self._recent.setdefault(image.id, image)
+            self._recent.setdefault(image.key, image)
+        return image
 
     async def promoted_from(self, source_key: str) -> StoredImage | None:
         """Return the image that a temporary upload has become, if it has."""

@@ -33,7 +33,9 @@ class Sending:
         response.content_length = self.length
         try:
             with self.path.open("rb") as file:
-                await send_file(request, response, file.fileno(), 5)
+                await response.prepare(request)
+                await send_file(request, b"", file.fileno(), 5, self.length)
+                await response.write_eof()
         except ConnectionResetError:
             self.ended.set_result("reset")
             raise

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -43,6 +44,58 @@ async def test_head_describes_without_sending(store: Store) -> None:
         assert (described.status, described.body) == (200, b"")
         for name in ("Content-Length", "Content-Type", "ETag", "Last-Modified", "Cache-Control"):
             assert described.headers[name] == got.headers[name]
+
+
+async def test_an_answer_says_the_same_however_it_is_asked_for(store: Store) -> None:
+    for image in (pictures.jpeg(), LARGE):
+        url = (await store.store(image))["url"]
+        plain = await store.call("GET", url, headers={"X-Request-Id": "mine"})
+        assert plain.headers["X-Request-Id"] == "mine"
+        for method, headers in (
+            ("GET", {"Connection": "close"}),
+            ("GET", {"Origin": "http://localhost:3000"}),
+            ("GET", {"Origin": "https://elsewhere.example"}),
+            ("HEAD", {}),
+        ):
+            other = await store.call(method, url, headers={"X-Request-Id": "mine", **headers})
+            assert other.body == (b"" if method == "HEAD" else plain.body)
+            differ = {name for name, value in other.headers.items() if plain.headers.get(name) != value}
+            allowed = {"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Connection", "Date"}
+            assert differ <= allowed, headers
+            assert set(plain.headers) <= set(other.headers)
+
+
+async def test_answers_to_requests_sent_at_once_come_whole_and_in_order(store: Store) -> None:
+    keys = [(await store.store(image))["key"] for image in (pictures.jpeg(), LARGE)]
+    bodies = [(await store.call("GET", f"/media/{key}")).body for key in keys]
+    paths = ["/health", *(f"/media/{key}" for key in keys), "/media/pet-images/absent.jpg", f"/media/{keys[0]}"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", yarl.URL(store.url).port)
+    writer.write("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths).encode())
+    answers = []
+    for _ in paths:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        answers.append((int(head[9:12]), await reader.readexactly(length)))
+    writer.close()
+    assert [status for status, _ in answers] == [200, 200, 200, 404, 200]
+    assert [answers[place][1] for place in (1, 2, 4)] == [*bodies, bodies[0]]
+
+
+async def test_an_image_whose_bytes_were_cut_is_refused_before_the_first_of_them(local: Store) -> None:
+    for image in (pictures.jpeg(), LARGE):
+        body = await local.store(image)
+        os.truncate(local.settings.data_dir / "objects" / body["key"], body["size"] - 1)
+        for headers in ({}, {"Connection": "close"}, {"Range": "bytes=-1"}):
+            answer = await local.call("GET", body["url"], headers=headers)
+            assert (answer.status, answer.json["code"]) == (503, "storage_unavailable")
+
+
+async def test_an_image_that_the_kernel_forgot_is_read_from_the_disk(local: Store) -> None:
+    body = await local.store(LARGE)
+    got = await local.call("GET", body["url"])
+    with (local.settings.data_dir / "objects" / body["key"]).open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert (await local.call("GET", body["url"])).body == got.body
 
 
 async def test_who_has_it_gets_304(store: Store) -> None:
