@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -29,8 +29,7 @@ SAFE_HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(NamedTuple):
     """What is sent: the object at `key`, of `size` bytes; `etag` is strong and unquoted, `vary` the headers it depends on."""
 
     key: str
@@ -40,7 +39,7 @@ class Representation:
     last_modified: datetime
     cache_control: str
     download: bool = False
-    vary: tuple[str, ...] = field(default=())
+    vary: tuple[str, ...] = ()
 
 
 async def send_object(request: web.Request, objects: ObjectStore, what: Representation) -> web.StreamResponse:

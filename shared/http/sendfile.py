@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -20,58 +19,45 @@ async def send_file(request: web.BaseRequest, head: bytes, file: int, start: int
     and uvloop has none. Raises ConnectionResetError where the client went away, and where the file is too short: then the
     connection is cut, for nothing else tells the client.
     """
-    transport = request.transport
+    transport, writer = request.transport, request.writer
     while transport is not None and transport.get_write_buffer_size():
         await _writable(transport)
-    while head:
-        head = head[await _sent(request, _send_more, head) :]
     while length:
         piece = min(length, PIECE_BYTES)
         if not _is_in_memory(file, start + piece - 1):
             await asyncio.to_thread(os.pread, file, piece, start)
-        sent = await _sent(request, _send_from, file, start, piece)
-        start, length = start + sent, length - sent
-
-
-async def _sent(request: web.BaseRequest, send: Callable[..., int], *args: Any) -> int:
-    """Send once there is room; return and count how much that was. Raises ConnectionResetError."""
-    while True:
-        transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
+        out = transport.get_extra_info("socket")
         try:
-            sent = send(_socket_of(transport), *args)
+            while head:
+                sent = _send_more(out, head)
+                writer.output_size += sent
+                head = head[sent:]
+            sent = os.sendfile(out.fileno(), file, start, piece)
         except BlockingIOError:
             await _writable(transport)
             continue
         if not sent:  # the file ends here
             transport.abort()
             raise ConnectionResetError
-        request.writer.output_size += sent
-        return sent
+        writer.output_size += sent
+        start, length = start + sent, length - sent
 
 
-def _send_more(shown: Any, data: bytes) -> int:
+def _send_more(out: Any, data: bytes) -> int:
     """Send what more will follow; a socket that an event loop shows cannot."""
-    connection = socket.socket(shown.family, shown.type, shown.proto, shown.fileno())
+    connection = socket.socket(out.family, out.type, out.proto, out.fileno())
     try:
         return connection.send(data, socket.MSG_MORE)
     finally:
         connection.detach()
 
 
-def _send_from(shown: Any, file: int, start: int, count: int) -> int:
-    return os.sendfile(shown.fileno(), file, start, count)
-
-
-def _socket_of(transport: asyncio.WriteTransport) -> Any:
-    return transport.get_extra_info("socket")
-
-
 def _is_in_memory(file: int, at: int) -> bool:
     """Tell whether the kernel holds the byte; False where it would have to wait for the disk, or cannot tell (preadv2(2))."""
     try:
-        return os.preadv(file, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+        return hasattr(os, "RWF_NOWAIT") and os.preadv(file, [bytearray(1)], at, os.RWF_NOWAIT) == 1
     except OSError:
         return False
 
@@ -80,7 +66,7 @@ async def _writable(transport: asyncio.WriteTransport) -> None:
     """Wait for room, on a descriptor of the connection's own: the event loop has the other one."""
     loop = asyncio.get_running_loop()
     writable = asyncio.Event()
-    descriptor = os.dup(_socket_of(transport).fileno())
+    descriptor = os.dup(transport.get_extra_info("socket").fileno())
     loop.add_writer(descriptor, writable.set)
     try:
         await writable.wait()
