@@ -6,10 +6,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
+from threading import Lock
 
 from shared.errors import DependencyDown
 from shared.objects.object_keys import ObjectNotFound, is_key
@@ -17,7 +18,42 @@ from shared.objects.protocol import ObjectExists
 
 PLACE_ATTEMPTS = 100  # each lost one means that somebody else just removed the emptied folder
 NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError)
+DURABLE_FOLDERS = 64
 NAMES_AT_ONCE = 10_000  # about 1 MB; a folder of a million files is then read a hundred times, but never held whole
+
+
+class _DurableFolders:
+    """Folders whose names are known to be synced, up to the root: for what is put into one of them no other is synced.
+
+    Each is held open, so that no folder made after it is taken for it.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, int], int] = {}
+        self._lock = Lock()
+
+    def sync(self, folder: Path, root: str) -> None:
+        """Make the entries of `folder` durable, and its own name with those above it, below `root`."""
+        with ExitStack() as opened:
+            synced = {}
+            for above in (folder, *folder.parents):
+                with suppress(FileNotFoundError):  # gone: somebody deleted the object already
+                    descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY)
+                    opened.callback(os.close, descriptor)
+                    os.fsync(descriptor)
+                    status = os.fstat(descriptor)
+                    identity = status.st_dev, status.st_ino
+                    if identity in self._held or str(above) == root:
+                        break
+                    synced[identity] = descriptor
+            with self._lock:
+                for identity in synced.keys() - self._held.keys():
+                    self._held[identity] = os.dup(synced[identity])
+                while len(self._held) > DURABLE_FOLDERS:
+                    os.close(self._held.pop(next(iter(self._held))))
+
+
+_DURABLE = _DurableFolders()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +101,7 @@ class DiskTree:
 
         With `if_absent` its old name stays beside the new one, and a key that is taken raises ObjectExists.
         """
-        with source.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(source)
         target = self.path(key)
         for _ in range(PLACE_ATTEMPTS):
             try:
@@ -81,12 +116,7 @@ class DiskTree:
                     target.parent.mkdir(parents=True, exist_ok=True)
         else:
             raise DependencyDown("storage")
-        for folder in (target.parent, *target.parent.parents):
-            # Gone: somebody deleted the object already.
-            with suppress(FileNotFoundError):
-                sync_folder(folder)
-            if str(folder) == self.root:
-                break
+        _DURABLE.sync(target.parent, self.root)
 
     def remove(self, key: str) -> None:
         """Unlink the file of `key`, if there is one, and the folders that it leaves empty."""
@@ -145,7 +175,7 @@ def remove_tree(folder: Path) -> None:
             Path(current).rmdir()
         except OSError:
             with suppress(FileNotFoundError):
-                sync_folder(Path(current))
+                sync(Path(current))
 
 
 def remove_emptied(folder: Path, root: Path) -> None:
@@ -159,12 +189,12 @@ def remove_emptied(folder: Path, root: Path) -> None:
             break
         folder = folder.parent
     with suppress(FileNotFoundError):
-        sync_folder(folder)
+        sync(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from shared.objects.disk_tree import DiskTree
@@ -25,8 +27,13 @@ class _Placings:
 def _starved_s() -> float:
     """Return for how long this process has waited for a processor, which is no fault of the disk's; 0 where nobody tells."""
     with suppress(OSError, IndexError, ValueError):
-        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+        return int(os.pread(_schedstat(), 100, 0).split()[1]) / 1e9
     return 0.0
+
+
+@cache
+def _schedstat() -> int:
+    return os.open("/proc/self/schedstat", os.O_RDONLY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,12 +187,13 @@ class _Insert:
 
 
 class _InsertQueue:
-    """Inserts rows by one thread; all that wait meanwhile share the next commit, the dearest part of an insert."""
+    """Inserts rows by one thread on one connection; all that wait meanwhile share the next commit, the dearest part."""
 
     def __init__(self, engine: sa.Engine, turn: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         self._engine = engine
         self._turn = turn
         self._thread = ThreadPoolExecutor(1, "inserts")
+        self._connection: sa.Connection | None = None  # the thread's
         self._waiting: list[_Insert] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -211,7 +212,8 @@ class _InsertQueue:
     async def close(self) -> None:
         if self._writing is not None:
             await asyncio.wait([self._writing])
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown()
+        self._disconnect()
 
     async def _write(self) -> None:
         while self._waiting:
@@ -219,7 +221,7 @@ class _InsertQueue:
             try:
                 async with self._turn():
                     batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                    writing = asyncio.get_running_loop().run_in_executor(self._thread, _insert_all, self._engine, batch)
+                    writing = asyncio.get_running_loop().run_in_executor(self._thread, self._insert_all, batch)
                     outcomes: Sequence[Exception | None] = await writing
             except Exception as error:  # noqa: BLE001 - each caller gets it
                 if not batch:
@@ -232,27 +234,34 @@ class _InsertQueue:
                     insert.done.set_exception(outcome)
         self._writing = None
 
-
-def _insert_all(engine: sa.Engine, batch: Sequence[_Insert]) -> list[Exception | None]:
-    """Insert the rows in one transaction; where one violates a constraint, again with a savepoint for each."""
-    with engine.connect() as connection:
+    def _insert_all(self, batch: Sequence[_Insert]) -> list[Exception | None]:
+        """Insert the rows in one transaction; where one violates a constraint, again with a savepoint for each."""
+        self._connection = connection = self._connection or self._engine.connect()
         try:
             with connection.begin():
                 for table, inserts in groupby(batch, attrgetter("table")):
-                    connection.execute(sa.insert(table), list(map(attrgetter("row"), inserts)))
+                    connection.execute(table.insert(), list(map(attrgetter("row"), inserts)))
         except IntegrityError as error:
             if len(batch) == 1:
                 return [error]
+        except BaseException:
+            self._disconnect()  # a new one has none of its troubles
+            raise
         else:
             return [None] * len(batch)
         with connection.begin():
             return [_insert_one(connection, insert) for insert in batch]
 
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
 
 def _insert_one(connection: sa.Connection, insert: _Insert) -> IntegrityError | None:
     try:
         with connection.begin_nested():
-            connection.execute(sa.insert(insert.table), insert.row)
+            connection.execute(insert.table.insert(), insert.row)
     except IntegrityError as error:
         return error
     return None

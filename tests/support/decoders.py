@@ -19,12 +19,13 @@ class KeptWorker(WorkerProcess):
     def __init__(self, memory_bytes: int, timeout_s: float) -> None:
         super().__init__(memory_bytes, timeout_s)
         self.limits = (memory_bytes, timeout_s)
+        self._kept_socket = self._socket
         self._was_started = self._is_busy = False
 
     async def started(self) -> None:
         self._is_busy = True
-        if not self._was_started:
-            await super().started()
+        self._socket = self._kept_socket.dup()  # each test has an event loop of its own, which closes it
+        await (self._open() if self._was_started else super().started())
         self._was_started, self._is_busy = True, False
 
     async def ask(self, request: bytes) -> bytes:
@@ -39,9 +40,14 @@ class KeptWorker(WorkerProcess):
 
     async def end(self) -> None:
         if not self._is_busy and self.is_alive and len(_kept) < KEPT:
+            self._close()
             _kept.append(self)
-            return
+        else:
+            await self.end_for_good()
+
+    async def end_for_good(self) -> None:
         self._is_busy = True
+        self._kept_socket.close()
         await super().end()
 
     async def gone(self) -> None:
@@ -70,4 +76,4 @@ def kept_decoders(monkeypatch: pytest.MonkeyPatch, _kept_decoders_end: None) -> 
 def _kept_decoders_end() -> Iterator[None]:
     yield
     while _kept:
-        asyncio.run(WorkerProcess.end(_kept.pop()))
+        asyncio.run(_kept.pop().end_for_good())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,3 +121,29 @@ async def test_a_disk_is_not_slow_because_others_had_the_processor(
 def test_a_key_that_cannot_be_used_is_refused_before_any_worker_sees_it(store: DiskObjectStore) -> None:
     with pytest.raises(InvalidKey):
         store.placing({"jpg": "../a.jpg"})
+
+
+def test_a_folder_whose_name_is_durable_already_is_the_only_one_synced_until_it_is_another(
+    store: DiskObjectStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+
+    def synced_by(key: str) -> list[str]:
+        synced.clear()
+        assert store.placing({"jpg": key}).place(source, "jpg") == key
+        return list(synced)
+
+    whole_way = [source.name, "photos", "ann", "objects"]
+    assert synced_by("ann/photos/1.jpg") == whole_way
+    assert synced_by("ann/photos/2.jpg") == [source.name, "photos"]
+    assert synced_by("ann/3.jpg") == [source.name, "ann"]
+    for number in (1, 2):
+        store.placing({"jpg": f"ann/photos/{number}.jpg"}).undo(source)
+    assert synced_by("ann/photos/1.jpg") == [source.name, "photos", "ann"]
