@@ -88,7 +88,7 @@ def build_service(
     refunding = Refunds(sessions, refunds, payments, fulfilment, now, wake.set)
     return CheckoutService(
         opener=opener,
-        queries=Queries(sessions, fulfilment, now),
+        queries=Queries(fulfilment, now),
         webhooks=webhooks,
         refunds=refunding,
         review=Review(sessions, resolutions, refunding, fulfilment, outbox, orders, images, now, wake.set),

@@ -15,6 +15,7 @@ from services.checkout.adapters.stripe import StripePayments
 from services.checkout.model.payments import ProviderSession
 from services.checkout.model.refusals import PaymentProviderUnavailable, unknown_session
 from services.checkout.model.sessions import (
+    SESSION_ID,
     Changes,
     CheckoutSession,
     ImageState,
@@ -105,6 +106,13 @@ class Fulfilment:
     async def require(self, row_id: str) -> CheckoutSession:
         """Return the row as it is now; raise NotFound where there is none."""
         row = await self.sessions.find(id=row_id)
+        if row is None:
+            raise unknown_session()
+        return row
+
+    async def require_session(self, session_id: str) -> CheckoutSession:
+        """Return the row of Stripe's session; raise NotFound for one that is not ours, and for a malformed id."""
+        row = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
         if row is None:
             raise unknown_session()
         return row

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.model.refusals import unknown_session
 from services.checkout.model.sessions import (
     CHARGED,
@@ -24,7 +23,6 @@ from shared.errors import BadRequest, Conflict, NotFound, Unavailable
 class Queries:
     """Shows sessions to those who hold their id, and those of orders to their owners alone."""
 
-    sessions: SqlSessions
     fulfilment: Fulfilment
     now: Callable[[], datetime]
 
@@ -37,7 +35,7 @@ class Queries:
             raise BadRequest.of(
                 "session_id", "session_id is not one of Stripe's checkout sessions.", "session_id_malformed"
             )
-        row = await self._require(session_id)
+        row = await self.fulfilment.require_session(session_id)
         if row.order_id is not None and row.user_id != user_id:
             raise unknown_session()
         if row.is_settled and not row.needs_fulfilment:
@@ -47,7 +45,7 @@ class Queries:
 
     async def image(self, session_id: str) -> CheckoutSession:
         """Return the paid session whose image is promoted, until 24 hours after the payment."""
-        row = await self._require(session_id)
+        row = await self.fulfilment.require_session(session_id)
         if row.image_id is None:
             raise NotFound("This session has no image.", "image_not_found")
         if row.image_state is not ImageState.PROMOTED and row.state not in {State.NEEDS_REVIEW, State.REFUNDED}:
@@ -70,9 +68,3 @@ class Queries:
     def is_shown(self, row: CheckoutSession) -> bool:
         """Tell whether the time in which the payer may fetch the image is not over."""
         return row.paid_at is not None and self.now() < row.paid_at + IMAGE_SHOWN_FOR
-
-    async def _require(self, session_id: str) -> CheckoutSession:
-        row = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
-        if row is None:
-            raise unknown_session()
-        return row

@@ -16,12 +16,10 @@ from services.checkout.model.refusals import (
     PaymentProviderUnavailable,
     refund_too_large,
     unknown_order,
-    unknown_session,
 )
 from services.checkout.model.sessions import (
     CHARGED,
     ORDER_ID,
-    SESSION_ID,
     CheckoutSession,
     State,
 )
@@ -80,10 +78,7 @@ class Refunds:
                 raise unknown_order()
             row = next((row for row in rows if row.state in CHARGED), rows[0])
         else:
-            found = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id or "") else None
-            if found is None:
-                raise unknown_session()
-            row = found
+            row = await self.fulfilment.require_session(session_id or "")
         if row.state in {State.OPEN, State.PROCESSING}:
             row = await self.fulfilment.settle(row)
         if row.state not in CHARGED:

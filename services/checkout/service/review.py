@@ -11,12 +11,11 @@ from services.checkout.adapters.http import HttpOrders, HttpTempImages
 from services.checkout.adapters.sql.resolutions import SqlResolutions
 from services.checkout.adapters.sql.sessions import SqlSessions
 from services.checkout.model.payments import Action, Resolution
-from services.checkout.model.refusals import image_gone, not_in_review, order_refuses, unknown_session
+from services.checkout.model.refusals import image_gone, not_in_review, order_refuses
 from services.checkout.model.sessions import (
     HOLD_AHEAD,
     LOOK_SOON,
     PAYABLE_ORDERS,
-    SESSION_ID,
     Changes,
     CheckoutSession,
     ImageState,
@@ -68,9 +67,7 @@ class Review:
         Raises NotFound, Conflict for one that needs no review (`not_in_review`) or cannot be decided so,
         PaymentProviderUnavailable and PaymentProviderRefused: then nothing is decided, and it can be asked again.
         """
-        row = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
-        if row is None:
-            raise unknown_session()
+        row = await self.fulfilment.require_session(session_id)
         if not row.needs_review:
             raise not_in_review()
         resolution = Resolution(action, note, row.review_reason or "", by, self.now())
