@@ -6,7 +6,7 @@ import asyncio
 import io
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,11 @@ class Shopper:
         folders = (str(path.relative_to(data)) for path in data.glob("objects/**/*"))
         return [*found, *(path for path in folders if self.id in path or self.name in path)]
 
+    def end_lease(self) -> None:
+        """As if the minute were over in which nobody else takes up what a killed process began."""
+        with closing(sqlite3.connect(Path(self.stack.settings["DATA_DIR"]) / "auth-verify.db")) as database, database:
+            database.execute("UPDATE auth_erasures SET due_at = requested_at WHERE user_id = ?", [self.id])
+
     async def is_gone(self) -> None:
         """Wait until nothing is left but what the books need."""
         async with asyncio.timeout(PATIENCE_S):
@@ -126,11 +131,20 @@ class Shopper:
 
 
 @pytest.fixture
-async def sam(shop: Stack) -> AsyncIterator[Shopper]:
+async def become_shopper(shop: Stack) -> AsyncIterator[Callable[[], Awaitable[Shopper]]]:
     async with aiohttp.ClientSession() as http:
-        shopper = Shopper(shop, http, f"Samantha-{secrets.token_hex(4)}")
-        await shopper.live()
-        yield shopper
+
+        async def become() -> Shopper:
+            shopper = Shopper(shop, http, f"Samantha-{secrets.token_hex(4)}")
+            await shopper.live()
+            return shopper
+
+        yield become
+
+
+@pytest.fixture
+async def sam(become_shopper: Callable[[], Awaitable[Shopper]]) -> Shopper:
+    return await become_shopper()
 
 
 async def test_somebody_who_leaves_is_erased_everywhere(sam: Shopper) -> None:
@@ -140,13 +154,13 @@ async def test_somebody_who_leaves_is_erased_everywhere(sam: Shopper) -> None:
     await sam.is_gone()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("after_s", [0.0, 0.08, 0.16, 0.3])
 async def test_a_kill_while_it_goes_on_only_postpones_it(sam: Shopper, shop: Stack, after_s: float) -> None:
     leaving = asyncio.create_task(sam.leave())
     await asyncio.sleep(after_s)
     shop.kill("auth-verify")
     await asyncio.gather(leaving, return_exceptions=True)
+    sam.end_lease()
     await asyncio.to_thread(shop.start, "auth-verify")
     status, _ = await sam.call("GET", "/api/auth/me")
     if status == 200:  # it died before anything was written down, and nobody was told that it was
@@ -154,11 +168,17 @@ async def test_a_kill_while_it_goes_on_only_postpones_it(sam: Shopper, shop: Sta
     await sam.is_gone()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("service", ["media-store", "planter-orders", "checkout"])
-async def test_a_service_that_is_dead_is_told_when_it_lives(sam: Shopper, shop: Stack, service: str) -> None:
-    shop.kill(service)
-    assert await sam.leave() == 204
-    assert (await sam.call("GET", "/api/auth/me"))[0] == 401
-    await asyncio.to_thread(shop.start, service)
-    await sam.is_gone()
+async def test_a_service_that_is_dead_is_told_when_it_lives(
+    become_shopper: Callable[[], Awaitable[Shopper]], shop: Stack
+) -> None:
+    left = []
+    for service in ("media-store", "planter-orders", "checkout"):
+        sam = await become_shopper()
+        shop.kill(service)
+        assert await sam.leave() == 204
+        assert (await sam.call("GET", "/api/auth/me"))[0] == 401
+        assert sam.traces() != []
+        await asyncio.to_thread(shop.start, service)
+        left.append(sam)
+    for sam in left:  # at the end, since the pause before the next look passes for all of them at once
+        await sam.is_gone()
