@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import structlog
-from aiohttp import web
+from aiohttp import web, web_app
 
 from shared.app.server import BACKLOG, connections_of
 
@@ -43,6 +43,7 @@ async def serving(
     finally:
         await runner.cleanup()
         await _connections_end()
+        web_app._cached_build_middleware.cache_clear()  # else it keeps a thousand apps, and gigabytes
 
 
 async def _connections_end() -> None:
