@@ -76,7 +76,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """Return the environment of every process: the settings, and nothing of the developer's own `.env`."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **self.settings}
+        return {**kept, "PYTHONPATH": str(ROOT), **self.settings}
 
     def command(self, name: str) -> list[str]:
         """Return the command of a process."""

@@ -26,7 +26,7 @@ def start(name: str, folder: Path, **changes: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", MODULES[name]],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **PRODUCTION, **changes},
+        env={"PYTHONPATH": str(ROOT), **PRODUCTION, **changes},
         capture_output=True,
         text=True,
         timeout=60,

@@ -30,7 +30,6 @@ async def run(settings: AuthVerifySettings, *arguments: str, stdin: str = "") ->
         env={
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "DATA_DIR": str(settings.data_dir),
             "DATABASE_URL": settings.database_url,
             "JWT_SECRET_KEY": settings.jwt_secret_key,

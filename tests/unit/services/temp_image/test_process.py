@@ -43,7 +43,6 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(ROOT),
-                "PYTHONDONTWRITEBYTECODE": "1",
                 "DATA_DIR": str(tmp_path),
                 "TEMP_IMAGE_PORT": str(port),
                 "JWT_SECRET_KEY": "for-tests-only-" * 3,
