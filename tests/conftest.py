@@ -11,8 +11,8 @@ hypothesis.settings.load_profile("keepsake")
 
 pytest_plugins = [
     "tests.support.decoders",
-    "tests.support.migrations",
     "tests.support.postgres",
+    "tests.support.migrations",
     "tests.support.redis",
     "tests.support.s3",
     "tests.support.stack",

@@ -1,15 +1,20 @@
-"""Migrations of SQLite run once a process; what they made is then made again from its statements, in a twentieth of the time."""
+"""Migrations run once a process: SQLite gets what they made again from its statements, PostgreSQL as a copy of the database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from shared.persistence import migrations as at_start
+from shared.persistence.engine import open_database
+from tests.support.postgres import COPY, fresh_database, in_another_thread
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 OBJECTS = "SELECT name, type, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
@@ -42,8 +47,8 @@ class _Made:
 
 @pytest.fixture(scope="session", autouse=True)
 def migrations_run_once() -> Iterator[None]:
-    """An empty database gets what the migrations made before, one that they made is left alone; any other is migrated."""
-    run = at_start._upgrade
+    """An empty SQLite gets what the migrations made before; what they made and its copies are left alone; others are migrated."""
+    run, run_on_postgres = at_start._upgrade, at_start._upgrade_postgres
     made: dict[Path, _Made] = {}
 
     def upgrade(connection: sa.Connection, migrations: Path, version_table: str) -> None:
@@ -57,6 +62,32 @@ def migrations_run_once() -> Iterator[None]:
             if is_empty:
                 made[migrations] = _Made(connection)
 
+    async def upgrade_postgres(url: sa.URL, migrations: Path, version_table: str) -> None:
+        if not (str(url.database).startswith(COPY) and SERVICES in migrations.parents):
+            await run_on_postgres(url, migrations, version_table)
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(at_start, "_upgrade", upgrade)
+        patched.setattr(at_start, "_upgrade_postgres", upgrade_postgres)
         yield
+
+
+async def _migrate(url: str, service: str) -> None:
+    migrations = SERVICES / service / "migrations"
+    with TemporaryDirectory() as folder:
+        async with open_database(url, Path(folder), service) as database:
+            await at_start.migrate(database, migrations, service.replace("_", "-"), Path(folder))
+
+
+@pytest.fixture(scope="session")
+def migrated_databases(postgres_server_url: str) -> Iterator[Callable[[str], str]]:
+    """Give a function that returns the name of a database with a service's tables, of which copies can be made."""
+    with ExitStack() as made:
+
+        @cache
+        def migrated(service: str) -> str:
+            url = made.enter_context(fresh_database(postgres_server_url))
+            in_another_thread(_migrate(url, service))
+            return str(sa.make_url(url).database)
+
+        yield migrated

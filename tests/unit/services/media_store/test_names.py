@@ -119,6 +119,11 @@ async def captions(store: Store, username: str, **query: str) -> list[str]:
 
 
 class TestWhatTheReleaseBeforeKept:
+    @pytest.fixture
+    def postgres_url(self, empty_database: str) -> str:
+        """Give a database without tables: the migrations make them."""
+        return empty_database
+
     async def test_the_spellings_of_one_person_become_one_name(self, settings: MediaStoreSettings) -> None:
         images = [old_image("SAM", 1), old_image("Sam", 2, is_primary=True), old_image("sam", 3, is_primary=True)]
         await keep_as_before(settings, images, {"Sam": "id-1", "sam": "id-1", "SAM": None, "empty": "id-2"})

@@ -69,6 +69,12 @@ def rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.fixture
+def postgres_url(empty_database: str) -> str:
+    """Give a database without tables: here the migrations make them."""
+    return empty_database
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, embedded: PlanterOrdersSettings) -> AsyncIterator[Database]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
