@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -83,7 +82,7 @@ async def send_for_gateway(
     finally:
         image.release()
         if not sent:
-            await asyncio.shield(_settle(claims, image_id, claim, delivered=False))
+            await _settle(claims, image_id, claim, delivered=False)
     return response
 
 
@@ -91,16 +90,19 @@ async def send_and_settle(
     request: web.Request, image_id: str, claim: str, image: ImageContent, claims: TempImageService
 ) -> web.StreamResponse:
     """Send a claimed image; use it up once the peer has acknowledged its last byte, else give it back."""
-    delivered = False
+    delivered, keeping = False, None
     try:
         transport = _transport_of(request)
         limit_send_buffer(transport)
-        async with _claim_kept(transport, image_id, claim, image, claims):
-            response = await send_image(request, image)
-            delivered = await wait_delivered(transport)
+        if len(image.content) > NEEDS_NO_RENEWAL_BYTES:
+            keeping = asyncio.create_task(_keep_claim(transport, image_id, claim, claims))
+        response = await send_image(request, image)
+        delivered = await wait_delivered(transport)
     finally:
         image.release()
-        end = await asyncio.shield(_settle(claims, image_id, claim, delivered=delivered))
+        if keeping is not None:
+            keeping.cancel()
+        end = await _settle(claims, image_id, claim, delivered=delivered)
         CLAIMS_SETTLED.labels(end).inc()
     return response
 
@@ -122,20 +124,6 @@ async def _settle(claims: TempImageService, image_id: str, claim: str, *, delive
             get_logger().warning("delivery_not_settled", code=error.code, delivered=delivered)
         return "lapsed"
     return "confirm" if delivered else "release"
-
-
-@asynccontextmanager
-async def _claim_kept(
-    transport: asyncio.WriteTransport, image_id: str, claim: str, image: ImageContent, claims: TempImageService
-) -> AsyncIterator[None]:
-    if len(image.content) <= NEEDS_NO_RENEWAL_BYTES:
-        yield
-        return
-    keeping = asyncio.create_task(_keep_claim(transport, image_id, claim, claims))
-    try:
-        yield
-    finally:
-        keeping.cancel()
 
 
 async def _keep_claim(transport: asyncio.WriteTransport, image_id: str, claim: str, claims: TempImageService) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Final
@@ -38,9 +37,10 @@ GUESSES = frozenset({"prefetch", "prerender", "preview"})
 
 async def upload(request: web.Request) -> WholeAnswer:
     """Keep the form's image; answer its id."""
-    image_id, expires_at = await _kept(request, request.app[SERVICE], request.app[IMAGE_FIELD])
-    answer = {"imageId": image_id, "expiresAt": rfc3339(datetime.fromtimestamp(expires_at, UTC))}
-    return WholeAnswer(json.dumps(answer).encode(), PRIVATE_JSON)
+    app = request.app
+    image_id, expires_at = await _kept(request, app[SERVICE], app[IMAGE_FIELD])
+    expires = rfc3339(datetime.fromtimestamp(expires_at, UTC))
+    return WholeAnswer(f'{{"imageId":"{image_id}","expiresAt":"{expires}"}}'.encode(), PRIVATE_JSON)
 
 
 async def _kept(request: web.Request, service: TempImageService, field: FileField) -> tuple[str, float]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from dataclasses import dataclass
-from functools import partial
 
 from shared.errors import NotFound
 from shared.images.formats.header import Buffer
@@ -64,8 +63,9 @@ class KeptUpload:
     expires_at: float
 
 
-new_secret = partial(secrets.token_hex, 16)
-"""Return a new image id or claim: 128 random bits in hex."""
+def new_secret() -> str:
+    """Return a new image id or claim: 128 random bits in hex."""
+    return os.urandom(16).hex()
 
 
 def content_type_of(head: bytes) -> str:

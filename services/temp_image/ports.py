@@ -35,6 +35,7 @@ class ImageStore(Protocol[ContentT]):
     An image is *public* from `put` until its expiry or the end of its last hold, whichever is later, or until a claim on
     it is confirmed. While a claim stands, nobody else can retrieve the image; a claim that is neither renewed nor settled
     lapses 30 s after it was made or last renewed, and the image is public again. Holders keep the bytes beyond all that.
+    What settles or renews a claim goes on to its end also where the caller is cancelled.
 
     Any number of processes share one store, and any of them may be killed at any point. Moments are Unix seconds.
     Every method raises DependencyDown within 3 s where the store does not answer.

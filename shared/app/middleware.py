@@ -45,11 +45,13 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.in_flight = 0
+        self.is_stopping = False
         self.stopping = asyncio.Event()
         self.idle = asyncio.Event()  # set once a process that stops has answered its last request
 
     def stop(self) -> None:
         """Begin to stop: `/ready` turns 503, new requests are refused, streams that never end should end."""
+        self.is_stopping = True
         self.stopping.set()
         if not self.in_flight:
             self.idle.set()
@@ -76,10 +78,9 @@ def route_name(request: web.Request) -> str:
     return resource.canonical if resource is not None else "unknown"
 
 
-def _refuse_unfit(request: web.Request) -> None:
+def _refuse_unfit(request: web.Request, life: Lifecycle) -> None:
     """Refuse new work while stopping, and what no path takes and the gate lets pass: an encoded body (RFC 9110)."""
-    path = request.path
-    if request.app[LIFECYCLE].stopping.is_set() and path not in ALWAYS_OPEN and not path.startswith(SETTLES):
+    if life.is_stopping and request.path not in ALWAYS_OPEN and not request.path.startswith(SETTLES):
         raise Unavailable("The service is restarting. Please try again.", code="service_stopping")
     require_unencoded(request)
 
@@ -142,7 +143,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if connection.unanswered > 1:
             await asyncio.sleep(0)  # let others go first: all that one client queued would else be answered in one go
-        _refuse_unfit(request)
+        _refuse_unfit(request, life)
         response = await handler(request)
         await _send(request, response)
     except web.HTTPException as error:
@@ -167,7 +168,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if seconds > SLOW_S and not route.endswith(STREAM):
             get_logger().info("request_slow", route=route, status=status, seconds=round(seconds, 3))
         life.in_flight -= 1
-        if life.stopping.is_set() and not life.in_flight:
+        if life.is_stopping and not life.in_flight:
             life.idle.set()
         connection.request_ends()
     return response
@@ -184,7 +185,7 @@ async def _send(request: web.Request, response: web.StreamResponse) -> None:
 
 def _is_last(request: web.Request) -> bool:
     connection = request[CONNECTION]
-    return (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].stopping.is_set()
+    return (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].is_stopping
 
 
 def is_plain(request: web.Request) -> bool:

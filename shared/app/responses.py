@@ -54,15 +54,16 @@ class WholeAnswer(web.StreamResponse):
         if self._stays_open is not None:
             return
         self._stays_open = request.keep_alive and super().keep_alive is not False
-        headers, has_body = self.headers, self.status not in BODILESS
+        headers, status, keeps = self.headers, self.status, self._stays_open
+        has_body = status not in BODILESS
         set_headers(request, headers)
         headers[hdrs.DATE] = http_date()
         if has_body:
             headers.setdefault(hdrs.CONTENT_LENGTH, str(len(self._answer)))
-        if not self._stays_open or request.version < HttpVersion11:
-            headers[hdrs.CONNECTION] = "keep-alive" if self._stays_open else "close"
+        if not keeps or request.version < HttpVersion11:
+            headers[hdrs.CONNECTION] = "keep-alive" if keeps else "close"
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"HTTP/1.{request.version.minor} {self.status} {self.reason}\r\n{lines}\r\n"
+        head = f"HTTP/1.{request.version.minor} {status} {self.reason}\r\n{lines}\r\n"
         body = self._answer if has_body and request.method != hdrs.METH_HEAD else b""
         await request.writer.write(head.encode("utf-8", "surrogateescape") + body)
 

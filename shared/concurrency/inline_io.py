@@ -38,7 +38,8 @@ def _held_up_since(before: resource.struct_rusage) -> bool:
 async def run_inline(work: Callable[[], ResultT], patient: Callable[[], ResultT] | None = None) -> ResultT:
     """Run `work`, here where that is quick; what it raises comes through.
 
-    Where it raises BlockingIOError, or the disk was slow in the last seconds, `patient` (or else `work`) runs in a thread.
+    Where it raises BlockingIOError, or the disk was slow in the last seconds, `patient` (or else `work`) runs in a thread,
+    to its end also where the caller is cancelled meanwhile.
     """
     started = time.monotonic()
     if started >= _Disk.threads_until:
@@ -51,4 +52,4 @@ async def run_inline(work: Callable[[], ResultT], patient: Callable[[], ResultT]
             ended = time.monotonic()
             if ended - started > PROMPT_S and _held_up_since(before):
                 _Disk.threads_until = ended + THREADS_AFTER_STALL_S
-    return await asyncio.get_running_loop().run_in_executor(None, patient or work)
+    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, patient or work))

@@ -43,17 +43,19 @@ def limit_send_buffer(transport: asyncio.WriteTransport, size_bytes: int = SEND_
 
 def unacknowledged_bytes(transport: asyncio.WriteTransport) -> int:
     """Count what the peer has not acknowledged; where the system cannot tell, what has not left the process."""
+    return _unacknowledged(transport, _socket_of(transport))
+
+
+def _unacknowledged(transport: asyncio.WriteTransport, sock: socket.socket | None) -> int:
     held = transport.get_write_buffer_size()
-    sock = _socket_of(transport)
     if sock is None or sys.platform != "linux":
         return held
     queued: int = struct.unpack("i", fcntl.ioctl(sock.fileno(), SIOCOUTQ, b"\0" * 4))[0]
     return held + queued
 
 
-def _is_open(transport: asyncio.WriteTransport) -> bool:
+def _is_open(transport: asyncio.WriteTransport, sock: socket.socket | None) -> bool:
     """Tell whether the connection still stands: a reset empties the send queue too, but delivers nothing."""
-    sock = _socket_of(transport)
     if sock is None or transport.is_closing():
         return False
     if sys.platform != "linux":
@@ -70,8 +72,9 @@ async def wait_delivered(transport: asyncio.WriteTransport | None, timeout_s: fl
     least, deadline, pause_s = sys.maxsize, 0.0, FIRST_LOOK_S
     while transport is not None:
         try:
-            unsent = unacknowledged_bytes(transport)
-            if not _is_open(transport):
+            sock = _socket_of(transport)
+            unsent = _unacknowledged(transport, sock)
+            if not _is_open(transport, sock):
                 return False
         except OSError:
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import wraps
@@ -49,14 +49,19 @@ def span(peer: str, operation: str) -> AbstractContextManager[Span | None]:
 
 def traced(
     peer: str, operation: str
-) -> Callable[[Callable[_Given, Awaitable[_Result]]], Callable[_Given, Coroutine[Any, Any, _Result]]]:
+) -> Callable[[Callable[_Given, Coroutine[Any, Any, _Result]]], Callable[_Given, Coroutine[Any, Any, _Result]]]:
     """Decorate an asynchronous method, each call of which is a span."""
 
-    def decorate(method: Callable[_Given, Awaitable[_Result]]) -> Callable[_Given, Coroutine[Any, Any, _Result]]:
-        @wraps(method)
-        async def call(*args: _Given.args, **options: _Given.kwargs) -> _Result:
+    def decorate(
+        method: Callable[_Given, Coroutine[Any, Any, _Result]],
+    ) -> Callable[_Given, Coroutine[Any, Any, _Result]]:
+        async def in_span(*args: _Given.args, **options: _Given.kwargs) -> _Result:
             with span(peer, operation):
                 return await method(*args, **options)
+
+        @wraps(method)
+        def call(*args: _Given.args, **options: _Given.kwargs) -> Coroutine[Any, Any, _Result]:
+            return (method if _current.get() is None else in_span)(*args, **options)
 
         return call
 

@@ -163,14 +163,17 @@ class RedisImageStore:
 
     async def renew(self, image_id: str, claim: str) -> None:
         """Let the claim's key live for 30 s more."""
-        _require_claim(await self._run(_RENEW, image_id, claim))
+        await self._settle(_RENEW, image_id, claim)
 
     async def release(self, image_id: str, claim: str) -> None:
-        _require_claim(await self._run(_RELEASE, image_id, claim))
+        await self._settle(_RELEASE, image_id, claim)
 
     async def confirm(self, image_id: str, claim: str) -> None:
         """Delete the image, or rename it while somebody holds it."""
-        _require_claim(await self._run(_CONFIRM, image_id, claim))
+        await self._settle(_CONFIRM, image_id, claim)
+
+    async def _settle(self, script: str, image_id: str, claim: str) -> None:
+        _require_claim(await asyncio.shield(self._run(script, image_id, claim)))
 
     async def hold(self, image_id: str, holder: str, until: float) -> ImageDescription:
         """Note the hold, and let the bytes live as long as the last one."""

@@ -7,6 +7,7 @@ touched: a reader that takes damaged data for a marker would end the image where
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 
 from shared.images.formats.exif import EXIF_PREFIX, orientation_block, read_orientation
@@ -23,6 +24,10 @@ _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDC, 0xDD})  # what may stand between tw
 _METADATA = frozenset({*range(0xE0, 0xF0), _COM})
 _PROFILE = b"ICC_PROFILE\0"
 EOI = b"\xff\xd9"
+_SEGMENT = struct.Struct(">BBH")  # 0xFF, marker, length without these two
+_SIZE = struct.Struct(">HH")
+_PLAIN = frozenset({0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), _COM}) - {_APP1}
+_MOST_PLAIN_SEGMENTS = 100
 
 
 def _segments(view: memoryview) -> Iterator[tuple[int, int, int]]:
@@ -62,6 +67,30 @@ def _has(view: memoryview, at: int, prefix: bytes) -> bool:
 
 def read_header(view: memoryview, max_frames: int | None = None) -> Header:  # noqa: ARG001 - one signature for all
     """Read up to the first scan; a JPEG is one frame, whatever else a camera has appended to the file."""
+    return _read_plain(view) or _read_any(view)
+
+
+def _read_plain(view: memoryview) -> Header | None:
+    """Read a header without EXIF and junk in a third of the time that others need; None for those."""
+    at, size = 2, None
+    try:
+        for _ in range(_MOST_PLAIN_SEGMENTS):
+            first, marker, length = _SEGMENT.unpack_from(view, at)
+            if first != 0xFF or length < 2:
+                return None
+            if marker in _SOF and size is None and length >= 7:
+                height, width = _SIZE.unpack_from(view, at + 5)
+                size = (width, height)
+            elif marker not in _PLAIN:
+                is_whole = marker == _SOS and at + 2 + length <= len(view)
+                return Header(*size) if size and is_whole else None
+            at += 2 + length
+    except struct.error:  # it ends within
+        pass
+    return None
+
+
+def _read_any(view: memoryview) -> Header:
     size: tuple[int, int] | None = None
     exif = bytearray()
     for marker, start, end in _segments(view):

@@ -13,8 +13,8 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,11 +75,13 @@ class Record:
 class ImageFile:
     """An image's file, open and locked within a `with` block.
 
-    Entering raises ImageGone where there is no file, and BlockingIOError where it is locked and that is not awaited.
+    Entering raises ImageGone where there is no file, or one that is not whole unless that is `half_too`; and
+    BlockingIOError where it is locked and that is not awaited.
     """
 
-    def __init__(self, path: str, *, wait: bool = True) -> None:
+    def __init__(self, path: str, *, wait: bool = True, half_too: bool = False) -> None:
         self.path = path
+        self._half_too = half_too
         self._lock = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
 
     def __enter__(self) -> Self:
@@ -110,6 +112,8 @@ class ImageFile:
             self.is_whole = status.st_size == RECORD_BYTES + self.record.size
         self.written_at = status.st_mtime
         self._head = head[RECORD_BYTES:]
+        if not (self.is_whole or self._half_too):
+            raise ImageGone
 
     def save(self) -> None:
         os.pwrite(self._descriptor, self.record.pack(), 0)
@@ -117,7 +121,8 @@ class ImageFile:
     def remove(self) -> None:
         """Remove the holds and then the image, so that a kill in between leaves nothing without its image."""
         self._remove_holds()
-        Path(self.path).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)  # noqa: PTH108 - a path of its own would cost as much as the removal
 
     def remove_if_done(self, now: float) -> bool:
         """Remove what nobody can have any more: the image, or holds that have ended; tell whether the image went."""
@@ -185,7 +190,7 @@ class DiskImageStore:
     """The ImageStore of one machine. Nothing is synced: images must outlive the process, not the machine."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._spool = folder / "spool"
         self._clock = clock
         self.open_sink = partial(SmallFileSink, self._spool, RECORD_BYTES)
@@ -330,12 +335,8 @@ class DiskImageStore:
     def _path(self, image_id: str) -> str:
         return f"{self._folder}/{image_id[:2]}/{image_id}"
 
-    @contextmanager
-    def _opened(self, image_id: str, *, wait: bool = True) -> Iterator[ImageFile]:
-        with ImageFile(self._path(image_id), wait=wait) as image:
-            if not image.is_whole:
-                raise ImageGone
-            yield image
+    def _opened(self, image_id: str, *, wait: bool = True) -> ImageFile:
+        return ImageFile(self._path(image_id), wait=wait)
 
     def _require_public(self, image: ImageFile) -> None:
         now, record = self._clock(), image.record
@@ -367,7 +368,7 @@ def _create(path: str, record: Record, content: Buffer) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # free, or the sweeper's for the moment in which it looks
         sinks.write_whole(descriptor, (record.pack(), content))
     except BaseException:
-        Path(path).unlink()
+        os.unlink(path)  # noqa: PTH108 - as above
         raise
     finally:
         os.close(descriptor)

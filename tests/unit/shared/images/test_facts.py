@@ -3,6 +3,8 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import NotAllowedValue
 from shared.images.validation import read_facts, sniff
@@ -156,3 +158,21 @@ def test_a_file_made_to_cost_time_is_decided_in_linear_time(name):
     data = bytearray(HOSTILE[name])
     data[4:8] = struct.pack("<I", len(data) - 8) if data[:4] == b"RIFF" else data[4:8]
     assert code_of(data) in {None, "image_damaged"}
+
+
+SMALL_JPEG = pictures.jpeg(70, 50)
+
+
+@given(
+    st.dictionaries(st.integers(4, SMALL_JPEG.index(b"\xff\xda") + 20), st.integers(0, 255), max_size=3),
+    st.integers(0, 40),
+)
+def test_a_jpeg_of_plain_segments_says_what_one_with_a_fill_byte_says(damage, cut):
+    """The quick reader of the first sort, and the thorough one of all others, agree on damaged headers, too."""
+    data = bytearray(SMALL_JPEG[: len(SMALL_JPEG) - cut * 20])
+    for at, byte in damage.items():
+        data[min(at, len(data) - 1)] = byte
+    filled = data[:2] + b"\xff" + data[2:]
+    assert code_of(bytes(data)) == code_of(bytes(filled))
+    if code_of(bytes(data)) is None:
+        assert facts_of(bytes(data)) == facts_of(bytes(filled))
