@@ -58,9 +58,12 @@ $("store").addEventListener("click", (event) =>
         await keepsake.images.store(art, { purpose: `processed_${effect}`, sessionId, effect, onProgress: half(1) }),
       ];
     });
-    const item = document.createElement("li");
-    item.append(linkTo("Original", original), " · ", linkTo(`With ${effect}`, processed));
-    $("links").prepend(item);
+    const items = [linkTo("Original", original), linkTo(`With ${effect}`, processed)].map((link) => {
+      const item = document.createElement("li");
+      item.append(link);
+      return item;
+    });
+    $("links").prepend(...items);
     $("stored").hidden = false;
     say("Stored for good. The addresses stay.");
   }),
