@@ -6,11 +6,12 @@ There is one reading of a request's target: what could mean two things to two re
 from __future__ import annotations
 
 import re
+import time
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import hdrs, web
-from cachetools import TTLCache
 
 from gateway.rate_limits import Limits
 from gateway.route_table import PublicRoute
@@ -40,7 +41,7 @@ class Clients:
         self.trusted_proxies = trusted_proxies
         self._secret = internal_secret
         self._guard = ServiceGuard(internal_secret, "gateway")
-        self._signed: TTLCache[tuple[str, str], str] = TTLCache(REMEMBERED_SIGNATURES, SIGNED_FOR_S)
+        self._signed = lru_cache(REMEMBERED_SIGNATURES)(self._sign)
 
     def scheme_of(self, request: web.Request) -> str:
         """Return `http`, or what a trusted proxy before us says the client used."""
@@ -63,11 +64,10 @@ class Clients:
 
     def token(self, service: str, address: str) -> str:
         """Return a service token that tells `service` the client's address."""
-        signed = self._signed.get((service, address))
-        if signed is None:
-            signed = sign_service_token(self._secret, caller="gateway", audience=service, addr=address)
-            self._signed[service, address] = signed
-        return signed
+        return self._signed(service, address, time.monotonic() // SIGNED_FOR_S)
+
+    def _sign(self, service: str, address: str, _turn: float) -> str:
+        return sign_service_token(self._secret, caller="gateway", audience=service, addr=address)
 
 
 CLIENTS: Final = web.AppKey("CLIENTS", Clients)

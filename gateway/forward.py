@@ -18,6 +18,7 @@ from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.exchange import Outgoing, Pool, exchange
 from gateway.upstream.response_head import Head
 from shared.app.middleware import LIFECYCLE, REQUEST_ID, Lifecycle
+from shared.app.responses import WholeAnswer
 from shared.app.routes import Handler
 from shared.auth.access_tokens import GATEWAY_HEADER
 from shared.http.body import BODY, continue_body, discard_body
@@ -43,28 +44,27 @@ async def _pieces(request: web.Request, route: PublicRoute) -> AsyncIterator[byt
 
 async def _outgoing(request: web.Request, route: PublicRoute, address: Address) -> Outgoing:
     """Return the request for the service: the client's, with the headers that the gateway alone may say."""
-    clients = request.app[CLIENTS]
+    clients, client, incoming = request.app[CLIENTS], str(address), request[BODY]
     lines = request_fields(request.raw_headers, request.headers.getall(hdrs.CONNECTION, ()))
     lines.append(
-        f"X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {clients.scheme_of(request)}\r\n"
+        f"X-Forwarded-For: {client}\r\nX-Forwarded-Proto: {clients.scheme_of(request)}\r\n"
         f"X-Forwarded-Host: {request.host}\r\nX-Request-Id: {request[REQUEST_ID]}\r\n".encode("latin-1", "ignore")
     )
     for name, value in trace_headers().items():
         lines.append(f"{name}: {value}\r\n".encode("latin-1"))
     if route.signed:
-        lines.append(f"{GATEWAY_HEADER}: {clients.token(route.service, str(address))}\r\n".encode())
-    length, body, more = request[BODY].length, b"", None
+        lines.append(f"{GATEWAY_HEADER}: {clients.token(route.service, client)}\r\n".encode())
+    length, body, more = incoming.length, b"", None
     if length is None:
         lines.append(b"Transfer-Encoding: chunked\r\n")
     elif length or request.method in LENGTH_EXPECTED:
         lines.append(b"Content-Length: %d\r\n" % length)
-    if length != 0:
+    if length and (whole := incoming.whole()):  # all of it came with the head: one write sends it on
+        body = whole
+        incoming.drop()
+    elif length != 0:
         await continue_body(request)
         more = _pieces(request, route)
-        if request[BODY].arrived:  # all of it came with the head: one write sends it on
-            async for piece in more:
-                body += piece
-            more = None
     return Outgoing(
         method=request.method,
         target=request.raw_path.encode("utf-8", "surrogateescape"),
@@ -91,7 +91,7 @@ async def _pass_on(request: web.Request, route: PublicRoute, answer: UpstreamCon
         headers = answer_fields(head)
         if request.method == hdrs.METH_HEAD and (length := head.value("content-length")) is not None:
             headers.append((hdrs.CONTENT_LENGTH, length))
-        return web.Response(status=head.status, headers=headers, body=await answer.read())
+        return WholeAnswer(await answer.read(), headers, status=head.status)
     stream = _response_to(request, head)
     if answer.upload_complete:
         await _stream(request, route, answer, stream)

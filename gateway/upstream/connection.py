@@ -173,10 +173,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._answered = self.complete = False
         self.exchanges += 1
         if self._transport is not None:
-            self._transport.write(
-                b"%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n%s"
-                % (outgoing.method.encode(), outgoing.target, self.address.host, outgoing.fields, outgoing.body)
-            )
+            head = b"%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (
+                outgoing.method.encode(), outgoing.target, self.address.host, outgoing.fields
+            )  # fmt: skip
+            self._transport.writelines((head, outgoing.body))
         self.upload_complete = outgoing.more is None
         if outgoing.more is None:
             self._deadline = self._loop.call_later(outgoing.first_byte_s, self._time_out)
