@@ -31,7 +31,7 @@ from services.temp_image.model import (
 from shared.concurrency.inline_io import run_inline
 from shared.errors import DependencyDown
 from shared.images.formats.header import Buffer
-from shared.images.validation import HEAD_BYTES
+from shared.images.validation import HEAD_BYTES, ImageFormat, sniff
 from shared.tracing import traced
 from shared.uploads import sinks
 from shared.uploads.sinks import NO_ROOM, SMALL_BYTES, SmallFileSink, storage_error
@@ -199,21 +199,21 @@ class DiskImageStore:
     async def put(
         self, image_id: str, content: bytes | Path, *, expires_at: float, check: Callable[[Buffer], object]
     ) -> None:
-        """Check and keep the image; a large one in one trip to a thread."""
+        """Check and keep the image; a large one that may take long by its header in a thread: any but a JPEG."""
 
         def work(*, wait: bool) -> None:
             if isinstance(content, bytes):
                 check(content)
                 _create(self._path(image_id), Record(len(content), expires_at), content)
                 return
-            if not wait:
-                raise BlockingIOError
             with (
                 content.open("r+b", buffering=0) as file,
                 mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
                 memoryview(mapped) as whole,
                 whole[RECORD_BYTES:] as image,
             ):
+                if not wait and sniff(bytes(image[:HEAD_BYTES])) is not ImageFormat.JPEG:
+                    raise BlockingIOError
                 check(image)
                 file.write(Record(len(image), expires_at).pack())
             content.rename(self._path(image_id))
