@@ -1,7 +1,7 @@
 """Blocking file work where it costs least: in place while the disk is prompt, in threads while it is not.
 
 What goes into the system's page cache takes some 50 µs, and a trip to a thread as much again (decision 0009). A disk
-that stalls, or bytes made to be slow to read, hold the loop up once; then it is left alone for a while.
+that stalls, or bytes made to be slow to read, hold the loop up once; then it is left alone for a hundred times as long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 PROMPT_S = 0.01
-THREADS_AFTER_STALL_S = 5.0
+REST_PER_STALL = 100
+LONGEST_REST_S = 5.0
 THIS_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # which macOS has not
 
 ResultT = TypeVar("ResultT")
@@ -49,7 +50,7 @@ async def run_inline(work: Callable[[], ResultT], patient: Callable[[], ResultT]
         except BlockingIOError:
             pass
         finally:
-            ended = time.monotonic()
-            if ended - started > PROMPT_S and _held_up_since(before):
-                _Disk.threads_until = ended + THREADS_AFTER_STALL_S
+            took_s = time.monotonic() - started
+            if took_s > PROMPT_S and _held_up_since(before):
+                _Disk.threads_until = started + took_s + min(took_s * REST_PER_STALL, LONGEST_REST_S)
     return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, patient or work))

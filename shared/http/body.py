@@ -152,7 +152,8 @@ BODY: Final = web.RequestKey("BODY", Body)
 
 def require_unencoded(request: web.BaseRequest) -> None:
     """Raise UnsupportedMedia for a body under a `Content-Encoding` (RFC 9110 section 8.4)."""
-    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
         raise UnsupportedMedia("Send the body without Content-Encoding.", "content_encoding_not_supported")
 
 

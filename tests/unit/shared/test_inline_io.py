@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from shared.concurrency import inline_io as module
-from shared.concurrency.inline_io import PROMPT_S, THREADS_AFTER_STALL_S, run_inline
+from shared.concurrency.inline_io import LONGEST_REST_S, PROMPT_S, REST_PER_STALL, run_inline
 
 HERE = threading.get_ident  # in a test: the event loop's thread
 
@@ -49,10 +49,11 @@ async def test_what_is_prompt_is_done_in_place(clock, work):
         assert await run_inline(work(PROMPT_S / 2)) == HERE()
 
 
-async def test_after_one_stall_all_goes_to_threads_for_five_seconds_and_then_back(clock, work):
-    assert await run_inline(work(PROMPT_S * 2)) == HERE()
+@pytest.mark.parametrize("stall_s", [PROMPT_S * 2, 60.0])
+async def test_after_one_stall_all_goes_to_threads_for_a_hundred_times_as_long_or_five_seconds(clock, work, stall_s):
+    assert await run_inline(work(stall_s)) == HERE()
     assert await run_inline(work()) != HERE()
-    clock.seconds += THREADS_AFTER_STALL_S - 0.1
+    clock.seconds += min(stall_s * REST_PER_STALL, LONGEST_REST_S) - 0.1
     assert await run_inline(work()) != HERE()
     clock.seconds += 0.2
     assert await run_inline(work()) == HERE()
@@ -84,7 +85,7 @@ async def test_a_disk_that_stays_slow_stalls_the_loop_once_in_five_seconds(clock
 
 async def test_slow_work_in_a_thread_is_no_stall_of_the_loop(clock, work):
     await run_inline(work(PROMPT_S * 2))
-    assert await run_inline(work(THREADS_AFTER_STALL_S)) != HERE()
+    assert await run_inline(work(LONGEST_REST_S)) != HERE()
     clock.seconds += 0.1
     assert await run_inline(work()) == HERE()
 
