@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -230,10 +231,11 @@ def parse_purpose(purpose: str) -> str:
     return purpose
 
 
-def stored_key(session_id: str, purpose: str, moment: datetime, random: str, extension: str) -> str:
-    """Name an image of a session; `random` is 8 hex digits."""
+def stored_keys(session_id: str, purpose: str, moment: datetime) -> Callable[[str], str]:
+    """Return what names an image of a session by its extension, each time anew."""
     said = NOT_IN_SESSION_KEYS.sub("_", f"{session_id}_{purpose}")
-    return f"{STORED_PREFIX}{said}_{moment:%Y%m%d%H%M%S}_{random}.{extension}"
+    stem = f"{STORED_PREFIX}{said}_{moment:%Y%m%d%H%M%S}"
+    return lambda extension: f"{stem}_{secrets.token_hex(4)}.{extension}"
 
 
 def user_key(username: str, image_type: str, moment: datetime, extension: str) -> str:

@@ -106,6 +106,7 @@ def opened(data: bytes, facts: ImageFacts) -> Iterator[ImageFile]:
             _require_as_announced(picture, facts)
             if facts.format is ImageFormat.PNG:
                 _complete(picture, data)
+            picture.decodermaxblock = len(data)  # not in pieces of 64 KiB
             yield picture
     except KeepsakeError:
         raise

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.errors import BadRequest, KeepsakeError, TooLarge, UnsupportedMedia
 from shared.images.formats import gif, heif, jpeg, png, webp
@@ -94,8 +93,7 @@ def _brands(head: bytes) -> set[bytes]:
     return {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(NamedTuple):
     """Format, size in pixels as stored, frames (1 for a still) and EXIF orientation (1-8, 1 is upright)."""
 
     format: ImageFormat
@@ -120,8 +118,7 @@ class ImageFacts:
         return self.width if self.orientation >= 5 else self.height
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
+class PreparedImage(NamedTuple):
     """An image as it may be stored: its facts, width and height as displayed, size in bytes and sha256 in hex.
 
     `rewritten` where it was encoded anew, `converted_from` the format it had (`heic`, `avif`) where it has become a JPEG.
@@ -152,8 +149,7 @@ def read_facts(buffer: Buffer, image_format: ImageFormat, *, max_frames: int | N
     return ImageFacts(image_format, *header)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
+class ImageLimits(NamedTuple):
     """How large an image may be, and which formats are taken."""
 
     max_pixels: int = 64_000_000

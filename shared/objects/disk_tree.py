@@ -7,10 +7,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 from shared.errors import DependencyDown
 from shared.objects.object_keys import ObjectNotFound, is_key
@@ -56,8 +56,7 @@ class _DurableFolders:
 _DURABLE = _DurableFolders()
 
 
-@dataclass(frozen=True, slots=True)
-class DiskTree:
+class DiskTree(NamedTuple):
     """The folder `root`, an absolute path without symbolic links, whose layout equals the keys; none is followed below it."""
 
     root: str

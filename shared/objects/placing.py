@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.objects.disk_tree import DiskTree
 from shared.objects.object_keys import ObjectNotFound
@@ -36,8 +36,7 @@ def _schedstat() -> int:
     return os.open("/proc/self/schedstat", os.O_RDONLY)
 
 
-@dataclass(frozen=True, slots=True)
-class Placing:
+class Placing(NamedTuple):
     """How a worker gives a finished file its key, by the extension that the image turns out to have."""
 
     tree: DiskTree
