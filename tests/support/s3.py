@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -93,9 +94,19 @@ def running_s3(folder: Path) -> Iterator[RunningS3]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
-    """Give a server that is started once for the session."""
-    with running_s3(tmp_path_factory.mktemp("s3")) as running:
+    """Give a server that is started once for the session, and have all clients share the description of S3 that one read."""
+    import botocore.session
+
+    with running_s3(tmp_path_factory.mktemp("s3")) as running, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
         yield running
+
+
+def empty_bucket(client: Any, bucket: str) -> None:
+    """Delete whatever is in it."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        if keys := [{"Key": found["Key"]} for found in page.get("Contents", ())]:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": keys})
 
 
 @contextmanager
@@ -104,9 +115,7 @@ def fresh_bucket(running: RunningS3) -> Iterator[S3Server]:
     bucket, client = f"test-{uuid4().hex}", running.client
     client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
     yield S3Server(running.endpoint_url, bucket)
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for found in page.get("Contents", ()):
-            client.delete_object(Bucket=bucket, Key=found["Key"])
+    empty_bucket(client, bucket)
     client.delete_bucket(Bucket=bucket)
 
 

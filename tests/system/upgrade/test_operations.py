@@ -18,7 +18,7 @@ from redis import Redis
 from tests.support import pictures
 from tests.support.nginx import example, nginx_before
 from tests.support.postgres import administer, postgres_program
-from tests.support.s3 import RunningS3, S3Server, fresh_bucket
+from tests.support.s3 import RunningS3, S3Server, empty_bucket, fresh_bucket
 from tests.support.stack import MODULES, ROOT, Stack
 from tests.system.proxies.test_doctor_outside import certificate
 from tests.system.upgrade.conftest import LeftBehind
@@ -86,9 +86,7 @@ def lose_everything(machine: Machine, running: RunningS3, bucket: str) -> None:
     server, _, name = url.rpartition("/")
     for statement in (f"DROP DATABASE {name} WITH (FORCE)", f"CREATE DATABASE {name}"):
         administer(f"{server}/postgres", statement)
-    for page in running.client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        for found in page.get("Contents", ()):
-            running.client.delete_object(Bucket=bucket, Key=found["Key"])
+    empty_bucket(running.client, bucket)
     with Redis.from_url(machine.stack.settings["REDIS_URL"]) as redis:
         redis.flushdb()
 
