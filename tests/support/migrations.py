@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -72,22 +71,24 @@ def migrations_run_once() -> Iterator[None]:
         yield
 
 
-async def _migrate(url: str, service: str) -> None:
-    migrations = SERVICES / service / "migrations"
-    with TemporaryDirectory() as folder:
-        async with open_database(url, Path(folder), service) as database:
-            await at_start.migrate(database, migrations, service.replace("_", "-"), Path(folder))
+async def make_tables(url: str, service: str, folder: Path) -> None:
+    """Migrate an empty database of a service: `url`, or SQLite in the folder where there is none."""
+    name = service.replace("_", "-")
+    async with open_database(url, folder, name) as database:
+        await at_start.migrate(database, SERVICES / service / "migrations", name, folder)
 
 
 @pytest.fixture(scope="session")
-def migrated_databases(postgres_server_url: str) -> Iterator[Callable[[str], str]]:
+def migrated_databases(
+    postgres_server_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], str]]:
     """Give a function that returns the name of a database with a service's tables, of which copies can be made."""
     with ExitStack() as made:
 
         @cache
         def migrated(service: str) -> str:
             url = made.enter_context(fresh_database(postgres_server_url))
-            in_another_thread(_migrate(url, service))
+            in_another_thread(make_tables(url, service, tmp_path_factory.mktemp("migrated")))
             return str(sa.make_url(url).database)
 
         yield migrated

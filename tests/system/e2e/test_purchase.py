@@ -21,15 +21,15 @@ MIB = 2**20
 
 @pytest.fixture(scope="module", params=["embedded", "redis and postgres"])
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("shop")
     if request.param == "embedded":
-        with running_stack(folder, {}, *NEEDED) as whole:
-            yield whole
+        yield request.getfixturevalue("stack")
         return
     redis = request.getfixturevalue("redis_server_url").rsplit("/", 1)[0] + "/9"  # another than the other tests empty
     with (
         fresh_database(request.getfixturevalue("postgres_server_url")) as database,
-        running_stack(folder, {"REDIS_URL": redis, "DATABASE_URL": database}, *NEEDED) as whole,
+        running_stack(
+            tmp_path_factory.mktemp("shop"), {"REDIS_URL": redis, "DATABASE_URL": database}, *NEEDED
+        ) as whole,
     ):
         yield whole
 

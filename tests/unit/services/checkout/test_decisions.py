@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -114,8 +115,10 @@ async def test_an_order_that_refuses_after_the_decision_brings_the_payment_back_
     assert (status, answer["state"]) == (200, "paid")
     shop.book.orders["o1"]["status"] = "cancelled"
     shop.book.is_down = False
+    shop.ahead += timedelta(minutes=1)  # past the pause after the update that did not arrive
 
     async def is_back() -> bool:
+        await shop.service.sweeper.sweep()
         return session_id in await listed(shop, "needs_review")
 
     await shop.until(is_back)
