@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from services.temp_image.adapters.disk.store import DiskImageStore, make_folders
+from services.temp_image.adapters.disk.folders import make_folders
+from services.temp_image.adapters.disk.store import DiskImageStore
 from services.temp_image.adapters.disk.sweep import keep_sweeping
 from services.temp_image.adapters.disk.upload_keys import DiskUploadKeys
 from shared.concurrency.periodic import working

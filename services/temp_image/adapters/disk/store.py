@@ -385,9 +385,3 @@ def remove_holds(path: str) -> None:
         for hold in folder.iterdir():
             hold.unlink(missing_ok=True)
         folder.rmdir()
-
-
-def make_folders(folder: Path) -> None:
-    """Make what the store expects in its folder, where it is not there yet."""
-    for name in ("spool", *(f"{first:02x}" for first in range(256))):
-        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)

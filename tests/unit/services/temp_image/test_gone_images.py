@@ -17,7 +17,8 @@ from uuid import uuid4
 import pytest
 
 from services.temp_image.adapters.disk import open_disk_store
-from services.temp_image.adapters.disk.store import DiskImageStore, make_folders
+from services.temp_image.adapters.disk.folders import make_folders
+from services.temp_image.adapters.disk.store import DiskImageStore
 from services.temp_image.adapters.disk.sweep import Sweeper
 from services.temp_image.model import ImageContent, ImageGone, new_secret
 from shared.concurrency import inline_io

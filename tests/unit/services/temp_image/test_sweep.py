@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.temp_image.adapters.disk.store import DiskImageStore, make_folders
+from services.temp_image.adapters.disk.folders import make_folders
+from services.temp_image.adapters.disk.store import DiskImageStore
 from services.temp_image.adapters.disk.sweep import FILES_PER_PASS
 from tests.support import pictures
 from tests.unit.services.temp_image.stores import HOUR_S, DiskStores, keep
