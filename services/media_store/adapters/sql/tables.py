@@ -15,6 +15,8 @@ KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 IS_PRIMARY = sa.text("is_primary")
 IS_UNNAMED = sa.text("username IS NOT NULL AND name_key IS NULL")
 IS_MARKED = sa.text("deleted_at IS NOT NULL")
+HAS_SOURCE = sa.text("source_key IS NOT NULL")
+HAS_NAME = sa.text("name_key IS NOT NULL")
 
 
 def _where(condition: sa.TextClause) -> dict[str, Any]:
@@ -47,10 +49,10 @@ IMAGES = sa.Table(
     sa.Column("placeholder", sa.Text),
     sa.Column("deleted_at", UtcDateTime),
     sa.Index("media_images_key", "key", unique=True),
-    sa.Index("media_images_source", "source_key", unique=True),
+    sa.Index("media_images_source", "source_key", unique=True, **_where(HAS_SOURCE)),
     sa.Index("media_images_primary_of_name", "name_key", unique=True, **_where(IS_PRIMARY)),
-    sa.Index("media_images_of_name", "name_key", "uploaded_at", "id"),
-    sa.Index("media_images_of_name_by_type", "name_key", "image_type", "uploaded_at", "id"),
+    sa.Index("media_images_of_name", "name_key", "uploaded_at", "id", **_where(HAS_NAME)),
+    sa.Index("media_images_of_name_by_type", "name_key", "image_type", "uploaded_at", "id", **_where(HAS_NAME)),
     sa.Index("media_images_unnamed", "uploaded_at", "id", **_where(IS_UNNAMED)),
     sa.Index("media_images_newest", "uploaded_at", "id"),
     sa.Index("media_images_newest_of_kind", "kind", "uploaded_at", "id"),
