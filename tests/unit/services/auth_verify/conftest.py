@@ -5,11 +5,20 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from argon2 import PasswordHasher
 
+from services.auth_verify.adapters import argon2
 from services.auth_verify.app import build_app
 from services.auth_verify.settings import AuthVerifySettings
 from tests.support.serving import ServeApp
 from tests.unit.services.auth_verify.api import INTERNAL_SECRET, JWT_SECRET, Api
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords in no time: what one costs matters to who guesses, and to `test_argon2.py`."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=16, parallelism=1)
+    monkeypatch.setattr(argon2, "PasswordHasher", lambda **_costs: hasher)
 
 
 @pytest.fixture(params=["embedded", "servers"])

@@ -13,6 +13,7 @@ import pytest
 from services.planter_orders.app import build_app
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS
 from services.planter_orders.handlers.orders import COMMENT_S
+from services.planter_orders.service import announcements
 from services.planter_orders.settings import PlanterOrdersSettings
 from shared.app.middleware import LIFECYCLE
 from shared.auth.revocations import open_revocations
@@ -231,8 +232,14 @@ async def end_connections(url: str) -> None:
 class TestReplicas:
     @pytest.fixture
     async def replicas(
-        self, settings: PlanterOrdersSettings, serve_app: ServeApp, http: aiohttp.ClientSession
+        self,
+        settings: PlanterOrdersSettings,
+        serve_app: ServeApp,
+        http: aiohttp.ClientSession,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> list[Api]:
+        if not settings.redis_url:  # without it a replica hears of the other's changes by looking, every two seconds
+            monkeypatch.setattr(announcements, "CATCH_UP_S", 0.2)
         return [Api(http, await serve_app(build_app(settings, decoders=1)), token()) for _ in range(2)]
 
     async def test_a_change_is_heard_though_every_connection_was_lost(
