@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.postgres import fresh_database
 from tests.support.s3 import fresh_bucket
-from tests.support.stack import MODULES, Stack
+from tests.support.stack import MODULES, Stack, running_stack
 from tests.support.toxic import PASS, ToxicProxy, toxic_proxy
 from tests.system.faults.calls import Customer, become_customer
 
@@ -65,6 +65,20 @@ def site(whole_site: ToxicSite) -> Iterator[ToxicSite]:
     yield whole_site
     for proxy in whole_site.proxies.values():
         proxy.manner = PASS
+
+
+@pytest.fixture(scope="session")
+def mortal_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack on embedded defaults, whose processes are killed and started again."""
+    with running_stack(tmp_path_factory.mktemp("mortal")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def shop(mortal_stack: Stack) -> Stack:
+    """All of its processes, also after a test that ended before it started again what it killed."""
+    mortal_stack.start(*(name for name in MODULES if not mortal_stack.runs(name)))
+    return mortal_stack
 
 
 @pytest.fixture

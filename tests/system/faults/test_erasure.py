@@ -6,7 +6,7 @@ import asyncio
 import io
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,12 @@ import jwt
 import pytest
 
 from tests.support import pictures
-from tests.support.stack import MODULES, Stack, running_stack
+from tests.support.stack import Stack
 
 PASSWORD = "correct horse battery staple"
 PATIENCE_S = 60
 # What is left to do stands here, for half an hour and for a minute: a write that was under way is looked for once more.
 SHORT_LIVED = {"auth_erasures", "planter_orphans"}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("erasure"), None, *MODULES) as stack:
-        yield stack
 
 
 @dataclass
@@ -107,8 +101,8 @@ class Shopper:
         folders = (str(path.relative_to(data)) for path in data.glob("objects/**/*"))
         return [*found, *(path for path in folders if self.id in path or self.name in path)]
 
-    def end_lease(self) -> None:
-        """As if the minute were over in which nobody else takes up what a killed process began."""
+    def make_due(self) -> None:
+        """As if the lease of a killed process were over, or the pause after a service did not answer."""
         with closing(sqlite3.connect(Path(self.stack.settings["DATA_DIR"]) / "auth-verify.db")) as database, database:
             database.execute("UPDATE auth_erasures SET due_at = requested_at WHERE user_id = ?", [self.id])
 
@@ -160,7 +154,7 @@ async def test_a_kill_while_it_goes_on_only_postpones_it(sam: Shopper, shop: Sta
     await asyncio.sleep(after_s)
     shop.kill("auth-verify")
     await asyncio.gather(leaving, return_exceptions=True)
-    sam.end_lease()
+    sam.make_due()
     await asyncio.to_thread(shop.start, "auth-verify")
     status, _ = await sam.call("GET", "/api/auth/me")
     if status == 200:  # it died before anything was written down, and nobody was told that it was
@@ -180,5 +174,7 @@ async def test_a_service_that_is_dead_is_told_when_it_lives(
         assert sam.traces() != []
         await asyncio.to_thread(shop.start, service)
         left.append(sam)
-    for sam in left:  # at the end, since the pause before the next look passes for all of them at once
+    for sam in left:
+        sam.make_due()
+    for sam in left:  # at the end, since one look at what is due is enough for all
         await sam.is_gone()

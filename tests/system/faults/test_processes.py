@@ -6,14 +6,13 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.stack import MODULES, Stack, running_stack
+from tests.support.stack import MODULES, Stack
 from tests.system.faults.calls import CALLS, IMAGE, Customer, sign_up
 from tests.system.faults.load import load
 
@@ -35,12 +34,6 @@ KILLED_TOGETHER = (
 TWICE = ("gateway", "checkout")  # the second has commands too
 LOADED_S = 0.3
 PATIENCE_S = 20
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("killed")) as stack:
-        yield stack
 
 
 @pytest.fixture
