@@ -54,16 +54,14 @@ dev: install ## as run, and each process starts again when the code changes
 doctor: install ## ask all that can be asked from outside; ARGS=--json for machines
 	@$(BIN)/python -m stack doctor $(ARGS)
 
-run-gateway: install
-	@exec $(BIN)/python -m gateway
-
-run-stripe-sandbox: install
-	@exec $(BIN)/python -m stripe_sandbox
+run-gateway run-stripe-sandbox: run-%: install
+	@exec $(BIN)/python -m $(subst -,_,$*)
 
 run-demo-shop: install
 	@exec $(BIN)/python -m web.shop
 
-run-%: install
+# make looks for no pattern rule for what is phony, but for a static one.
+$(filter-out run-gateway run-stripe-sandbox run-demo-shop,$(SERVICES:%=run-%)): run-%: install
 	@exec $(BIN)/python -m services.$(subst -,_,$*)
 
 # To test, measure and check
@@ -77,7 +75,7 @@ test: install-dev ## the quick tests, which need nothing beside Python; T="tests
 	$(PYTEST) $(if $(T),$(T),$(PARALLEL) -m "not long" $(COVER)) $(ARGS)
 
 test-all: COVER := --cov --cov-report=term:skip-covered
-test-all: test ## all tests but the browser's, and how much of the code the quick ones cover
+test-all: test ## all tests but the browser's and the image's, and how much of the code the quick ones cover
 	$(PYTEST) $(PARALLEL) -m long --ignore=tests/browser --ignore=tests/system/container
 
 test-browser: install-dev ## the pages in Chromium (Debian: apt-get install chromium)

@@ -29,7 +29,8 @@ from shared.http.validation import refusal
 from shared.names import name_key
 from shared.persistence.engine import open_database
 from shared.persistence.migrations import migrate
-from shared.settings import load_settings, run_command
+from shared.settings import load_settings
+from shared.settings.command import run_command
 
 NOT_YET = 3
 

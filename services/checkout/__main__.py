@@ -13,7 +13,8 @@ from services.checkout.model.payments import Action
 from services.checkout.settings import CheckoutSettings
 from shared.app.server import run
 from shared.log import configure_logging
-from shared.settings import load_settings, run_command
+from shared.settings import load_settings
+from shared.settings.command import run_command
 
 DOWN = 3  # the status where Stripe, the database or the storage does not answer
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from services.media_store.adapters.cloudinary import Cloudinary, open_cloudinary
 from services.media_store.adapters.http import HttpMembers
-from services.media_store.adapters.sql import SqlImages
+from services.media_store.adapters.sql.images import SqlImages
 from services.media_store.adapters.sql.tables import IDEMPOTENCY_KEYS
 from services.media_store.handlers import ROUTES
 from services.media_store.handlers.app_keys import (

@@ -10,7 +10,8 @@ from services.media_store.app import NAME, build_app, open_store
 from services.media_store.settings import MediaStoreSettings
 from shared.app.server import run
 from shared.log import configure_logging
-from shared.settings import load_settings, run_command
+from shared.settings import load_settings
+from shared.settings.command import run_command
 
 GRACE_S = 3600
 

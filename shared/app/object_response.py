@@ -48,7 +48,7 @@ async def send_object(request: web.Request, objects: ObjectStore, what: Represen
     if is_not_modified(request, what.etag, what.last_modified):
         return web.Response(status=304, headers=_headers(what))
     part = wanted_range(request, what.size, what.etag, what.last_modified)
-    if request.method == hdrs.METH_HEAD or not what.size:
+    if request.method == hdrs.METH_HEAD or not what.size:  # of nothing, sendfile has nothing to send
         return await _describe(request, objects, what)
     opened = objects.open_local(what.key)
     if opened is None:

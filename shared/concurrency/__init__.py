@@ -1,1 +1,1 @@
-"""How tasks wait for each other."""
+"""Tasks that wait for each other, work in the background, work on files."""

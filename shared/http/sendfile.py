@@ -9,11 +9,11 @@ from typing import Any
 
 from aiohttp import web
 
-PIECE_BYTES = 2**20  # others have their turn in between
+PIECE_BYTES = 2**20  # then others have their turn
 
 
 async def send_file(request: web.BaseRequest, head: bytes, file: int, start: int, length: int) -> None:
-    """Send `head`, which may be on its way already, and then `length` bytes, at least 1, of the open file from `start` on.
+    """Send `head` (empty where it was sent already), and then `length` bytes, at least 1, of the open file from `start` on.
 
     The head goes out with the first bytes of the body (send(2), MSG_MORE). `loop.sendfile` does the same in several tasks,
     and uvloop has none. Raises ConnectionResetError where the client went away, and where the file is too short: then the
@@ -25,7 +25,7 @@ async def send_file(request: web.BaseRequest, head: bytes, file: int, start: int
     while length:
         piece = min(length, PIECE_BYTES)
         if not _is_in_memory(file, start + piece - 1):
-            await asyncio.to_thread(os.pread, file, piece, start)
+            await asyncio.to_thread(os.pread, file, piece, start)  # so that the kernel holds it; the copy is dropped
         if transport is None or transport.is_closing():
             raise ConnectionResetError
         out = transport.get_extra_info("socket")
@@ -43,10 +43,12 @@ async def send_file(request: web.BaseRequest, head: bytes, file: int, start: int
             raise ConnectionResetError
         writer.output_size += sent
         start, length = start + sent, length - sent
+        if sent == piece and length:
+            await asyncio.sleep(0)
 
 
 def _send_more(out: Any, data: bytes) -> int:
-    """Send what more will follow; a socket that an event loop shows cannot."""
+    """Send what more will follow: `out`, as the event loop lends it, has no `send` (asyncio.TransportSocket)."""
     connection = socket.socket(out.family, out.type, out.proto, out.fileno())
     try:
         return connection.send(data, socket.MSG_MORE)

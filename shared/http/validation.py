@@ -165,7 +165,7 @@ def parse_mapping(values: Any, model: type[ModelT], *, missing: str = "") -> Mod
 
 
 @cache
-def _of_nothing(model: type[ModelT]) -> ModelT | None:
+def _of_empty_query(model: type[ModelT]) -> ModelT | None:
     """Return what an empty query says, None where it must say more."""
     try:
         return model.model_validate({})
@@ -181,8 +181,8 @@ def _names(model: type[BaseModel]) -> list[str]:
 def parse_query(request: web.Request, model: type[ModelT], *, missing: str = "") -> ModelT:
     """Validate the query string; a name the model knows may be given once: two readers could choose differently."""
     query = request.query
-    if not query and (nothing_said := _of_nothing(model)):
-        return cast("ModelT", nothing_said)
+    if not query and (defaults := _of_empty_query(model)):
+        return cast("ModelT", defaults)
     repeated = tuple(FieldError(name, "may be given once") for name in _names(model) if len(query.getall(name, ())) > 1)
     if repeated:
         raise NotAllowedValue(f"{repeated[0].field}: may be given once.", errors=repeated)

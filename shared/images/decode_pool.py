@@ -201,7 +201,7 @@ class WorkerProcess:
     def __init__(self, memory_bytes: int, timeout_s: float) -> None:
         """Start the process. Raises OSError where the system has no room for one more."""
         self._socket, theirs = socket.socketpair()
-        self._close = self._socket.close
+        self._close = self._socket.close  # once there are streams, theirs
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - this program itself

@@ -167,8 +167,8 @@ class DiskObjectStore:
         return self._tree.path(require_key(key))
 
     def open_local(self, key: str) -> tuple[int, int]:
-        """Open the file: a look into the kernel's caches, where a trip to a thread costs ten times that."""
-        try:
+        """Return the file's descriptor and size."""
+        try:  # in place: a look into the kernel's caches, where a trip to a thread costs ten times that
             descriptor, status = self._tree.open(require_key(key))
         except OSError as error:
             raise storage_error(error) from error

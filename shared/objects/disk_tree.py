@@ -23,9 +23,9 @@ NAMES_AT_ONCE = 10_000  # about 1 MB; a folder of a million files is then read a
 
 
 class _DurableFolders:
-    """Folders whose names are known to be synced, up to the root: for what is put into one of them no other is synced.
+    """Folders that were synced together with all above them: what is put into one needs a sync of that folder alone.
 
-    Each is held open, so that no folder made after it is taken for it.
+    Each stays open, so that no new folder gets its inode number.
     """
 
     def __init__(self) -> None:

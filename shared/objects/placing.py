@@ -33,6 +33,7 @@ def _starved_s() -> float:
 
 @cache
 def _schedstat() -> int:
+    """Open it for good; a process that was forked from this one would read this one's."""
     return os.open("/proc/self/schedstat", os.O_RDONLY)
 
 

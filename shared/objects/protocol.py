@@ -106,7 +106,7 @@ class ObjectStore(Protocol):
     def open_local(self, key: str) -> tuple[int, int] | None:
         """Open the file that an object is, as `local_path` finds it; return its descriptor, to be closed, and its size.
 
-        Raises ObjectNotFound.
+        None where objects are no files. Raises ObjectNotFound or DependencyDown.
         """
 
     async def delete(self, key: str) -> None:

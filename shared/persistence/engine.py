@@ -129,12 +129,12 @@ class Database:
         async with self.read() as connection:
             return list(await connection.execute(query))
 
-    async def lease(self, due: sa.Select[Any], lease: ReturningUpdate[Any]) -> Sequence[Any]:
-        """Change the rows whose key `due` selects, but not those that another process is taking; return what `lease` does."""
+    async def lease(self, due: sa.Select[Any], change: ReturningUpdate[Any]) -> Sequence[Any]:
+        """Change the rows whose key `due` selects, but not those that another process is taking; return what `change` does."""
         (key,) = due.selected_columns
         async with self.begin() as connection:
             keys = list(await connection.scalars(due.with_for_update(skip_locked=True, of=key.table)))
-            return list(await connection.execute(lease.where(key.in_(keys)))) if keys else []
+            return list(await connection.execute(change.where(key.in_(keys)))) if keys else []
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -165,7 +165,7 @@ class Database:
 
 
 class Repository:
-    """What is kept in tables; a call of it is a transaction, and raises DependencyDown where the database does not answer."""
+    """What is kept in tables; its calls raise DependencyDown where the database does not answer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -187,7 +187,7 @@ class _Insert:
 
 
 class _InsertQueue:
-    """Inserts rows by one thread on one connection; all that wait meanwhile share the next commit, the dearest part."""
+    """Inserts rows by one thread on one connection; all that wait meanwhile share the next commit, the dearest part of it."""
 
     def __init__(self, engine: sa.Engine, turn: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         self._engine = engine
@@ -235,27 +235,33 @@ class _InsertQueue:
         self._writing = None
 
     def _insert_all(self, batch: Sequence[_Insert]) -> list[Exception | None]:
-        """Insert the rows in one transaction; where one violates a constraint, again with a savepoint for each."""
-        self._connection = connection = self._connection or self._engine.connect()
+        """Insert the rows, on a new connection where the last one had any other trouble than with the rows."""
+        self._connection = self._connection or self._engine.connect()
         try:
-            with connection.begin():
-                for table, inserts in groupby(batch, attrgetter("table")):
-                    connection.execute(table.insert(), list(map(attrgetter("row"), inserts)))
-        except IntegrityError as error:
-            if len(batch) == 1:
-                return [error]
+            return _insert_rows(self._connection, batch)
         except BaseException:
-            self._disconnect()  # a new one has none of its troubles
+            self._disconnect()
             raise
-        else:
-            return [None] * len(batch)
-        with connection.begin():
-            return [_insert_one(connection, insert) for insert in batch]
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _insert_rows(connection: sa.Connection, batch: Sequence[_Insert]) -> list[Exception | None]:
+    """Insert the rows in one transaction; where one violates a constraint, again with a savepoint for each."""
+    try:
+        with connection.begin():
+            for table, inserts in groupby(batch, attrgetter("table")):
+                connection.execute(table.insert(), list(map(attrgetter("row"), inserts)))
+    except IntegrityError as error:
+        if len(batch) == 1:
+            return [error]
+    else:
+        return [None] * len(batch)
+    with connection.begin():
+        return [_insert_one(connection, insert) for insert in batch]
 
 
 def _insert_one(connection: sa.Connection, insert: _Insert) -> IntegrityError | None:

@@ -23,7 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import UnusableDatabase
 from shared.persistence.engine import Database, create_postgres_engine, database_errors, open_database
-from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service, run_command
+from shared.settings import DatabaseSettings, DatabaseUrl, ServerSettings, load_settings, per_service
+from shared.settings.command import run_command
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 MIGRATION_WAIT_S = 60.0

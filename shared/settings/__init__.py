@@ -16,7 +16,7 @@ from shared.settings.parts import (
     missing,
     per_service,
 )
-from shared.settings.reading import explain, load_settings, read_settings, refuse_start, run_command
+from shared.settings.reading import explain, load_settings, read_settings, refuse_start
 from shared.settings.storage import Bucket, StorageSettings
 
 __all__ = [
@@ -44,5 +44,4 @@ __all__ = [
     "per_service",
     "read_settings",
     "refuse_start",
-    "run_command",
 ]

@@ -1,25 +1,22 @@
-"""Reading settings at a start: all that is wrong is said at once, and nothing else is. And how a command ends."""
+"""Reading settings at a start: all that is wrong is said at once, and nothing else is."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import AliasChoices, ValidationError
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from shared.errors import KeepsakeError, UnusableDatabase
 from shared.settings.parts import ServerSettings, SettingsPart
 
 SettingsT = TypeVar("SettingsT", bound=SettingsPart)
-ResultT = TypeVar("ResultT")
 
 
 def _name_of(model: type[SettingsPart], location: tuple[int | str, ...]) -> str:
@@ -118,18 +115,3 @@ def refuse_start(lines: Iterable[str]) -> NoReturn:
     """End the process with status 2, and say why on standard error."""
     sys.stderr.writelines(f"keepsake: {line}\n" for line in lines)
     raise SystemExit(2)
-
-
-def run_command(work: Coroutine[Any, Any, ResultT], *, down_status: int = 1) -> ResultT:
-    """Do what a command asks for, and return what came of it.
-
-    Ends the process with 2 where the tables cannot be used, `down_status` where something that it needs is down, 1 where it
-    is refused.
-    """
-    try:
-        return asyncio.run(work)
-    except UnusableDatabase as error:
-        refuse_start([error.detail])
-    except KeepsakeError as error:
-        sys.stderr.write(f"keepsake: {error.detail}\n")
-        raise SystemExit(down_status if error.status >= 500 else 1) from None

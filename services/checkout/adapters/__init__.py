@@ -1,1 +1,1 @@
-"""Checkout's ports over SQL, Stripe's SDK and HTTP."""
+"""What checkout keeps and asks: SQL, Stripe's SDK, HTTP."""

@@ -100,17 +100,17 @@ class Fulfilment:
                 if changed.state is State.NEEDS_REVIEW:
                     get_logger().error("payment_needs_review", row=row.id, reason=changed.review_reason)
                 return changed
-            row = await self.require(row.id)
+            row = await self.require_row(row.id)
         return row
 
-    async def require(self, row_id: str) -> CheckoutSession:
+    async def require_row(self, row_id: str) -> CheckoutSession:
         """Return the row as it is now; raise NotFound where there is none."""
         row = await self.sessions.find(id=row_id)
         if row is None:
             raise unknown_session()
         return row
 
-    async def require_session(self, session_id: str) -> CheckoutSession:
+    async def require_row_of_session(self, session_id: str) -> CheckoutSession:
         """Return the row of Stripe's session; raise NotFound for one that is not ours, and for a malformed id."""
         row = await self.sessions.find(session_id=session_id) if SESSION_ID.fullmatch(session_id) else None
         if row is None:
@@ -123,7 +123,7 @@ class Fulfilment:
         except KeepsakeError as error:
             get_logger().warning("fulfilment_deferred", row=row.id, code=error.code)
             with suppress(KeepsakeError):
-                row = await self.require(row.id)
+                row = await self.require_row(row.id)
                 await self.sessions.update(row, Changes(next_check_at=self.now() + backoff(row.checks)))
             return row
 
@@ -132,7 +132,7 @@ class Fulfilment:
         if not await self.sessions.lease(row.id, self.now(), LEASE_S):
             return await self._wait_for_other(row)
         try:
-            row = await self.require(row.id)
+            row = await self.require_row(row.id)
             if row.needs_fulfilment and row.state is State.PAID and row.image_state is not ImageState.PROMOTED:
                 row = await self._promote(row)
             return await self._release_hold(row)
@@ -144,7 +144,7 @@ class Fulfilment:
             async with asyncio.timeout(OTHERS_WAIT_S):
                 while row.needs_fulfilment:
                     await asyncio.sleep(LOOK_S)
-                    row = await self.require(row.id)
+                    row = await self.require_row(row.id)
         return row
 
     async def _promote(self, row: CheckoutSession) -> CheckoutSession:

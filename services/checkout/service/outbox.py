@@ -65,7 +65,7 @@ class Outbox:
 
     async def _refused(self, queued: QueuedUpdate) -> None:
         """Close the session of an order that cannot wait for its payment; have a person look at one that was paid."""
-        row = await self.fulfilment.require(queued.row_id)
+        row = await self.fulfilment.require_row(queued.row_id)
         if queued.update.status == "awaiting_payment" and row.session_id is not None and not row.is_settled:
             await self.payments.expire(row.session_id)
             await self.fulfilment.settle(row)

@@ -35,7 +35,7 @@ class Queries:
             raise BadRequest.of(
                 "session_id", "session_id is not one of Stripe's checkout sessions.", "session_id_malformed"
             )
-        row = await self.fulfilment.require_session(session_id)
+        row = await self.fulfilment.require_row_of_session(session_id)
         if row.order_id is not None and row.user_id != user_id:
             raise unknown_session()
         if row.is_settled and not row.needs_fulfilment:
@@ -45,7 +45,7 @@ class Queries:
 
     async def image(self, session_id: str) -> CheckoutSession:
         """Return the paid session whose image is promoted, until 24 hours after the payment."""
-        row = await self.fulfilment.require_session(session_id)
+        row = await self.fulfilment.require_row_of_session(session_id)
         if row.image_id is None:
             raise NotFound("This session has no image.", "image_not_found")
         if row.image_state is not ImageState.PROMOTED and row.state not in {State.NEEDS_REVIEW, State.REFUNDED}:

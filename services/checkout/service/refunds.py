@@ -78,7 +78,7 @@ class Refunds:
                 raise unknown_order()
             row = next((row for row in rows if row.state in CHARGED), rows[0])
         else:
-            row = await self.fulfilment.require_session(session_id or "")
+            row = await self.fulfilment.require_row_of_session(session_id or "")
         if row.state in {State.OPEN, State.PROCESSING}:
             row = await self.fulfilment.settle(row)
         if row.state not in CHARGED:

@@ -67,7 +67,7 @@ class Review:
         Raises NotFound, Conflict for one that needs no review (`not_in_review`) or cannot be decided so,
         PaymentProviderUnavailable and PaymentProviderRefused: then nothing is decided, and it can be asked again.
         """
-        row = await self.fulfilment.require_session(session_id)
+        row = await self.fulfilment.require_row_of_session(session_id)
         if not row.needs_review:
             raise not_in_review()
         resolution = Resolution(action, note, row.review_reason or "", by, self.now())
@@ -80,7 +80,7 @@ class Review:
         if action is Action.FULFIL and row.order_waits and row.order_id is not None:
             with suppress(DependencyDown):  # the sweeper goes on with it
                 await self.outbox.drain(row.order_id)
-        row = await self.fulfilment.settle(await self.fulfilment.require(row.id))
+        row = await self.fulfilment.settle(await self.fulfilment.require_row(row.id))
         return PaymentsPage([row], await self.resolutions.of([row.id]), None)
 
     async def _fulfil(self, row: CheckoutSession, resolution: Resolution) -> None:

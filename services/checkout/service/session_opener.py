@@ -94,7 +94,7 @@ class SessionOpener:
         if row.order_id is None:
             return row
         await self.outbox.drain(row.order_id)
-        return self._require_open(await self.fulfilment.require(row.id))
+        return self._require_open(await self.fulfilment.require_row(row.id))
 
     async def _require_payable(self, order_id: str, user_id: str | None) -> None:
         order = await self.orders.find(order_id) if ORDER_ID.fullmatch(order_id) else None
@@ -181,7 +181,7 @@ class SessionOpener:
         changes = Changes(attempt=row.attempt + 1, expires_at=expires_at)
         if row.image_id is not None:
             changes["hold_until"] = expires_at + HOLD_AFTER_EXPIRY
-        return await self.sessions.update(row, changes) or await self.fulfilment.require(row.id)
+        return await self.sessions.update(row, changes) or await self.fulfilment.require_row(row.id)
 
     async def _ask(self, row: CheckoutSession) -> CheckoutSession:
         if row.state is not State.CREATING:
@@ -209,7 +209,7 @@ class SessionOpener:
             if update is not None:
                 self.on_change()
             return opened
-        current = await self.fulfilment.require(row.id)
+        current = await self.fulfilment.require_row(row.id)
         if current.state is State.ABANDONED:
             await self.payments.expire(seen.id)
         return self._require_open(current)

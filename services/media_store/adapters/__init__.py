@@ -1,1 +1,1 @@
-"""What media-store's ports are kept in or asked from."""
+"""What media-store keeps and asks: SQL, Cloudinary, HTTP."""

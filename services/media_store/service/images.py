@@ -13,7 +13,7 @@ from uuid import uuid4
 from cachetools import TTLCache
 
 from services.media_store.adapters.cloudinary import Cloudinary
-from services.media_store.adapters.sql import SqlImages
+from services.media_store.adapters.sql.images import SqlImages
 from services.media_store.model import (
     TEMP_PREFIX,
     ImageNotFound,

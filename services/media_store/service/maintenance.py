@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.media_store.adapters.cloudinary import Cloudinary, public_id_of
-from services.media_store.adapters.sql import SqlImages
+from services.media_store.adapters.sql.images import SqlImages
 from services.media_store.model import (
     ORIGINALS,
     RENDITIONS_PREFIX,

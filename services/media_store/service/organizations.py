@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from services.media_store.adapters.http import HttpMembers
-from services.media_store.adapters.sql import SqlImages
+from services.media_store.adapters.sql.images import SqlImages
 from services.media_store.model import (
     ORGANIZATION_ID,
     PRESIGNED_MAX_BYTES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,14 @@ def test_a_command_that_is_unknown_or_asks_for_help_changes_nothing(arguments: s
     )
     assert (done.returncode, (done.stdout + done.stderr).startswith("usage: ")) == (status, True), done.stderr
     assert (ROOT / ".env").exists() == had_settings
+
+
+PROGRAMS = re.findall(r"(?m)^\[program:(.+)\]\ncommand=.* -m (?!stack)(\S+)", (ROOT / "supervisord.conf").read_text())
+
+
+@pytest.mark.parametrize(("name", "module"), PROGRAMS)
+def test_each_process_of_the_stack_can_be_run_by_itself(name: str, module: str) -> None:
+    told = subprocess.run(
+        ["make", "-n", f"run-{name}"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert told.endswith(f"python -m {module}\n")

@@ -1,1 +1,1 @@
-"""The tables, and the ports that are kept in them."""
+"""Auth-verify's tables in SQLite or PostgreSQL."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from services.auth_verify.adapters.sql.users import locked_user
 from services.auth_verify.model import Erasure, Role, require_an_admin
 from shared.persistence.engine import Repository
 
+COLUMNS = [ERASURES.c[field.name] for field in fields(Erasure)]
 BEFORE_OTHERS = sa.case((MEMBERS.c.role == Role.ADMIN.value, 0), else_=1)
 
 
@@ -39,7 +40,7 @@ class SqlErasures(Repository):
     async def take_due(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Erasure]:
         """Return erasures that are due, each to one of several who ask; without a word they are due again after `lease`."""
         due = sa.select(ERASURES.c.user_id).where(ERASURES.c.due_at <= now).order_by(ERASURES.c.due_at).limit(limit)
-        taken = sa.update(ERASURES).values(due_at=now + lease, tries=ERASURES.c.tries + 1).returning(*ERASURES.c)
+        taken = sa.update(ERASURES).values(due_at=now + lease, tries=ERASURES.c.tries + 1).returning(*COLUMNS)
         return [Erasure(*row) for row in await self._database.lease(due, taken)]
 
     async def forget_person(self, user_id: str) -> None:

@@ -17,7 +17,7 @@ from services.auth_verify.adapters.sql.tables import SIGNING_KEYS
 from services.auth_verify.model import SigningKey
 from shared.auth.key_derivation import derive_key
 from shared.errors import Conflict
-from shared.persistence.engine import Database
+from shared.persistence.engine import Database, Repository
 
 NONCE_BYTES = 12  # NIST SP 800-38D section 8.2
 
@@ -26,11 +26,11 @@ class SealBroken(Exception):
     """The keys were sealed with another INTERNAL_SECRET."""
 
 
-class SqlSigningKeys:
+class SqlSigningKeys(Repository):
     """Keeps the keys, numbered per algorithm."""
 
     def __init__(self, database: Database, internal_secret: str) -> None:
-        self._database = database
+        super().__init__(database)
         self._seal = AESGCM(derive_key(internal_secret, "signing keys"))
 
     async def load(self, algorithm: str) -> Sequence[SigningKey]:

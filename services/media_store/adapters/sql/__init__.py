@@ -1,5 +1,1 @@
-"""The rows in SQLite or PostgreSQL."""
-
-from services.media_store.adapters.sql.images import SqlImages
-
-__all__ = ["SqlImages"]
+"""Media-store's tables in SQLite or PostgreSQL."""

@@ -33,7 +33,7 @@ from services.media_store.model import (
 )
 from shared.auth.access_tokens import Principal
 from shared.http.cursors import Position
-from shared.persistence.engine import Database, is_unique_violation
+from shared.persistence.engine import Repository, is_unique_violation
 
 LIVE = IMAGES.c.deleted_at.is_(None)
 NAMES = tuple(field.name for field in fields(StoredImage))
@@ -50,15 +50,12 @@ def _image(row: sa.Row[Any]) -> StoredImage:
     return StoredImage(**{**values, "kind": Kind(values["kind"])})
 
 
-class SqlImages:
+class SqlImages(Repository):
     """The rows. Every call is one transaction; DependencyDown("database") where there is none, StorageFull where no room.
 
     A row that is marked as being deleted is gone for everybody but those who ask for marked rows, list keys, or want the
     same key or source.
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def add(self, image: StoredImage) -> None:
         """Add a row. Raises AlreadyPromoted where its source has one."""

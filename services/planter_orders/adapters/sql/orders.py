@@ -160,11 +160,11 @@ def columns_of(photo: Photo) -> dict[str, Any]:
     return {name: getattr(photo, name) for name in PHOTO_COLUMNS}
 
 
-class OrderRepository:
+class OrderRepository(Repository):
     """Keeps orders; `with_webhooks` puts a message into the outbox with each event."""
 
     def __init__(self, database: Database, *, with_webhooks: bool) -> None:
-        self._database = database
+        super().__init__(database)
         self._with_webhooks = with_webhooks
 
     async def add(self, order: Order, answered: Answered) -> None:

@@ -27,17 +27,17 @@ from services.planter_orders.model.orders import (
     require_requestable,
 )
 from services.planter_orders.model.photos import Photo, PhotoNotFound, PhotoRequest, RequestNotFound
-from shared.persistence.engine import Database
+from shared.persistence.engine import Database, Repository
 
 ORPHAN_LEASE = timedelta(seconds=30)
 """How long whoever replaced a photo has to remove the old bytes, before the sweep does."""
 
 
-class PhotoRepository:
+class PhotoRepository(Repository):
     """Changes photos; `with_webhooks` puts a message into the outbox with each event."""
 
     def __init__(self, database: Database, *, with_webhooks: bool) -> None:
-        self._database = database
+        super().__init__(database)
         self._with_webhooks = with_webhooks
 
     async def replace(self, order_id: str, filename: str, photo: Photo, at: datetime) -> None:

@@ -4,7 +4,7 @@ import itertools
 import json
 from typing import Any
 
-from services.media_store.adapters.sql import SqlImages
+from services.media_store.adapters.sql.images import SqlImages
 from services.media_store.service.erasure import BATCH, PersonEraser
 from shared.app.erasure import PATH, ErasureRequest
 from shared.auth.access_tokens import sign_service_token
