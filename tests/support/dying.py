@@ -46,4 +46,4 @@ class _Dying:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        return self._death.on(found) if inspect.iscoroutinefunction(found) else found
+        return self._death.on(found) if inspect.iscoroutinefunction(inspect.unwrap(found)) else found

@@ -74,7 +74,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._adapter, name)
-        return partial(self._fate.call, member) if inspect.iscoroutinefunction(member) else member
+        return partial(self._fate.call, member) if inspect.iscoroutinefunction(inspect.unwrap(member)) else member
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +72,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
-        if not asyncio.iscoroutinefunction(found):
+        if not inspect.iscoroutinefunction(inspect.unwrap(found)):
             return found
         return lambda *args, **more: self._fate.run(lambda: found(*args, **more))
 

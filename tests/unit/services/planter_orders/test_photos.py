@@ -441,6 +441,6 @@ def open_photos() -> list[str]:
             target = str(descriptor.readlink())
         except OSError:
             continue
-        if "pet_images" in target:
+        if "pet_images" in target and descriptor.is_file():  # the store keeps folders open
             found.append(target)
     return found
