@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import hypothesis
 import pytest
+
+gc.disable()  # until all tests are there
 
 # No example has to be quick: a busy machine would make it a failure.
 hypothesis.settings.register_profile("keepsake", hypothesis.settings.default, deadline=None)
@@ -61,6 +65,13 @@ def _is_long(item: pytest.Function) -> bool:
         or not SERVERS.isdisjoint(item.fixturenames)
         or any(not BACKENDS.isdisjoint(value.split("-")) for value in params if isinstance(value, str))
     )
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector look through what tests make, and not each time through all that was loaded: a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses among them
