@@ -13,45 +13,31 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
-import asyncpg
 import jwt
 import pytest
 from PIL import Image
 
 from tests.support import pictures
-from tests.support.s3 import ACCESS_KEY, REGION, SECRET_KEY
+from tests.support.postgres import fresh_database
+from tests.support.s3 import SECRET_KEY, fresh_bucket
 from tests.support.stack import Stack, running_stack
 
 SHOP = "http://localhost:3000"
 JSON = dict[str, Any]
 
 
-def _create_database(server_url: str, name: str) -> str:
-    async def create() -> None:
-        connection = await asyncpg.connect(server_url.replace("postgresql+asyncpg", "postgresql"))
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.close()
-
-    asyncio.run(create())
-    return f"{server_url.rsplit('/', 1)[0]}/{name}"
-
-
 @pytest.fixture(scope="module")
 def servers_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """media-store and what it needs, on S3 and PostgreSQL."""
-    s3, bucket = request.getfixturevalue("s3_server"), f"contract-{uuid4().hex}"
-    s3.client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    settings = {
-        "STORAGE_BACKEND": "s3",
-        "S3_BUCKET": bucket,
-        "S3_ENDPOINT_URL": s3.endpoint_url,
-        "AWS_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "DATABASE_URL": _create_database(request.getfixturevalue("postgres_server_url"), f"contract_{uuid4().hex}"),
-    }
-    folder = tmp_path_factory.mktemp("servers")
-    with running_stack(folder, settings, "auth-verify", "media-store", "gateway") as whole:
+    with (
+        fresh_bucket(request.getfixturevalue("s3_server")) as bucket,
+        fresh_database(request.getfixturevalue("postgres_server_url")) as database,
+        running_stack(
+            tmp_path_factory.mktemp("servers"),
+            {**bucket.settings, "DATABASE_URL": database},
+            "auth-verify", "media-store", "gateway",
+        ) as whole,
+    ):  # fmt: skip
         yield whole
 
 
