@@ -21,7 +21,7 @@ from aiohttp import http, web
 from shared.app.middleware import LIFECYCLE, ORIGINS, Lifecycle
 from shared.app.prefork import run_workers
 from shared.app.traced_requests import request_tracing
-from shared.errors import UnusableDatabase
+from shared.errors import KeepsakeError, UnusableDatabase
 from shared.http.clients import CONNECTION_LIMITER, raise_descriptor_limit
 from shared.http.connection import MAX_HEAD_BYTES, Connection, request_with_body
 from shared.log import configure_logging, get_logger
@@ -157,6 +157,9 @@ async def _main(name: str, build_app: Callable[[], web.Application], sockets: Se
         await serve(app, sockets, stop)
     except UnusableDatabase as error:
         refuse_start([error.detail])
+    except KeepsakeError as error:  # a disk that is full, a dependency that is down
+        get_logger().error("start_failed", detail=error.detail, cause=str(error.__cause__ or ""))
+        raise SystemExit(1) from None
     except Exception:  # noqa: BLE001 - a sentence in the log and a status, whatever kept it from starting
         get_logger().exception("start_failed", service=name)
         raise SystemExit(1) from None

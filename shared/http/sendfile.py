@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+STALLED_S = 60
 PIECE_BYTES = 2**20  # then others have their turn
 
 
@@ -65,13 +66,20 @@ def _is_in_memory(file: int, at: int) -> bool:
 
 
 async def _writable(transport: asyncio.WriteTransport) -> None:
-    """Wait for room, on a descriptor of the connection's own: the event loop has the other one."""
+    """Wait for room, on a descriptor of the connection's own: the event loop has the other one.
+
+    Raises ConnectionResetError where a reader makes none for a minute.
+    """
     loop = asyncio.get_running_loop()
     writable = asyncio.Event()
     descriptor = os.dup(transport.get_extra_info("socket").fileno())
     loop.add_writer(descriptor, writable.set)
     try:
-        await writable.wait()
+        async with asyncio.timeout(STALLED_S):
+            await writable.wait()
+    except TimeoutError:
+        transport.abort()
+        raise ConnectionResetError from None
     finally:
         loop.remove_writer(descriptor)
         os.close(descriptor)

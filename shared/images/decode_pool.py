@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -30,6 +30,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _START_S = 30  # for a worker to come up on a busy machine
 _MAIN = "from shared.images.decode_worker import serve; serve()"
 _LENGTH_BYTES = 4
+_TRIES = 3
 # glibc maps what is larger than 128 KiB anew each time, until it has learned better, and gives it back at once; a decoder
 # asks for megabytes again and again: kept, they cost a tenth less processor time (decision 12).
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
@@ -148,12 +149,19 @@ class ImageWorkers:
         raise failure
 
     async def _ask(self, work: Callable[[], object]) -> bytes:
-        """Have a worker do it; one that did not answer is ended."""
-        worker = await self._free_worker()
+        """Have a worker do it. One that was dying already and has not taken the work resets the connection: then another."""
+        for _ in range(_TRIES):
+            worker = await self._free_worker()
+            with suppress(ConnectionError):
+                return await self._ask_of(worker, pickle.dumps(work))
+        raise Unavailable(code="image_workers_busy")
+
+    async def _ask_of(self, worker: WorkerProcess, request: bytes) -> bytes:
+        """Ask this worker; one that does not answer is ended."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await worker.ask(pickle.dumps(work))
-        except (TimeoutError, EOFError, ConnectionError) as error:
+                answer = await worker.ask(request)
+        except (TimeoutError, EOFError) as error:
             await self._end(worker)
             raise (Unavailable() if self._closed else damaged()) from error
         except BaseException:

@@ -39,6 +39,7 @@ POSTGRES_WRITERS = 8
 LOCK_WAIT_MS = 2500
 JOURNAL_PAGES = 480  # of 4 KiB: less than the room, which the journal then never leaves
 MOST_AT_ONCE = 256
+NO_ROOM_TO_OPEN = "SQLITE_IOERR_SHMSIZE"  # for the index of the journal, which a clean end takes away
 FULL = ("disk is full", "disk full", "No space left", "53100")
 
 
@@ -70,7 +71,8 @@ def database_errors() -> Iterator[None]:
     except IntegrityError:
         raise
     except (DBAPIError, PoolTimeoutError, OSError, TimeoutError) as error:
-        if any(word in str(error) for word in FULL):
+        name = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
+        if name == NO_ROOM_TO_OPEN or any(word in str(error) for word in FULL):
             raise StorageFull from error
         raise DependencyDown("database") from error
 

@@ -1,7 +1,8 @@
-"""How a command of a service ends."""
+"""How a command of a service begins and ends."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Coroutine
@@ -11,6 +12,12 @@ from shared.errors import KeepsakeError, UnusableDatabase
 from shared.settings.reading import refuse_start
 
 ResultT = TypeVar("ResultT")
+
+
+def require_no_arguments(module: str) -> None:
+    """End the process with status 2, or 0 for `--help`, where it was given arguments."""
+    words = "Runs until SIGTERM or SIGINT. The settings come from the environment and `.env`."
+    argparse.ArgumentParser(prog=f"python -m {module}", description=words).parse_args()
 
 
 def run_command(work: Coroutine[Any, Any, ResultT], *, down_status: int = 1) -> ResultT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -76,7 +76,8 @@ class ImageService:
         self._cloudinary = cloudinary
         self._cloudinary_ingest = cloudinary_ingest
         # Rows shown a moment ago, by id and by key: what they say never changes, only whether they are still there.
-        self._recent: TTLCache[str, StoredImage] = TTLCache(REMEMBERED, REMEMBERED_S)
+        # None: deleted here, whatever somebody has just read.
+        self._recent: TTLCache[str, StoredImage | None] = TTLCache(REMEMBERED, REMEMBERED_S)
 
     async def store(self, file: UploadedFile[bytes | Path], session_id: str, purpose: str) -> StoredImage:
         now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_ingest else None
@@ -118,24 +119,27 @@ class ImageService:
 
     async def get(self, image_id: str) -> StoredImage:
         """Return a user's image. Raises ImageNotFound."""
-        image = self._recent.get(image_id) or self._remember(await self._images.get(image_id))
+        image = await self._remembered(image_id, self._images.get)
         if image is None or image.username is None:
             raise ImageNotFound
         return image
 
     async def find(self, key: str) -> StoredImage:
         """Return the image of a key. Raises ImageNotFound."""
-        image = self._recent.get(key) or self._remember(await self._images.find(key))
+        image = await self._remembered(key, self._images.find)
         if image is None or self.left_s(image) == 0:
             raise ImageNotFound
         return image
 
-    def _remember(self, image: StoredImage | None) -> StoredImage | None:
-        """Remember a row that was just read; what is remembered already grows no younger."""
-        if image is not None:
-            self._recent.setdefault(image.id, image)
-            self._recent.setdefault(image.key, image)
-        return image
+    async def _remembered(self, name: str, read: Callable[[str], Awaitable[StoredImage | None]]) -> StoredImage | None:
+        """Return the row of an id or a key; what is remembered grows no younger."""
+        with suppress(KeyError):
+            return self._recent[name]
+        image = await read(name)
+        if image is None:
+            return None
+        self._recent.setdefault(image.id, image)
+        return self._recent.setdefault(image.key, image)
 
     async def promoted_from(self, source_key: str) -> StoredImage | None:
         """Return the image that a temporary upload has become, if it has."""
@@ -218,10 +222,9 @@ class ImageService:
         The row is marked first, so that a crash leaves nothing that is shown without its bytes; whoever tries again, or
         the sweep, takes up where it broke off.
         """
-        self._recent.pop(image.id, None)
-        self._recent.pop(image.key, None)
         with suppress(StorageFull):  # no room for the mark: the bytes make some
             await self._images.begin_deletion(image.id, self._clock())
+        self._recent[image.id] = self._recent[image.key] = None
         if image.source_key is not None:
             await self.delete_bytes(image.source_key)
         if image.url is None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from shared.errors import DependencyDown, StorageFull, UnusableDatabase
-from shared.persistence.engine import Database, UtcDateTime, is_unique_violation, open_database
+from shared.persistence.engine import Database, UtcDateTime, database_errors, is_unique_violation, open_database
 from shared.persistence.migrations import migrate
 from tests.support.processes import free_port
 
@@ -219,6 +220,12 @@ class TestTrouble:
 
         with pytest.raises(StorageFull):
             await fill()
+
+    def test_a_disk_without_room_for_the_journal_is_storage_full(self) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+        with pytest.raises(StorageFull), database_errors():
+            raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, error)
 
     async def test_a_lock_that_another_process_keeps_is_a_dependency_down(self, tmp_path: Path) -> None:
         async with (

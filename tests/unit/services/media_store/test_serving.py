@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import pytest
 import yarl
 from PIL import Image
 
@@ -310,3 +311,20 @@ async def test_an_image_with_a_time_to_live_says_so_and_ends(tmp_path) -> None:
         assert (await store.call("GET", url)).headers["Cache-Control"] == "public, max-age=60, immutable"
         now += timedelta(seconds=61)
         assert (await store.call("GET", url)).status == 404
+
+
+async def test_whoever_reads_an_image_while_it_is_deleted_brings_nothing_of_it_back(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = (await local.store(pictures.jpeg()))["url"]
+    etag = (await local.call("GET", url)).headers["ETag"]
+    images = local.service._images
+    mark = images.begin_deletion
+
+    async def read_and_mark(image_id: str, now: datetime) -> None:
+        assert (await local.call("GET", url)).status == 200
+        await mark(image_id, now)
+
+    monkeypatch.setattr(images, "begin_deletion", read_and_mark)
+    assert (await local.call("DELETE", url, headers=bearer(admin=True))).status == 200
+    assert (await local.call("GET", url, headers={"If-None-Match": etag})).status == 404

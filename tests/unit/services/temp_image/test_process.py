@@ -172,3 +172,11 @@ def test_a_service_without_tables_loads_no_library_for_them() -> None:
     code = "import sys, services.temp_image.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True)
     assert "sqlalchemy" not in loaded.stdout.split()
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+async def test_nothing_of_it_outlives_a_kill(start: Start, port: int, workers: str) -> None:
+    process = start(TEMP_IMAGE_WORKERS=workers)
+    process.kill()
+    process.wait()
+    await eventually(lambda: not listens(port))

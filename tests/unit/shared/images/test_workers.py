@@ -265,6 +265,14 @@ def worker_pids():
     return found
 
 
+async def test_a_worker_that_is_killed_between_two_images_costs_neither(workers, small):
+    for _ in range(5):
+        await workers.prepare(small, None, None, LIMITS)
+        for pid in worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
+
+
 async def test_a_worker_that_dies_fails_its_task_alone(workers, tmp_path, slow, small):
     await workers.prepare(small, None, None, LIMITS)
     task = asyncio.create_task(workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp"))
