@@ -20,7 +20,7 @@ PIECE_BYTES = 256 * 1024
 # Small enough to notice a gateway that died before it had the end, large enough to keep it busy.
 GATEWAY_SEND_BUFFER_BYTES = 256 * 1024
 RENEW_EVERY_S = 5.0
-# A transfer this small is over, or has failed, long before its lease is.
+# A transfer this small is over, or has failed, long before its claim lapses.
 NEEDS_NO_RENEWAL_BYTES = 64 * 1024
 
 IMAGE_HEADERS = {

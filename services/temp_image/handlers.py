@@ -9,7 +9,6 @@ from typing import Final
 from aiohttp import web
 
 from services.temp_image.deliver import (
-    CLAIM_HEADER,
     send_and_settle,
     send_description,
     send_for_gateway,
@@ -38,12 +37,14 @@ GUESSES = frozenset({"prefetch", "prerender", "preview"})
 async def upload(request: web.Request) -> WholeAnswer:
     """Keep the form's image; answer its id."""
     app = request.app
-    image_id, expires_at = await _kept(request, app[SERVICE], app[IMAGE_FIELD])
+    image_id, expires_at = await _keep_upload(request, app[SERVICE], app[IMAGE_FIELD])
     expires = rfc3339(datetime.fromtimestamp(expires_at, UTC))
+    # An `Uploaded`, written by hand: to make and write the model takes a tenth of an upload's time.
     return WholeAnswer(f'{{"imageId":"{image_id}","expiresAt":"{expires}"}}'.encode(), PRIVATE_JSON)
 
 
-async def _kept(request: web.Request, service: TempImageService, field: FileField) -> tuple[str, float]:
+async def _keep_upload(request: web.Request, service: TempImageService, field: FileField) -> tuple[str, float]:
+    """Read the form and keep its file; return the image's id, and when it expires in seconds since the epoch."""
     key = key_of(request) or ""
     has_key = len(key) >= SHORTEST_KEY_CHARS
     if not has_key and (file := find_whole_file(request, field)) is not None:
@@ -162,4 +163,4 @@ ROUTES = (
     Route(method="GET", path=f"{_HOLD}/bytes", handler=read_held, summary="What is held", access=Access.SERVICE),
 )
 
-__all__ = ["CLAIM_HEADER", "IMAGE_FIELD", "ROUTES", "SERVICE"]
+__all__ = ["IMAGE_FIELD", "ROUTES", "SERVICE"]

@@ -16,7 +16,7 @@ from shared.app.middleware import (
     ORIGINS,
     Lifecycle,
     answer,
-    complete_headers,
+    on_response_prepare,
 )
 from shared.app.routes import Handler, Route, ServiceInfo
 from shared.auth.access import Access
@@ -86,5 +86,5 @@ def base_app(info: ServiceInfo, settings: ServerSettings, routes: Iterable[Route
     common = builtin_endpoints(info, routes, settings.public_url)
     add_routes(app, (*routes, *(route for route in common if route.path not in taken)))
     _allow_origins(app, app[ORIGINS])
-    app.on_response_prepare.append(complete_headers)
+    app.on_response_prepare.append(on_response_prepare)
     return app

@@ -22,8 +22,8 @@ from shared.metrics import request_metrics
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    hdrs.SERVER: "keepsake",
-}  # and not which Python and which aiohttp
+    hdrs.SERVER: "keepsake",  # and not which Python and which aiohttp
+}
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 SLOW_S = 5.0
 STREAM = "/events"  # a stream of events lasts for as long as somebody watches
@@ -45,13 +45,11 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.is_stopping = False
         self.stopping = asyncio.Event()
         self.idle = asyncio.Event()  # set once a process that stops has answered its last request
 
     def stop(self) -> None:
         """Begin to stop: `/ready` turns 503, new requests are refused, streams that never end should end."""
-        self.is_stopping = True
         self.stopping.set()
         if not self.in_flight:
             self.idle.set()
@@ -80,7 +78,7 @@ def route_name(request: web.Request) -> str:
 
 def _refuse_unfit(request: web.Request, life: Lifecycle) -> None:
     """Refuse new work while stopping, and what no path takes and the gate lets pass: an encoded body (RFC 9110)."""
-    if life.is_stopping and request.path not in ALWAYS_OPEN and not request.path.startswith(SETTLES):
+    if life.stopping.is_set() and request.path not in ALWAYS_OPEN and not request.path.startswith(SETTLES):
         raise Unavailable("The service is restarting. Please try again.", code="service_stopping")
     require_unencoded(request)
 
@@ -168,7 +166,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         if seconds > SLOW_S and not route.endswith(STREAM):
             get_logger().info("request_slow", route=route, status=status, seconds=round(seconds, 3))
         life.in_flight -= 1
-        if life.is_stopping and not life.in_flight:
+        if life.stopping.is_set() and not life.in_flight:
             life.idle.set()
         connection.request_ends()
     return response
@@ -185,7 +183,7 @@ async def _send(request: web.Request, response: web.StreamResponse) -> None:
 
 def _is_last(request: web.Request) -> bool:
     connection = request[CONNECTION]
-    return (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].is_stopping
+    return (connection.last and connection.unanswered <= 1) or request.app[LIFECYCLE].stopping.is_set()
 
 
 def is_plain(request: web.Request) -> bool:
@@ -198,13 +196,13 @@ def is_plain(request: web.Request) -> bool:
     )
 
 
-async def complete_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Complete the headers of an answer that aiohttp sends; `on_response_prepare` calls this."""
+async def on_response_prepare(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Complete the headers of an answer that aiohttp sends: its signal of the same name."""
     set_headers(request, response.headers)
 
 
 def set_headers(request: web.BaseRequest, headers: MutableMapping[str, str]) -> None:
-    """Put what every answer carries on it, and the CORS headers of all answers but preflights'."""
+    """Add what every answer carries, and the CORS headers of all answers but preflights'; the answer counts as begun."""
     connection = request[CONNECTION]
     connection.answering = True
     headers["X-Request-Id"] = request.get(REQUEST_ID) or request_id_of(request)

@@ -63,6 +63,8 @@ class WholeAnswer(web.StreamResponse):
         if not keeps or request.version < HttpVersion11:
             headers[hdrs.CONNECTION] = "keep-alive" if keeps else "close"
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
+            raise ValueError("A header's value has a line break.")
         head = f"HTTP/1.{request.version.minor} {status} {self.reason}\r\n{lines}\r\n"
         body = self._answer if has_body and request.method != hdrs.METH_HEAD else b""
         await request.writer.write(head.encode("utf-8", "surrogateescape") + body)

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from shared.http.body import BODY
 from shared.uploads.form import FORM_TYPE, FileField, UploadedFile
 
-# Strict: what could be read in two ways is not in it.
+# Strict: what could be read in two ways is not in it. A file name has no `"`, `%`, `/`, `;`, `[`, `\\` or `]`.
 ONE_FILE = re.compile(
     rb"--([0-9A-Za-z'()+_,./:=?-]{1,70})\r\n"
     rb'Content-Disposition: form-data; name="([A-Za-z0-9_-]+)"; filename="([ !#$&-.0-:<-Z^-~]{1,255})"\r\n'
@@ -18,7 +18,7 @@ ONE_FILE = re.compile(
 
 
 def find_whole_file(request: web.Request, file_field: FileField) -> UploadedFile[bytes] | None:
-    """Return what `read_form` would find, with its bytes; None, and nothing is read, where that has to look itself."""
+    """Return what `read_form` would find, with its bytes; None, and nothing is read, where `read_form` must read it."""
     body = request[BODY].whole() or b""
     head = ONE_FILE.match(body)
     if head is None or hdrs.CONTENT_ENCODING in request.headers:
@@ -36,4 +36,4 @@ def find_whole_file(request: web.Request, file_field: FileField) -> UploadedFile
         return None
     request[BODY].drop()
     declared = declared_type.decode() if declared_type else None
-    return UploadedFile(filename.decode(), declared, end - start, "", body[start:end])
+    return UploadedFile(filename.decode(), declared, size=end - start, sha256="", content=body[start:end])

@@ -75,13 +75,13 @@ class Record:
 class ImageFile:
     """An image's file, open and locked within a `with` block.
 
-    Entering raises ImageGone where there is no file, or one that is not whole unless that is `half_too`; and
+    Entering raises ImageGone where there is no file, or, without `allow_half`, only a half-written one; and
     BlockingIOError where it is locked and that is not awaited.
     """
 
-    def __init__(self, path: str, *, wait: bool = True, half_too: bool = False) -> None:
+    def __init__(self, path: str, *, wait: bool = True, allow_half: bool = False) -> None:
         self.path = path
-        self._half_too = half_too
+        self._allow_half = allow_half
         self._lock = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
 
     def __enter__(self) -> Self:
@@ -112,7 +112,7 @@ class ImageFile:
             self.is_whole = status.st_size == RECORD_BYTES + self.record.size
         self.written_at = status.st_mtime
         self._head = head[RECORD_BYTES:]
-        if not (self.is_whole or self._half_too):
+        if not (self.is_whole or self._allow_half):
             raise ImageGone
 
     def save(self) -> None:

@@ -51,7 +51,7 @@ class Sweeper:
         if path.suffix == KEY_SUFFIX:
             remove_key_if_done(path, self._clock())
             return False
-        with suppress(ImageGone, BlockingIOError), ImageFile(str(path), wait=False, half_too=True) as image:
+        with suppress(ImageGone, BlockingIOError), ImageFile(str(path), wait=False, allow_half=True) as image:
             if image.is_whole:
                 return image.remove_if_done(self._clock())
             if time.time() - image.written_at > HALF_WRITTEN_S:
