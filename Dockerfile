@@ -18,7 +18,7 @@ RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf --mount=type=se
 
 FROM ${BASE} AS keepsake
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    HOST=0.0.0.0 DATA_DIR=/data MALLOC_TRIM_THRESHOLD_=131072
+    HOST=0.0.0.0 DATA_DIR=/data
 RUN useradd --system --uid 10001 --no-create-home keepsake && install -d -o keepsake /data
 WORKDIR /app
 COPY --from=build /app/.venv /app/.venv

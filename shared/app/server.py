@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import gc
 import re
@@ -11,7 +10,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +20,7 @@ from shared.app.middleware import LIFECYCLE, ORIGINS, Lifecycle
 from shared.app.prefork import run_workers
 from shared.app.traced_requests import request_tracing
 from shared.errors import KeepsakeError, UnusableDatabase
+from shared.freed_memory import keep_freed_memory
 from shared.http.clients import CONNECTION_LIMITER, raise_descriptor_limit
 from shared.http.connection import MAX_HEAD_BYTES, Connection, request_with_body
 from shared.log import configure_logging, get_logger
@@ -30,8 +29,6 @@ from shared.settings import ServerSettings, refuse_start
 DRAIN_S = 15.0
 BACKLOG = 1024
 NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-# Options of glibc's mallopt(3), each with a number of bytes.
-KEPT_MEMORY = {-1: 8 * 2**20, -3: 4 * 2**20}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 MODULE_OF_C_PARSER = re.compile(r"_http_parser$")
 
 SettingsT = TypeVar("SettingsT", bound=ServerSettings)
@@ -42,17 +39,6 @@ def require_c_parser() -> None:
     if not MODULE_OF_C_PARSER.search(http.HttpRequestParser.__module__):
         sys.stderr.write("keepsake: aiohttp's C parser is missing: reinstall aiohttp from a binary wheel.\n")
         raise SystemExit(2)
-
-
-def keep_freed_memory() -> None:
-    """Let the process keep up to 8 MiB that it has freed for what comes next.
-
-    glibc gives the pieces of an upload back to the system one by one, to get them anew, page by page, with the next: that
-    takes an eighth of an upload of 1 MB.
-    """
-    with suppress(AttributeError):  # another C library
-        for option, size_bytes in KEPT_MEMORY.items():
-            ctypes.CDLL(None).mallopt(option, size_bytes)
 
 
 def open_sockets(host: str, port: int, *, shared: bool) -> list[socket.socket]:
@@ -169,7 +155,7 @@ def run(name: str, settings: SettingsT, build_app: Callable[[SettingsT], web.App
     """Run one service until SIGTERM or SIGINT."""
     require_c_parser()
     raise_descriptor_limit()
-    keep_freed_memory()
+    keep_freed_memory(kept_bytes=8 * 2**20, mapped_from_bytes=4 * 2**20)
     configure_logging(name)
 
     def work() -> None:

@@ -31,9 +31,6 @@ _START_S = 30  # for a worker to come up on a busy machine
 _MAIN = "from shared.images.decode_worker import serve; serve()"
 _LENGTH_BYTES = 4
 _TRIES = 3
-# glibc maps what is larger than 128 KiB anew each time, until it has learned better, and gives it back at once; a decoder
-# asks for megabytes again and again: kept, they cost a tenth less processor time (decision 12).
-_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
 
 
 class ImageWorkers:
@@ -217,7 +214,7 @@ class WorkerProcess:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
-                    env={**os.environ, **_MEMORY, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                 )
         except BaseException:
             self._socket.close()

@@ -22,6 +22,7 @@ from typing import Literal, TypeVar
 from PIL import Image, PngImagePlugin
 
 from shared.errors import KeepsakeError
+from shared.freed_memory import keep_freed_memory
 from shared.images import sharpness
 from shared.images.colour import eight_bit, srgb
 from shared.images.decoding import Settled, frames_of, opened, settle
@@ -72,6 +73,7 @@ def serve() -> None:
 def _bound(memory_bytes: int) -> None:
     """Take no more than this memory, leave no core dumps, and let whoever waits for an answer go first."""
     _give_way()
+    keep_freed_memory(kept_bytes=64 * 2**20, mapped_from_bytes=32 * 2**20)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
