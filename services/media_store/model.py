@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -231,11 +230,10 @@ def parse_purpose(purpose: str) -> str:
     return purpose
 
 
-def stored_keys(session_id: str, purpose: str, moment: datetime) -> Callable[[str], str]:
-    """Return what names an image of a session by its extension, each time anew."""
+def stored_stem(session_id: str, purpose: str, moment: datetime) -> str:
+    """Return how the keys of an image of a session begin; `_`, 8 hex digits and the extension follow."""
     said = NOT_IN_SESSION_KEYS.sub("_", f"{session_id}_{purpose}")
-    stem = f"{STORED_PREFIX}{said}_{moment:%Y%m%d%H%M%S}"
-    return lambda extension: f"{stem}_{secrets.token_hex(4)}.{extension}"
+    return f"{STORED_PREFIX}{said}_{moment:%Y%m%d%H%M%S}"
 
 
 def user_key(username: str, image_type: str, moment: datetime, extension: str) -> str:

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from aiohttp import hdrs, web
+from aiohttp.helpers import rfc822_formatted_time
 
 from shared.app.middleware import COMMON_HEADERS, REQUEST_ID, is_plain
-from shared.clock import http_date
 from shared.errors import DependencyDown
 from shared.http.conditional_requests import is_not_modified, require_match, wanted_range
 from shared.http.connection import CONNECTION
@@ -131,7 +131,10 @@ async def _send_file(
 ) -> web.StreamResponse:
     """Send from an open file; what most ask for, the whole file for a page of this site, with a head that is ready."""
     if part is None and is_plain(request):
-        head = _ready_head(what) + f"Date: {http_date()}\r\nX-Request-Id: {request[REQUEST_ID]}\r\n\r\n".encode()
+        head = (
+            _ready_head(what)
+            + f"Date: {rfc822_formatted_time()}\r\nX-Request-Id: {request[REQUEST_ID]}\r\n\r\n".encode()
+        )
         request[CONNECTION].answering = True
         await send_file(request, head, file, 0, what.size)
         return _Sent()

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 from aiohttp.typedefs import LooseHeaders
 from pydantic import BaseModel
 
 from shared.app.middleware import set_headers
-from shared.clock import http_date
 from shared.http.body import BODILESS
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -57,12 +57,12 @@ class WholeAnswer(web.StreamResponse):
         headers, status, keeps = self.headers, self.status, self._stays_open
         has_body = status not in BODILESS
         set_headers(request, headers)
-        headers[hdrs.DATE] = http_date()
+        headers[hdrs.DATE] = rfc822_formatted_time()
         if has_body:
             headers.setdefault(hdrs.CONTENT_LENGTH, str(len(self._answer)))
         if not keeps or request.version < HttpVersion11:
             headers[hdrs.CONNECTION] = "keep-alive" if keeps else "close"
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        lines = "".join(map("{}: {}\r\n".format, headers, headers.values()))
         if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
             raise ValueError("A header's value has a line break.")
         head = f"HTTP/1.{request.version.minor} {status} {self.reason}\r\n{lines}\r\n"

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -146,26 +146,25 @@ class ImageWorkers:
         raise failure
 
     async def _ask(self, work: Callable[[], object]) -> bytes:
-        """Have a worker do it. One that was dying already and has not taken the work resets the connection: then another."""
+        """Have a worker do it. One that does not answer is ended; one that was dying resets the connection: then another."""
+        request = pickle.dumps(work)
         for _ in range(_TRIES):
             worker = await self._free_worker()
-            with suppress(ConnectionError):
-                return await self._ask_of(worker, pickle.dumps(work))
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await worker.ask(request)
+            except ConnectionError:
+                await self._end(worker)
+            except (TimeoutError, EOFError) as error:
+                await self._end(worker)
+                raise (Unavailable() if self._closed else damaged()) from error
+            except BaseException:
+                await self._end(worker)
+                raise
+            else:
+                self._idle.append(worker)
+                return answer
         raise Unavailable(code="image_workers_busy")
-
-    async def _ask_of(self, worker: WorkerProcess, request: bytes) -> bytes:
-        """Ask this worker; one that does not answer is ended."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await worker.ask(request)
-        except (TimeoutError, EOFError) as error:
-            await self._end(worker)
-            raise (Unavailable() if self._closed else damaged()) from error
-        except BaseException:
-            await self._end(worker)
-            raise
-        self._idle.append(worker)
-        return answer
 
     async def _free_worker(self) -> WorkerProcess:
         """Return one that works: the one that worked last, or a new one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from services.media_store.model import (
     renditions_of,
     require_owner,
     require_uploader,
-    stored_keys,
+    stored_stem,
     user_key,
 )
 from services.media_store.service.ingest import Ingest, KeptImage
@@ -82,10 +83,10 @@ class ImageService:
     async def store(self, file: UploadedFile[bytes | Path], session_id: str, purpose: str) -> StoredImage:
         now, cloudinary = self._clock(), self._cloudinary if self._cloudinary_ingest else None
 
-        new_key = stored_keys(session_id, purpose, now)
+        stem = stored_stem(session_id, purpose, now)
 
         def keys(known: ImageFormat) -> Iterator[str]:
-            return (new_key(known.extension) for _ in range(KEYS_TRIED))
+            return (f"{stem}_{secrets.token_hex(4)}.{known.extension}" for _ in range(KEYS_TRIED))
 
         async def add(kept: KeptImage) -> StoredImage:
             image = describe(kept, Kind.STORED, now)
