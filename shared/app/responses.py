@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import starmap
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -62,7 +63,7 @@ class WholeAnswer(web.StreamResponse):
             headers.setdefault(hdrs.CONTENT_LENGTH, str(len(self._answer)))
         if not keeps or request.version < HttpVersion11:
             headers[hdrs.CONNECTION] = "keep-alive" if keeps else "close"
-        lines = "".join(map("{}: {}\r\n".format, headers, headers.values()))
+        lines = "".join(starmap("{}: {}\r\n".format, headers.items()))
         if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
             raise ValueError("A header's value has a line break.")
         head = f"HTTP/1.{request.version.minor} {status} {self.reason}\r\n{lines}\r\n"

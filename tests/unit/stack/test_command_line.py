@@ -51,6 +51,11 @@ PROGRAMS = re.findall(r"(?m)^\[program:(.+)\]\ncommand=.* -m (?!stack)(\S+)", (R
 @pytest.mark.parametrize(("name", "module"), PROGRAMS)
 def test_each_process_of_the_stack_can_be_run_by_itself(name: str, module: str) -> None:
     told = subprocess.run(
-        ["make", "-n", f"run-{name}"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        ["make", "-n", "--no-print-directory", f"run-{name}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     ).stdout
     assert told.endswith(f"python -m {module}\n")
