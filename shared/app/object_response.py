@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.helpers import rfc822_formatted_time
 
 from shared.app.middleware import COMMON_HEADERS, REQUEST_ID, is_plain
+from shared.app.responses import SentAnswer
 from shared.errors import DependencyDown
 from shared.http.conditional_requests import is_not_modified, require_match, wanted_range
 from shared.http.connection import CONNECTION
@@ -108,24 +109,6 @@ async def _stream(
     return response
 
 
-class _Sent(web.StreamResponse):
-    """An answer that was sent whole without aiohttp, on a connection that stays open."""
-
-    @property
-    def prepared(self) -> bool:
-        return True
-
-    @property
-    def keep_alive(self) -> bool:
-        return True
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Do nothing: it is done."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing, too."""
-
-
 async def _send_file(
     request: web.Request, file: int, what: Representation, part: tuple[int, int] | None
 ) -> web.StreamResponse:
@@ -137,7 +120,7 @@ async def _send_file(
         )
         request[CONNECTION].answering = True
         await send_file(request, head, file, 0, what.size)
-        return _Sent()
+        return SentAnswer()
     response = _response(what, part)
     await response.prepare(request)
     await send_file(request, b"", file, part[0] if part else 0, response.content_length or 0)

@@ -61,9 +61,8 @@ def traced(
 
         @wraps(method)
         def call(*args: _Given.args, **options: _Given.kwargs) -> Coroutine[Any, Any, _Result]:
-            return (method if _current.get() is None else in_span)(
-                *args, **options
-            )  # nothing around it without a trace
+            # Without a trace there is nothing around the method.
+            return (method if _current.get() is None else in_span)(*args, **options)
 
         return call
 

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from shared.http.body import BODY
 from shared.uploads.form import FORM_TYPE, FileField, UploadedFile
 
-# Strict: what could be read in two ways is not in it. A file name has no `"`, `%`, `/`, `;`, `[`, `\\` or `]`.
+# Strict: what could be read in two ways is not in it. A file name has no `"`, `%`, `/`, `;`, `[`, `\` or `]`.
 ONE_FILE = re.compile(
     rb"--([0-9A-Za-z'()+_,./:=?-]{1,70})\r\n"
     rb'Content-Disposition: form-data; name="([A-Za-z0-9_-]+)"; filename="([ !#$&-.0-:<-Z^-~]{1,255})"\r\n'

@@ -24,7 +24,7 @@ from services.media_store.model import (
 )
 from services.media_store.service.images import UserImage
 from shared.app.idempotency import Reservation
-from shared.app.responses import NO_STORE, PRIVATE, json_answer
+from shared.app.responses import JSON_TYPE, NO_STORE, PRIVATE, json_answer
 from shared.auth.access_tokens import identify, principal_of
 from shared.auth.signed_links import check_link
 from shared.errors import BadRequest, NotFound
@@ -122,7 +122,7 @@ async def list_user_images(request: web.Request) -> web.Response:
     answer = schemas.UserImages(images=images, count=len(images), next_cursor=cursor)
     return web.Response(
         body=answer.model_dump_json(exclude_none=True).encode(),
-        headers={"Content-Type": "application/json; charset=utf-8", **NO_STORE},
+        headers={"Content-Type": JSON_TYPE, **NO_STORE},
     )
 
 

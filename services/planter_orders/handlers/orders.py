@@ -15,7 +15,7 @@ from services.planter_orders.handlers.app_keys import ORDER_EVENTS, ORDERS, REND
 from services.planter_orders.model.orders import OrderEvent, OrderFilter, PhotoEvent
 from services.planter_orders.schemas import DeletedAnswer, OrderAnswer, OrdersAnswer, OrdersQuery
 from shared.app.middleware import LIFECYCLE
-from shared.app.responses import NO_STORE, json_answer
+from shared.app.responses import JSON_TYPE, NO_STORE, json_answer
 from shared.app.routes import Answer, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import VERIFIER, Principal, principal_of
@@ -73,7 +73,7 @@ async def _all_orders(request: web.Request, wanted: OrderFilter, after: Position
                 count += len(texts)
         yield f'],"count":{count},"next_cursor":null}}'.encode()
 
-    return await stream(request, parts(), {hdrs.CONTENT_TYPE: "application/json; charset=utf-8", **NO_STORE})
+    return await stream(request, parts(), {hdrs.CONTENT_TYPE: JSON_TYPE, **NO_STORE})
 
 
 async def stream(

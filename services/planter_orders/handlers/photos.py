@@ -17,7 +17,7 @@ from services.planter_orders.service.downloads import photos_zip, photos_zip_siz
 from services.planter_orders.service.uploading import IncomingPhoto, Pet, photo_to_replace
 from shared.app.idempotency import Reservation
 from shared.app.object_response import EMBEDDABLE, Representation, send_object
-from shared.app.responses import NO_STORE, json_answer
+from shared.app.responses import JSON_TYPE, NO_STORE, json_answer
 from shared.app.routes import Answer, FormBody, Route
 from shared.auth.access import Access
 from shared.auth.access_tokens import principal_of
@@ -28,7 +28,6 @@ from shared.uploads import FileField, read_form
 from shared.uploads.sinks import SmallFileSink
 
 PHOTOS_FIELD = "files"
-JSON = "application/json; charset=utf-8"
 MOST_FILES = 4  # what the contract says; the settings may say otherwise
 PHOTO_FIELD = "file"
 THUMBNAIL_WAIT_S = "2"
@@ -54,14 +53,14 @@ async def _upload(request: web.Request, reservation: Reservation) -> web.Respons
         metadata = request.app[RENDERER].metadata(order)
         body = UploadAnswer(order_id=order.id, files_uploaded=len(order.photos), order_metadata=metadata)
         answer = body.model_dump_json().encode()
-        return lambda connection: reservation.remember(connection, 200, answer, JSON)
+        return lambda connection: reservation.remember(connection, 200, answer, JSON_TYPE)
 
     async with read_form(request, field, open_sink=lambda: SmallFileSink(spool), digest=True) as form:
         fields = parse_mapping(form.fields, PetFields)
         reservation.check(*_content(fields, form.files))
         pet = Pet(fields.pet_name, fields.pet_type, fields.notes)
         await request.app[UPLOADING].place(principal_of(request).user_id, pet, form.files, answered)
-    return web.Response(body=answer, headers={"Content-Type": JSON, **NO_STORE})
+    return web.Response(body=answer, headers={"Content-Type": JSON_TYPE, **NO_STORE})
 
 
 async def upload(request: web.Request) -> web.Response:

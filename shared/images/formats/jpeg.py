@@ -26,7 +26,7 @@ _PROFILE = b"ICC_PROFILE\0"
 EOI = b"\xff\xd9"
 _SEGMENT = struct.Struct(">BBH")  # 0xFF, marker, length without these two
 _SIZE = struct.Struct(">HH")
-_PLAIN = frozenset({0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), _COM}) - {_APP1}
+_PLAIN = frozenset({0xC4, 0xDB, 0xDD}) | _METADATA - {_APP1}  # Huffman tables, quantisation, restarts; no EXIF
 _MOST_PLAIN_SEGMENTS = 100
 
 
