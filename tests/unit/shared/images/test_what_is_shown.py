@@ -148,7 +148,6 @@ def prepared(data):
             assert refusal.status in {400, 413, 415, 422}  # noqa: PT017
             assert not target.exists()
             return None, False
-        decode_worker.thumbnail_and_inspect(target, target.with_name("thumb")) if False else None
         return target.read_bytes(), made.rewritten
 
 
