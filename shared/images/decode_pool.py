@@ -28,7 +28,7 @@ _Result = TypeVar("_Result")
 begin_at_zero(IMAGES_CONVERTED, "avif", "heic", "rewritten")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _START_S = 30  # for a worker to come up on a busy machine
-_MAIN = "from shared.images.decode_worker import serve; serve()"
+_MAIN = "from shared.images.worker_process import serve; serve()"
 _LENGTH_BYTES = 4
 _TRIES = 3
 
