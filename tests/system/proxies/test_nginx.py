@@ -101,11 +101,13 @@ async def cut_after(url: str, image_id: str, size: int) -> AsyncIterator[None]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+# With nginx's defaults its system may take more than 5 MB before the browser reads them: docs/operations.md.
+@pytest.mark.parametrize("site", ["example"], indirect=True)
 @pytest.mark.parametrize("read", [1, 100_000])
 async def test_a_download_that_breaks_off_leaves_the_image_there(
     site: Site, http: aiohttp.ClientSession, read: int
 ) -> None:
-    image = pictures.of_bytes(3_000_000 if site.example else 5_000_000)
+    image = pictures.of_bytes(3_000_000)
     image_id = await upload(site.stack.url("gateway"), image)
     async with cut_after(site.url, image_id, read):
         await asyncio.sleep(0.3)
