@@ -193,13 +193,19 @@ async def read_bytes(request: web.BaseRequest, *, max_bytes: int) -> bytes:
 
 
 async def discard_body(request: web.BaseRequest, *, max_s: float = 2.0, max_bytes: int = 16 * MIB) -> None:
-    """Read on after an early refusal and keep nothing: to close over unread bytes would reset the answer away."""
+    """Read on after an early refusal and keep nothing: to close over unread bytes would reset the answer away.
+
+    After `max_bytes` the client is held up for the rest of `max_s` seconds: a proxy looks for an answer only where it cannot
+    send.
+    """
     if request[BODY].held_back:
         return
     with suppress(ConnectionError, TimeoutError, KeepsakeError):
         async with asyncio.timeout(max_s):
-            while max_bytes > 0 and (chunk := await request[BODY].read()):
+            while chunk := await request[BODY].read():
                 max_bytes -= len(chunk)
+                if max_bytes <= 0:
+                    await asyncio.sleep(max_s)
 
 
 class RequestContent:

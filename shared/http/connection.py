@@ -108,7 +108,7 @@ class Connection(web.RequestHandler):
             if self._discarding:
                 self._linger_left -= len(data) - at
                 if self._linger_left < 0:
-                    self.force_close()
+                    self.pause_body()
                 return
             if body is None:
                 at = self._gather(data, at)
