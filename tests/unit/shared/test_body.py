@@ -108,15 +108,16 @@ async def test_a_body_of_unknown_length_is_refused_as_soon_as_it_is_too_long():
         assert b" 413 " in await reader.readuntil(b"\r\n\r\n")
 
 
-async def test_a_refused_client_can_send_on_and_then_read_its_answer():
-    async def refuse(request: web.Request) -> web.StreamResponse:
-        response = web.Response(status=413)
-        response.force_close()
-        await response.prepare(request)
-        await response.write_eof()
-        await discard_body(request)
-        return response
+async def refuse(request: web.Request) -> web.StreamResponse:
+    response = web.Response(status=413)
+    response.force_close()
+    await response.prepare(request)
+    await response.write_eof()
+    await discard_body(request)
+    return response
 
+
+async def test_a_refused_client_can_send_on_and_then_read_its_answer():
     async with serving(refuse) as (reader, writer):
         writer.write(head("Content-Length: 3000000"))
         for _ in range(30):
@@ -127,15 +128,6 @@ async def test_a_refused_client_can_send_on_and_then_read_its_answer():
 
 async def test_a_client_that_reads_only_where_it_cannot_send_is_held_up_and_reads_its_answer():
     """As nginx does with a body that it has gathered: a reset would be a 502 for the browser."""
-
-    async def refuse(request: web.Request) -> web.StreamResponse:
-        response = web.Response(status=413)
-        response.force_close()
-        await response.prepare(request)
-        await response.write_eof()
-        await discard_body(request)
-        return response
-
     async with serving(refuse) as (reader, writer):
         writer.write(head("Content-Length: 60000000") + bytes(60_000_000))
         with pytest.raises(TimeoutError):
