@@ -10,8 +10,9 @@ from operator import mul
 
 from PIL import Image
 
-SIDE = 16  # pixels; the waves that are kept are at most seven to a side
+SIDE = 12  # pixels; the waves that are kept are at most seven to a side
 _MAX_SIDE = 100
+_PARTS = [value / 255 for value in range(256)]
 _NOTHING = 1e-9  # what rounding leaves of a flat picture
 
 
@@ -27,7 +28,7 @@ def thumb_hash(width: int, height: int, rgba: bytes) -> bytes:
     """Return the ThumbHash of pixels whose colours are not multiplied with their alpha; at most 100 to a side."""
     if max(width, height) > _MAX_SIDE:
         raise ValueError(f"A side has at most {_MAX_SIDE} pixels.")
-    red, green, blue, alpha = ([value / 255 for value in rgba[channel::4]] for channel in range(4))
+    red, green, blue, alpha = ([*map(_PARTS.__getitem__, rgba[channel::4])] for channel in range(4))
     opaque = sum(alpha)
     if has_alpha := opaque < width * height:
         means = [sum(map(mul, colour, alpha)) / (opaque or 1) for colour in (red, green, blue)]
@@ -77,7 +78,8 @@ def _waves(channel: Sequence[float], width: int, height: int, nx: int, ny: int) 
     scale = max(map(abs, others))
     if scale < _NOTHING:
         return mean, [0.0] * len(others), 0.0
-    return mean, [0.5 + 0.5 / scale * wave for wave in others], scale
+    half = 0.5 / scale
+    return mean, [0.5 + half * wave for wave in others], scale
 
 
 @lru_cache(128)
