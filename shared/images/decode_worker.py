@@ -47,7 +47,8 @@ def prepare(
 ) -> PreparedImage:
     """Decode all of `source`, an image's bytes or its file, and make the `file` to be stored; `place` may give it its key.
 
-    With `strip` it is free of metadata. HEIC and AVIF become JPEGs. `place` takes the file and the extension of its format.
+    With `strip` it is free of metadata. HEIC and AVIF become JPEGs. A file that is stored as it is moves there itself.
+    `place` takes the file and the extension of its format.
     Raises what `require_image` and `place` do, `image_damaged` where anything cannot be decoded, and OSError.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
@@ -56,7 +57,10 @@ def prepare(
     stored = settled.data if strip or settled.converted_from else data
     key = None
     if file is not None:
-        _create(stored, file)
+        if isinstance(source, Path) and stored == data:
+            source.rename(file)
+        else:
+            _create(stored, file)
         key = place(file, settled.facts.format.extension) if place else None
     return PreparedImage(
         settled.facts,

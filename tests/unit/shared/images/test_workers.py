@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
 import signal
@@ -69,6 +70,17 @@ async def test_a_whole_image_passes_the_full_check(workers, tmp_path):
         assert (await workers.prepare(stored(tmp_path, data), None, None, LIMITS)).facts.frames == 1
     for data in ANIMATIONS:
         assert (await workers.prepare(stored(tmp_path, data), None, None, LIMITS)).facts.frames == 5
+
+
+@pytest.mark.parametrize("strip", [True, False])
+async def test_a_file_that_is_stored_as_it_is_moves_and_any_other_is_made_anew(workers, tmp_path, strip):
+    for data, moves in ((pictures.jpeg(), True), (pictures.with_metadata("JPEG"), not strip)):
+        source, file = stored(tmp_path, data), tmp_path / "made"
+        number = source.stat().st_ino
+        made = await workers.prepare(source, file, None, LIMITS, strip=strip)
+        assert (file.stat().st_ino == number, source.exists()) == (moves, not moves)
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == made.sha256
+        file.unlink()
 
 
 async def test_a_truncated_image_is_damaged(workers, tmp_path):
