@@ -13,16 +13,15 @@ from aiohttp import web
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 from shared.http.body import read_bytes
+from tests.support.secret_values import INTERNAL, USERS
 from tests.support.serving import ServeApp
 
-SECRET = "users-secret-of-the-tests-0123456789"
-INTERNAL = "internal-secret-of-the-tests-0123456789"
 SERVICES = ("auth_service", "temp_image", "media_store", "checkout", "planter_orders")
 
 OpenGateway = Callable[..., Awaitable[str]]
 
 
-def token(sub: str = "alice", *, secret: str = SECRET, **claims: Any) -> str:
+def token(sub: str = "alice", *, secret: str = USERS, **claims: Any) -> str:
     return jwt.encode({"sub": sub, "exp": 4102444800, "iss": "keepsake", "aud": "keepsake", **claims}, secret, "HS256")
 
 
@@ -62,7 +61,7 @@ def open_gateway(serve_app: ServeApp, tmp_path: Path) -> OpenGateway:
     async def serve(**settings: Any) -> str:
         addresses = {f"{name}_url": (dead_url(),) for name in SERVICES}
         defaults: dict[str, Any] = {
-            "jwt_secret_key": SECRET,
+            "jwt_secret_key": USERS,
             "internal_secret": INTERNAL,
             "data_dir": tmp_path,
             "rate_limit_default": "off",

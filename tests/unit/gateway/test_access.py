@@ -11,10 +11,11 @@ from gateway.route_table import PublicRoute, build_table
 from gateway.settings import GatewaySettings
 from shared.auth.access import Access
 from tests.support.raw_http import ask, connect
+from tests.support.secret_values import INTERNAL, USERS
 from tests.support.serving import ServeApp
-from tests.unit.gateway.conftest import INTERNAL, SECRET, OpenGateway, bearer, echo_app, token
+from tests.unit.gateway.conftest import OpenGateway, bearer, echo_app, token
 
-TABLE = build_table(GatewaySettings(_env_file=None, jwt_secret_key=SECRET, internal_secret=INTERNAL))
+TABLE = build_table(GatewaySettings(_env_file=None, jwt_secret_key=USERS, internal_secret=INTERNAL))
 
 
 def filled(path: str) -> str:
@@ -189,13 +190,13 @@ def test_settings_that_mean_nothing_stop_the_start(tmp_path: Path) -> None:
     )
     for wrong in every:
         with pytest.raises(ValueError, match="validation error"):
-            GatewaySettings(_env_file=None, jwt_secret_key=SECRET, internal_secret=INTERNAL, **wrong)
+            GatewaySettings(_env_file=None, jwt_secret_key=USERS, internal_secret=INTERNAL, **wrong)
 
 
 def test_services_are_where_their_port_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDIA_STORE_PORT", "18002")
     monkeypatch.setenv("TEMP_IMAGE_URL", "http://a:1, http://b:2")
-    settings = GatewaySettings(_env_file=None, jwt_secret_key=SECRET, internal_secret=INTERNAL)
+    settings = GatewaySettings(_env_file=None, jwt_secret_key=USERS, internal_secret=INTERNAL)
     assert settings.addresses()["media-store"] == ("http://localhost:18002",)
     assert settings.addresses()["temp-image"] == ("http://a:1", "http://b:2")
     assert settings.addresses()["auth-verify"] == ("http://localhost:8000",)

@@ -18,8 +18,9 @@ from services.temp_image.app import build_app
 from services.temp_image.settings import TempImageSettings
 from shared.metrics import CLAIMS_SETTLED
 from tests.support import pictures
+from tests.support.secret_values import INTERNAL, USERS
 from tests.support.serving import ServeApp
-from tests.unit.gateway.conftest import INTERNAL, SECRET, OpenGateway
+from tests.unit.gateway.conftest import OpenGateway
 from tests.unit.gateway.wire_server import wire_server
 
 SMALL = pictures.jpeg()
@@ -32,7 +33,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path, serve_app: ServeAp
         _env_file=None,
         data_dir=tmp_path,
         redis_url=request.getfixturevalue("redis_url") if request.param == "redis" else "",
-        jwt_secret_key=SECRET,
+        jwt_secret_key=USERS,
         internal_secret=INTERNAL,
     )
     service = await serve_app(build_app(settings))

@@ -18,8 +18,9 @@ from shared.app.openapi import public_path
 from shared.app.routes import Answer, Route, ServiceInfo
 from shared.settings import ServerSettings
 from tests.support.raw_http import connect
+from tests.support.secret_values import INTERNAL, USERS
 from tests.support.serving import ServeApp
-from tests.unit.gateway.conftest import INTERNAL, SECRET, SERVICES, OpenGateway, bearer, dead_url, echo_app
+from tests.unit.gateway.conftest import SERVICES, OpenGateway, bearer, dead_url, echo_app
 from tests.unit.gateway.wire_server import wire_server
 
 NAMES = {"auth-verify", "temp-image", "media-store", "checkout", "planter-orders"}
@@ -133,7 +134,7 @@ class TestOpenApi:
     ) -> None:
         _, body = await get(http, f"{await open_gateway()}/openapi.json")
         OpenAPIV31SpecValidator(body).validate()
-        table = build_table(GatewaySettings(_env_file=None, jwt_secret_key=SECRET, internal_secret=INTERNAL))
+        table = build_table(GatewaySettings(_env_file=None, jwt_secret_key=USERS, internal_secret=INTERNAL))
         for route in table:
             assert route.method.lower() in body["paths"][public_path(route.path)]
 
@@ -211,7 +212,7 @@ class TestEvents:
             app = create_app(
                 GatewaySettings(
                     _env_file=None,
-                    jwt_secret_key=SECRET,
+                    jwt_secret_key=USERS,
                     internal_secret=INTERNAL,
                     rate_limit_default="off",
                     **addresses,

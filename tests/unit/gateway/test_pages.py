@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from gateway.settings import GatewaySettings
-from tests.unit.gateway.conftest import INTERNAL, SECRET, OpenGateway
+from tests.support.secret_values import INTERNAL, USERS
+from tests.unit.gateway.conftest import OpenGateway
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 PAGES = {"/": "Images that survive checkout", "/docs": "The API"}
@@ -125,7 +126,7 @@ def test_production_has_no_pages_unless_it_asks_for_them() -> None:
     production: dict[str, Any] = {
         "environment": "production",
         "public_url": "https://api.example",
-        "jwt_secret_key": SECRET,
+        "jwt_secret_key": USERS,
         "internal_secret": INTERNAL,
         "_env_file": None,
     }

@@ -20,14 +20,10 @@ from stack.checks import PROCESSES as SETTINGS
 from stack.checks import read_processes
 from tests.support.migrations import make_tables
 from tests.support.processes import free_port
+from tests.support.secret_values import SETTINGS as GOOD
 from web.shop.settings import ShopSettings
 
 ROOT = Path(__file__).parents[3]
-GOOD = {
-    "JWT_SECRET_KEY": "users-secret-of-the-tests-0123456789",
-    "INTERNAL_SECRET": "internal-secret-of-the-tests-0123456789",
-    "STRIPE_WEBHOOK_SECRET": "whsec_dGVzdHM=",
-}
 PROCESSES = ("auth_verify", "temp_image", "media_store", "checkout", "planter_orders")
 FREE_TEXT = {
     "JWT_SECRET_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "INTERNAL_SECRET", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",

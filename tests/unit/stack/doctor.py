@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.settings import ServerSettings
 from stack.doctor.findings import Check, run_checks
+from tests.support import secret_values
 from tests.support.processes import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -28,9 +29,7 @@ def examine(folder: Path, *arguments: str, within: Sequence[str] = (), **setting
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     ports = ("GATEWAY", "AUTH_VERIFY", "TEMP_IMAGE", "MEDIA_STORE", "CHECKOUT", "PLANTER_ORDERS", "STRIPE_SANDBOX")
     good = {
-        "JWT_SECRET_KEY": "users-secret-of-the-tests-0123456789",
-        "INTERNAL_SECRET": "internal-secret-of-the-tests-0123456789",
-        "STRIPE_WEBHOOK_SECRET": "whsec_dGVzdHM=",
+        **secret_values.SETTINGS,
         **{f"{name}_PORT": str(free_port()) for name in ports},
     }
     done = subprocess.run(

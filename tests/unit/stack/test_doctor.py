@@ -31,6 +31,7 @@ from stack.checks import Process
 from stack.doctor import left_out, machine, receivers, services
 from stack.doctor.findings import Finding, right, run_checks, shown, wrong
 from stack.doctor.outside import Outside
+from tests.support import secret_values
 from tests.support.otlp import collecting
 from tests.support.processes import free_port
 from tests.support.serving import ServeApp, serving
@@ -128,7 +129,6 @@ async def test_the_sandbox_is_known_by_its_page(sandbox: Sandbox) -> None:
     assert await found(partial(machine.check_ports, processes)) == [("right", "port of stripe-sandbox")]
 
 
-SECRET_OF_ALL = "internal-secret-of-the-tests-0123456789"
 SERVICES_BUILT: dict[str, tuple[Any, Any]] = {
     "auth_service_url": (AuthVerifySettings, auth_verify.build_app),
     "temp_image_url": (TempImageSettings, temp_image.build_app),
@@ -140,8 +140,8 @@ SERVICES_BUILT: dict[str, tuple[Any, Any]] = {
 
 async def states_of_addresses(**said: Any) -> dict[str, str]:
     secrets: dict[str, Any] = {
-        "jwt_secret_key": "users-secret-of-the-tests-0123456789",
-        "internal_secret": SECRET_OF_ALL,
+        "jwt_secret_key": secret_values.USERS,
+        "internal_secret": secret_values.INTERNAL,
     }
     settings = GatewaySettings(_env_file=None, **{"port": free_port(), **secrets, **said})
     findings = await run_checks({"it": partial(services.check_addresses, settings)})
@@ -152,8 +152,8 @@ async def test_each_service_is_known_at_its_address_and_takes_our_tokens_or_not(
     serve_app: ServeApp, tmp_path: Path
 ) -> None:
     said: dict[str, Any] = {
-        "jwt_secret_key": "users-secret-of-the-tests-0123456789",
-        "internal_secret": SECRET_OF_ALL,
+        "jwt_secret_key": secret_values.USERS,
+        "internal_secret": secret_values.INTERNAL,
         "stripe_webhook_secret": "whsec_dGVzdHM=",
         "data_dir": tmp_path,
     }
@@ -183,8 +183,8 @@ async def test_default_addresses_are_wrong_only_where_something_runs(serve_app: 
 async def test_a_gateway_with_another_secret_is_not_taken_for_none(serve_app: ServeApp) -> None:
     gateway = URL(await serve_app(base_app(ServiceInfo("gateway", "", "Keepsake"), server(8080), [])))
     secrets: dict[str, Any] = {
-        "jwt_secret_key": "users-secret-of-the-tests-0123456789",
-        "internal_secret": SECRET_OF_ALL,
+        "jwt_secret_key": secret_values.USERS,
+        "internal_secret": secret_values.INTERNAL,
     }
     for port, state in ((gateway.port, "wrong"), (free_port(), "unknown")):
         settings = GatewaySettings(_env_file=None, host="127.0.0.1", port=port, **secrets)

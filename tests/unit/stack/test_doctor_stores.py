@@ -18,6 +18,7 @@ from shared.persistence.migrations import SERVICES, migrate
 from shared.settings import StorageSettings
 from stack.doctor import bucket, stores
 from stack.doctor.findings import run_checks
+from tests.support import secret_values
 from tests.support.cloudinary import SECRET, running_cloudinary
 from tests.support.processes import free_port
 from tests.support.s3 import S3Server
@@ -181,8 +182,8 @@ async def test_cloudinary_takes_our_signature_or_not(tmp_path: Path) -> None:
             settings = MediaStoreSettings(
                 _env_file=None,
                 data_dir=tmp_path,
-                jwt_secret_key="users-secret-of-the-tests-0123456789",
-                internal_secret="internal-secret-of-the-tests-0123456789",
+                jwt_secret_key=secret_values.USERS,
+                internal_secret=secret_values.INTERNAL,
                 store_image_to="cloudinary",
                 cloudinary_url=url,
                 cloudinary_api_base=account.url,

@@ -15,6 +15,7 @@ from aiohttp import web
 from services.checkout.service.webhooks import SESSION_EVENTS
 from services.checkout.settings import CheckoutSettings
 from stack.doctor import payments
+from tests.support import secret_values
 from tests.support.processes import free_port
 from tests.support.serving import ServeApp
 from tests.support.stripe_sandbox import Sandbox
@@ -49,8 +50,8 @@ class Stripe:
             "stripe_webhook_secret": "whsec_x",
             "stripe_api_base": self.url,
             "public_url": SITE,
-            "jwt_secret_key": "users-secret-of-the-tests-0123456789",
-            "internal_secret": "internal-secret-of-the-tests-0123456789",
+            "jwt_secret_key": secret_values.USERS,
+            "internal_secret": secret_values.INTERNAL,
             **changed,
         }
         settings = CheckoutSettings(_env_file=None, **said)
