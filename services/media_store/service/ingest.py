@@ -41,7 +41,7 @@ class KeptImage:
 
 
 class Ingest:
-    """Checks images and puts them into the object store: all of it in one trip to a worker, where objects are files."""
+    """Checks images and puts them into the object store: a small one in one trip to a worker, where objects are files."""
 
     def __init__(
         self, objects: ObjectStore | Cloudinary, workers: ImageWorkers, limits: ImageLimits, *, strip: bool
@@ -99,9 +99,11 @@ class Ingest:
     async def _prepared(
         self, content: bytes | Path, file: Path, declared_type: str | None, keys: Keys
     ) -> PreparedImage:
-        placing = self._objects.placing(
-            {known.extension: next(keys(known)) for known in ImageFormat if known not in CONVERTED}
-        )
+        placing = None
+        if isinstance(content, bytes):  # a large file's sync takes long: the worker decodes the next one meanwhile
+            placing = self._objects.placing(
+                {known.extension: next(keys(known)) for known in ImageFormat if known not in CONVERTED}
+            )
         place = placing.place if placing else None
         try:
             return await self._workers.prepare(

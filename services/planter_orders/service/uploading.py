@@ -212,10 +212,11 @@ class Uploading:
     async def _store(
         self, user_id: str, order_id: str, filename: str, known: ImageFormat, incoming: IncomingPhoto
     ) -> Photo:
-        """Check a photo, look at it and put it in its place: in one trip to a worker, where objects are files."""
+        """Check a photo, look at it and put it in its place: a small one in one trip to a worker, where objects are files."""
         key, content = photo_key(user_id, order_id, filename), incoming.content
         file, data = (content, None) if isinstance(content, Path) else (new_spool_path(self.objects.spool), content)
-        placing = self.objects.placing({known.extension: key})
+        # A large file's sync takes long: the worker looks at the next photo meanwhile.
+        placing = self.objects.placing({known.extension: key}) if data is not None else None
         try:
             made = await self.workers.prepare_photo(file, data, self.limits, place=placing.place if placing else None)
         except KeepsakeError as error:
