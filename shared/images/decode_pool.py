@@ -9,11 +9,12 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar, cast
 
 from shared.concurrency.waiting import to_its_end
 from shared.errors import StorageFull, Unavailable
@@ -46,7 +47,8 @@ class ImageWorkers:
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._room = processes + queue_limit
-        self._turns = asyncio.Semaphore(processes)
+        self._free_turns = processes
+        self._waiting: deque[tuple[bytes, asyncio.Future[Sent | None]]] = deque()
         self._closed = False
         self._workers: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
@@ -127,14 +129,12 @@ class ImageWorkers:
             raise Unavailable("Too many images are being worked on. Please try again.", code="image_workers_busy")
         self._room -= 1
         try:
+            request = pickle.dumps(work)
             with span("image-worker", work.func.__name__):
                 with IMAGES_WAITING.track_inprogress(), IMAGE_WAIT_SECONDS.time():
-                    await self._turns.acquire()
-                try:
-                    with IMAGE_WORK_SECONDS.labels(work.func.__name__).time():
-                        answer = await self._ask(work)
-                finally:
-                    self._turns.release()
+                    sent = await self._turn(request)
+                with IMAGE_WORK_SECONDS.labels(work.func.__name__).time():
+                    answer = await self._ask(request, sent)
         finally:
             self._room += 1
         result: _Result
@@ -145,38 +145,74 @@ class ImageWorkers:
             raise StorageFull from failure
         raise failure
 
-    async def _ask(self, work: Callable[[], object]) -> bytes:
-        """Have a worker do it. One that does not answer is ended; one that was dying resets the connection: then another."""
-        request = pickle.dumps(work)
-        for _ in range(_TRIES):
-            worker = await self._free_worker()
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    answer = await worker.ask(request)
-            except ConnectionError:
-                await self._end(worker)
-            except (TimeoutError, EOFError) as error:
-                await self._end(worker)
-                raise (Unavailable() if self._closed else damaged()) from error
-            except BaseException:
-                await self._end(worker)
-                raise
-            else:
-                self._idle.append(worker)
-                return answer
-        raise Unavailable(code="image_workers_busy")
+    async def _turn(self, request: bytes) -> Sent | None:
+        """Wait for a turn, first come, first served; return where the request has been sent, None where that is to be done."""
+        if self._free_turns:
+            self._free_turns -= 1
+            return None
+        turn: asyncio.Future[Sent | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, turn))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it came in the same moment
+                await self._give_up(turn.result())
+            raise
+
+    def _pass_on(self, worker: WorkerProcess | None) -> None:
+        """Let the next have the turn. A worker begins at once, before whoever waits for it has even heard of the turn."""
+        while self._waiting:
+            request, turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(worker.send(request) if worker is not None else None)
+                return
+        self._free_turns += 1
+        if worker is not None:
+            self._idle.append(worker)
+
+    async def _ask(self, request: bytes, sent: Sent | None) -> bytes:
+        """Return a worker's answer, whose arrival passes the turn on.
+
+        A worker that does not answer is ended; one that was dying resets the connection: then another is asked.
+        """
+        try:
+            for _ in range(_TRIES):
+                sent = sent or (await self._free_worker()).send(request)
+                try:
+                    async with asyncio.timeout(self._timeout_s):
+                        return await sent.answer
+                except ConnectionError:
+                    await self._end(sent.worker)
+                    sent = None
+                except (TimeoutError, EOFError) as error:
+                    raise (Unavailable() if self._closed else damaged()) from error
+            raise Unavailable(code="image_workers_busy")  # noqa: TRY301 - as whatever else ends it
+        except BaseException:
+            await self._give_up(sent)
+            raise
+
+    async def _give_up(self, sent: Sent | None) -> None:
+        """End the worker that was asked, and pass the turn on; where it has answered, it works for another by now."""
+        if sent is not None and sent.has_come:
+            return
+        try:
+            if sent is not None:
+                sent.answer.cancel()
+                await self._end(sent.worker)
+        finally:
+            self._pass_on(None)
 
     async def _free_worker(self) -> WorkerProcess:
         """Return one that works: the one that worked last, or a new one."""
         while self._idle and not self._closed:
             worker = self._idle.pop()
-            if worker.is_alive:
+            if worker.process.poll() is None:
                 return worker
             await self._end(worker)  # it died between two tasks
         if self._closed:
             raise Unavailable
         try:
-            worker = WorkerProcess(self._memory_bytes, self._timeout_s)
+            worker = WorkerProcess(self._memory_bytes, self._timeout_s, self._pass_on)
         except OSError as error:
             raise Unavailable(code="image_workers_busy") from error
         self._workers.add(worker)
@@ -196,19 +232,36 @@ class ImageWorkers:
         await worker.end()
 
 
-class WorkerProcess:
+class Sent(NamedTuple):
+    """A request that a worker has, and its pickled answer: EOFError or ConnectionError where the worker died."""
+
+    worker: WorkerProcess
+    answer: asyncio.Future[bytes]
+
+    @property
+    def has_come(self) -> bool:
+        """Whether the answer is there."""
+        return self.answer.done() and not self.answer.cancelled() and self.answer.exception() is None
+
+
+class WorkerProcess(asyncio.Protocol):
     """A worker of its own session, so that Ctrl-C is the parent's affair; it ends by itself where the parent dies.
 
-    `started` comes first, then one `ask` at a time, and `end` last. A worker that died is told by EOFError or ConnectionError.
+    `started` comes first, then one `send` after the other's answer, and `end` last.
     """
 
-    def __init__(self, memory_bytes: int, timeout_s: float) -> None:
-        """Start the process. Raises OSError where the system has no room for one more."""
+    def __init__(self, memory_bytes: int, timeout_s: float, answered: Callable[[WorkerProcess], None]) -> None:
+        """Start the process; call `answered` with each answer. Raises OSError where the system has no room for one more."""
+        self._answered = answered
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[bytes] | None = None
+        self._arrived = bytearray()
+        self._lost: Exception | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._socket, theirs = socket.socketpair()
-        self._close = self._socket.close  # once there are streams, theirs
         try:
             with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 - this program itself
+                self.process = subprocess.Popen(  # noqa: S603 - this program itself
                     [sys.executable, "-P", "-c", _MAIN, *map(str, (theirs.fileno(), memory_bytes, int(timeout_s) + 2))],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -219,38 +272,58 @@ class WorkerProcess:
             self._socket.close()
             raise
 
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
     async def started(self) -> None:
-        """Wait until it can be asked."""
-        await self._open()
-        await self._answers.readexactly(1)
+        """Wait until it can be asked. Raises EOFError or ConnectionError."""
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._socket)
+        await self._started
 
-    async def _open(self) -> None:
-        self._answers, self._requests = await asyncio.open_unix_connection(sock=self._socket)
-        self._close = self._requests.close
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.WriteTransport", transport)
 
-    async def ask(self, request: bytes) -> bytes:
-        """Send a pickled request, and return the pickled answer."""
-        self._requests.write(request)
-        length = await self._answers.readexactly(_LENGTH_BYTES)
-        return await self._answers.readexactly(int.from_bytes(length, "big"))
+    def send(self, request: bytes) -> Sent:
+        """Send a pickled request."""
+        self._answer = answer = asyncio.get_running_loop().create_future()
+        if self._lost is not None:
+            answer.set_exception(self._lost)
+        elif self._transport is not None:
+            self._transport.write(request)
+        return Sent(self, answer)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the sign that it has started, and then each answer behind its length."""
+        if self._answer is None:
+            if not self._started.done():
+                self._started.set_result(None)
+            return
+        self._arrived += data
+        end = _LENGTH_BYTES + int.from_bytes(self._arrived[:_LENGTH_BYTES], "big")
+        if len(self._arrived) < end or self._answer.done():
+            return
+        self._answer.set_result(bytes(self._arrived[_LENGTH_BYTES:]))
+        self._arrived.clear()
+        self._answered(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._lost = exc if isinstance(exc, ConnectionError) else EOFError()
+        for waits in (self._started, self._answer):
+            if waits is not None and not waits.done():
+                waits.set_exception(self._lost)
 
     def kill(self) -> None:
-        """End the process; whoever asks it something is told so."""
-        self._process.kill()
+        """End the process; whoever waits for its answer is told so."""
+        self.process.kill()
 
     async def end(self) -> None:
         """End the process, and wait until the system has taken it away."""
         self.kill()
-        self._close()
+        (self._socket.close if self._transport is None else self._transport.abort)()
         await self.gone()
 
     async def gone(self) -> None:
         """Wait until the system has taken a killed process away."""
-        await to_its_end(asyncio.get_running_loop().run_in_executor(None, self._process.wait))
+        await to_its_end(asyncio.get_running_loop().run_in_executor(None, self.process.wait))
 
 
 @asynccontextmanager

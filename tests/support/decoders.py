@@ -3,50 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from shared.images import decode_pool
-from shared.images.decode_pool import WorkerProcess
+from shared.images.decode_pool import Sent, WorkerProcess
 
 KEPT = 2
+Answered = Callable[[WorkerProcess], None]
 
 
 class KeptWorker(WorkerProcess):
     """A worker that its pool's end does not kill, as long as it is not at work."""
 
-    def __init__(self, memory_bytes: int, timeout_s: float) -> None:
-        super().__init__(memory_bytes, timeout_s)
+    def __init__(self, memory_bytes: int, timeout_s: float, answered: Answered) -> None:
+        super().__init__(memory_bytes, timeout_s, answered)
         self.limits = (memory_bytes, timeout_s)
         self._kept_socket = self._socket
-        self._was_started = self._is_busy = False
+        self._was_started = self._is_starting = False
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._is_starting or (self._answer is not None and not Sent(self, self._answer).has_come)
+
+    def take(self, answered: Answered) -> KeptWorker:
+        self._answered, self._answer, self._lost, self._transport = answered, None, None, None
+        return self
 
     async def started(self) -> None:
-        self._is_busy = True
+        self._is_starting = True
         self._socket = self._kept_socket.dup()  # each test has an event loop of its own, which closes it
-        await (self._open() if self._was_started else super().started())
-        self._was_started, self._is_busy = True, False
-
-    async def ask(self, request: bytes) -> bytes:
-        self._is_busy = True
-        answer = await super().ask(request)
-        self._is_busy = False
-        return answer
+        self._started = asyncio.get_running_loop().create_future()
+        if self._was_started:
+            self._started.set_result(None)
+        await super().started()
+        self._was_started, self._is_starting = True, False
 
     def kill(self) -> None:
         if self._is_busy:
             super().kill()
 
     async def end(self) -> None:
-        if not self._is_busy and self.is_alive and len(_kept) < KEPT:
-            self._close()
+        if self._transport is not None and not self._is_busy and self.process.poll() is None and len(_kept) < KEPT:
+            self._transport.abort()
+            await asyncio.sleep(0)  # until the loop has said so
             _kept.append(self)
         else:
             await self.end_for_good()
 
     async def end_for_good(self) -> None:
-        self._is_busy = True
+        self._is_starting = True
         self._kept_socket.close()
         await super().end()
 
@@ -58,12 +65,12 @@ class KeptWorker(WorkerProcess):
 _kept: list[KeptWorker] = []
 
 
-def _take(memory_bytes: int, timeout_s: float) -> KeptWorker:
+def _take(memory_bytes: int, timeout_s: float, answered: Answered) -> KeptWorker:
     for worker in _kept:
         if worker.limits == (memory_bytes, timeout_s):
             _kept.remove(worker)
-            return worker
-    return KeptWorker(memory_bytes, timeout_s)
+            return worker.take(answered)
+    return KeptWorker(memory_bytes, timeout_s, answered)
 
 
 @pytest.fixture

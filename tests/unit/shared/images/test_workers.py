@@ -19,8 +19,8 @@ import uvloop
 from PIL import Image, PngImagePlugin
 
 from shared.errors import NotAllowedValue, TooLarge, Unavailable
-from shared.images.decode_pool import open_image_workers
-from shared.images.photo_quality import PhotoLook
+from shared.images.decode_pool import ImageWorkers, open_image_workers
+from shared.images.photo_quality import PhotoFacts, PhotoLook
 from shared.images.validation import ImageLimits
 from shared.objects.disk_tree import DiskTree
 from shared.objects.placing import Placing
@@ -352,6 +352,38 @@ async def test_cancelling_ends_the_work_and_leaves_no_file(workers, tmp_path, sl
     assert not (tmp_path / "out").exists()
 
 
+async def test_the_work_of_whoever_is_cancelled_as_its_turn_comes_is_ended(small):
+    async with open_image_workers(processes=1) as workers:
+        await workers.inspect(small)
+        before = set(worker_pids())
+
+        async def first():
+            await workers.inspect(small)
+            second.cancel()  # whose request has just been sent, but which does not know yet
+
+        task = asyncio.create_task(first())
+        second = asyncio.create_task(workers.inspect(small))
+        await task
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert (await asyncio.wait_for(workers.inspect(small), 20)).short_side == 48
+        assert not before & set(worker_pids())
+
+
+async def test_whoever_is_cancelled_as_its_answer_comes_does_not_end_the_next_ones_work(small, monkeypatch):
+    pass_on = ImageWorkers._pass_on
+    async with open_image_workers(processes=1) as workers:
+        tasks = [asyncio.create_task(workers.inspect(small)) for _ in range(2)]
+
+        def cancel_first(pool, worker):
+            pass_on(pool, worker)
+            tasks[0].cancel()
+
+        monkeypatch.setattr(ImageWorkers, "_pass_on", cancel_first)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError, PhotoFacts]
+
+
 async def test_closing_leaves_no_process_and_nobody_waiting(slow):
     async with open_image_workers(processes=2) as workers:
         tasks = [asyncio.create_task(workers.prepare(slow, None, None, LIMITS)) for _ in range(3)]
@@ -371,7 +403,7 @@ SCRIPT = """
         context = open_image_workers(processes=2)
         workers = await context.__aenter__()
         await asyncio.gather(*(workers.prepare(pathlib.Path(sys.argv[1]), None, None, ImageLimits()) for _ in range(2)))
-        print(*[worker._process.pid for worker in workers._workers], flush=True)
+        print(*[worker.process.pid for worker in workers._workers], flush=True)
         if sys.argv[2] == "work":
             asyncio.create_task(workers.prepare(pathlib.Path(sys.argv[3]), None, None, ImageLimits()))
         if sys.argv[2] != "leave":
