@@ -233,7 +233,7 @@ class ImageWorkers:
 
 
 class Sent(NamedTuple):
-    """A request that a worker has, and its pickled answer: EOFError or ConnectionError where the worker died."""
+    """A request that a worker has, and its pickled answer: EOFError where the worker died of it, ConnectionError before it."""
 
     worker: WorkerProcess
     answer: asyncio.Future[bytes]
@@ -256,7 +256,7 @@ class WorkerProcess(asyncio.Protocol):
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answer: asyncio.Future[bytes] | None = None
         self._arrived = bytearray()
-        self._lost: Exception | None = None
+        self._is_lost = False
         self._transport: asyncio.WriteTransport | None = None
         self._socket, theirs = socket.socketpair()
         try:
@@ -284,8 +284,8 @@ class WorkerProcess(asyncio.Protocol):
     def send(self, request: bytes) -> Sent:
         """Send a pickled request."""
         self._answer = answer = asyncio.get_running_loop().create_future()
-        if self._lost is not None:
-            answer.set_exception(self._lost)
+        if self._is_lost:
+            answer.set_exception(ConnectionResetError())
         elif self._transport is not None:
             self._transport.write(request)
         return Sent(self, answer)
@@ -306,10 +306,10 @@ class WorkerProcess(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits."""
-        self._lost = exc if isinstance(exc, ConnectionError) else EOFError()
+        self._is_lost = True
         for waits in (self._started, self._answer):
             if waits is not None and not waits.done():
-                waits.set_exception(self._lost)
+                waits.set_exception(exc if isinstance(exc, ConnectionError) else EOFError())
 
     def kill(self) -> None:
         """End the process; whoever waits for its answer is told so."""

@@ -28,7 +28,7 @@ class KeptWorker(WorkerProcess):
         return self._is_starting or (self._answer is not None and not Sent(self, self._answer).has_come)
 
     def take(self, answered: Answered) -> KeptWorker:
-        self._answered, self._answer, self._lost, self._transport = answered, None, None, None
+        self._answered, self._answer, self._is_lost, self._transport = answered, None, False, None
         return self
 
     async def started(self) -> None:
