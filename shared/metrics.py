@@ -20,12 +20,14 @@ IN_FLIGHT = Gauge("keepsake_http_in_flight", "Requests being answered now.")
 SPANS = Counter("keepsake_trace_spans_total", "Spans of traces by their end: exported, lost.", ["end"])
 IMAGE_WORK_SECONDS = Histogram(
     "keepsake_image_work_seconds",
-    "Time a worker had an image for, by what it did with it.",
+    "Time an image was with a worker, by what it did with it, until the request that waits for it goes on.",
     ["work"],
     buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 20.0),
 )
 IMAGE_WAIT_SECONDS = Histogram(
-    "keepsake_image_wait_seconds", "Time images waited for a worker.", buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0)
+    "keepsake_image_wait_seconds",
+    "Time until an image's request goes on with a worker.",
+    buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0),
 )
 IMAGES_WAITING = Gauge("keepsake_images_waiting", "Images that wait for a worker now.")
 IMAGES_CONVERTED = Counter(

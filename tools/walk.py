@@ -1,8 +1,8 @@
-"""`python -m tools.walk [upload|store-image|webhook]`: which of our files and functions one request crosses, in their order.
+"""`python -m tools.walk [upload|store-image|webhook]`: which files of ours one request enters, in order of the first time.
 
-The stack runs as it does for people, each process under `sys.setprofile`. One request warms it up; of the next three the one that
-crosses least is the walk: in another the gateway may sign its token anew, or a body come in two pieces. What image workers do in
-processes of their own is not part of it.
+The stack runs as it does for people, each process under `sys.setprofile`. Shown are gateway and the service that answers, with
+the functions that ran in each file; neither other services nor image workers. One request warms the stack up; of the next three
+the one that crosses least is shown: in another the gateway may sign its token anew, or a body come in two pieces.
 """
 
 from __future__ import annotations

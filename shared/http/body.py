@@ -12,10 +12,13 @@ from aiohttp import hdrs, web
 from shared.errors import KeepsakeError, RequestTimeout, TooLarge, UnsupportedMedia
 from shared.http.chunked import ChunkedBody
 
-# Held of each upload before its client must wait: the one piece that a read of the socket gives, at most 256 KiB.
+# Above so many held bytes of an upload its client is not read from. One read gives up to 256 KiB, so up to 320 are held.
 HELD_BYTES = 64 * 1024
 IDLE_S = 30.0
 MIB = 2**20
+# How long, and how much, is read on after an early refusal (RFC 9112 section 9.6).
+LINGER_S = 2.0
+LINGER_BYTES = 16 * MIB
 BODILESS = frozenset({204, 304})  # answers that never have a body (RFC 9110 sections 15.3.5 and 15.4.5)
 
 
@@ -192,11 +195,11 @@ async def read_bytes(request: web.BaseRequest, *, max_bytes: int) -> bytes:
     raise TooLarge(f"The request body is too large: at most {size_text(max_bytes)}.")
 
 
-async def discard_body(request: web.BaseRequest, *, max_s: float = 2.0, max_bytes: int = 16 * MIB) -> None:
-    """Read on after an early refusal and keep nothing: to close over unread bytes would reset the answer away.
+async def discard_body(request: web.BaseRequest, *, max_s: float = LINGER_S, max_bytes: int = LINGER_BYTES) -> None:
+    """After an early refusal, read the rest of the body for at most `max_s` seconds, and throw it away.
 
-    After `max_bytes` the client is held up for the rest of `max_s` seconds: a proxy looks for an answer only where it cannot
-    send.
+    If the connection was closed at once, TCP would reset it, and the client would lose the answer. After `max_bytes` nothing
+    more is read until the time is over: a proxy looks for an answer only where it cannot send.
     """
     if request[BODY].held_back:
         return

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod
 
 from shared.errors import KeepsakeError, RequestTimeout
-from shared.http.body import BODY, Body, RequestContent
+from shared.http.body import BODY, LINGER_BYTES, LINGER_S, Body, RequestContent
 from shared.http.chunked import BrokenChunks
 from shared.http.clients import PEER, UNKNOWN, Address, ConnectionLimiter, parse_address
 from shared.http.problem import problem_message
@@ -26,8 +26,6 @@ from shared.http.request_head import malformed, method_not_taken, read_head
 
 HEAD_TIMEOUT_S = 15.0
 MAX_HEAD_BYTES = 32 * 1024
-LINGER_S = 2.0
-LINGER_BYTES = 16 * 2**20
 HEAD_END = b"\r\n\r\n"
 ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 

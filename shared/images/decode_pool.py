@@ -35,11 +35,11 @@ _TRIES = 3
 
 
 class ImageWorkers:
-    """Image work in other processes, by path; but small new images travel there themselves.
+    """Image work in other processes: images go there by path, small uploads as bytes.
 
     Every method raises `NotAllowedValue` (`image_damaged`) where the image cannot be decoded, takes too long or takes
     its worker down with it, `Unavailable` (`image_workers_busy`) where too many wait already, and `StorageFull`.
-    Cancelling a call ends its work. A target that could not be made is not left behind.
+    Cancelling a call kills its worker. A target that could not be made is not left behind.
     """
 
     def __init__(self, *, processes: int, memory_bytes: int, timeout_s: float, queue_limit: int) -> None:
@@ -65,7 +65,7 @@ class ImageWorkers:
     ) -> PreparedImage:
         """Do all that an image needs before its row: decode all of it, make the file to be stored, and place it.
 
-        See `decode_worker.prepare`. Where this raises, the file may have been placed, but for what refuses the image itself.
+        See `decode_worker.prepare`. Where this raises, the file may have its key already, unless the image itself was refused.
         """
         work = partial(decode_worker.prepare, source, file, declared_type, limits, strip=strip, place=place)
         prepared = await self._run(work)
@@ -146,7 +146,7 @@ class ImageWorkers:
         raise failure
 
     async def _turn(self, request: bytes) -> Sent | None:
-        """Wait for a turn, first come, first served; return where the request has been sent, None where that is to be done."""
+        """Wait for a turn, first come, first served; return the request that `_give_turn` has sent, else None: send it then."""
         if self._free_turns:
             self._free_turns -= 1
             return None
@@ -159,8 +159,8 @@ class ImageWorkers:
                 await self._give_up(turn.result())
             raise
 
-    def _pass_on(self, worker: WorkerProcess | None) -> None:
-        """Let the next have the turn. A worker begins at once, before whoever waits for it has even heard of the turn."""
+    def _give_turn(self, worker: WorkerProcess | None) -> None:
+        """Let the next have the turn, and the worker at once, before whoever waits for the turn has been woken."""
         while self._waiting:
             request, turn = self._waiting.popleft()
             if not turn.done():
@@ -192,15 +192,15 @@ class ImageWorkers:
             raise
 
     async def _give_up(self, sent: Sent | None) -> None:
-        """End the worker that was asked, and pass the turn on; where it has answered, it works for another by now."""
-        if sent is not None and sent.has_come:
+        """End the worker that was asked, and pass the turn on; once it has answered, both is done."""
+        if sent is not None and sent.is_answered:
             return
         try:
             if sent is not None:
                 sent.answer.cancel()
                 await self._end(sent.worker)
         finally:
-            self._pass_on(None)
+            self._give_turn(None)
 
     async def _free_worker(self) -> WorkerProcess:
         """Return one that works: the one that worked last, or a new one."""
@@ -212,7 +212,7 @@ class ImageWorkers:
         if self._closed:
             raise Unavailable
         try:
-            worker = WorkerProcess(self._memory_bytes, self._timeout_s, self._pass_on)
+            worker = WorkerProcess(self._memory_bytes, self._timeout_s, self._give_turn)
         except OSError as error:
             raise Unavailable(code="image_workers_busy") from error
         self._workers.add(worker)
@@ -239,8 +239,8 @@ class Sent(NamedTuple):
     answer: asyncio.Future[bytes]
 
     @property
-    def has_come(self) -> bool:
-        """Whether the answer is there."""
+    def is_answered(self) -> bool:
+        """Whether the worker has answered."""
         return self.answer.done() and not self.answer.cancelled() and self.answer.exception() is None
 
 
@@ -312,17 +312,17 @@ class WorkerProcess(asyncio.Protocol):
                 waits.set_exception(exc if isinstance(exc, ConnectionError) else EOFError())
 
     def kill(self) -> None:
-        """End the process; whoever waits for its answer is told so."""
+        """Send SIGKILL; whoever waits for an answer is told so."""
         self.process.kill()
 
     async def end(self) -> None:
-        """End the process, and wait until the system has taken it away."""
+        """Kill the process, close the connection, and wait until it has exited."""
         self.kill()
         (self._socket.close if self._transport is None else self._transport.abort)()
         await self.gone()
 
     async def gone(self) -> None:
-        """Wait until the system has taken a killed process away."""
+        """Wait until a killed process has exited."""
         await to_its_end(asyncio.get_running_loop().run_in_executor(None, self.process.wait))
 
 

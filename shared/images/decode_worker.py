@@ -1,4 +1,4 @@
-"""What a worker does with images: the one place where they are decoded."""
+"""What a worker does with images: they are cut, decoded and placed here, and decoded nowhere else."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def prepare(
     strip: bool = True,
     place: Callable[[Path, str], str | None] | None = None,
 ) -> PreparedImage:
-    """Decode all of `source`, an image's bytes or its file, and make the `file` to be stored; `place` may give it its key.
+    """Decode all of `source`, an image's bytes or its file, and make the `file` to be stored.
 
-    With `strip` it is free of metadata. HEIC and AVIF become JPEGs. A file that is stored as it is moves there itself.
-    `place` takes the file and the extension of its format.
+    With `strip` that has no metadata. HEIC and AVIF become JPEGs. Where nothing had to change and `source` is a file, it is
+    renamed to `file`. Then `place` takes `file` and the extension of its format, and returns the key it gave it, or None.
     Raises what `require_image` and `place` do, `image_damaged` where anything cannot be decoded, and OSError.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
@@ -163,7 +163,7 @@ def _load_others(picture: Image.Image) -> None:
 
 
 def _drafted(picture: Image.Image, scale: float) -> Image.Image:
-    """Let a JPEG decode at a fraction of its size, but twice the size that is wanted."""
+    """Let a JPEG decode smaller, but at no less than twice the size that is wanted."""
     picture.draft(None, (max(1, int(picture.width * scale * 2)), max(1, int(picture.height * scale * 2))))
     return picture
 

@@ -25,7 +25,7 @@ class KeptWorker(WorkerProcess):
 
     @property
     def _is_busy(self) -> bool:
-        return self._is_starting or (self._answer is not None and not Sent(self, self._answer).has_come)
+        return self._is_starting or (self._answer is not None and not Sent(self, self._answer).is_answered)
 
     def take(self, answered: Answered) -> KeptWorker:
         self._answered, self._answer, self._is_lost, self._transport = answered, None, False, None

@@ -41,7 +41,7 @@ class KeptImage:
 
 
 class Ingest:
-    """Checks images and puts them into the object store: a small one in one trip to a worker, where objects are files."""
+    """Checks images and puts them into the object store; with local storage a small one needs one call to a worker."""
 
     def __init__(
         self, objects: ObjectStore | Cloudinary, workers: ImageWorkers, limits: ImageLimits, *, strip: bool
@@ -64,8 +64,8 @@ class Ingest:
         """Check an image, store it durably, then `add` its row; return what that returns.
 
         `content` is its bytes, or its spool file. `keys` names the keys it may have in a format; it gets the first that is
-        free. Where the row cannot be added, the object is taken away again. All this goes on when the call is cancelled:
-        it is waited for, and then both are there or neither. Raises what `require_image` does, `image_damaged`,
+        free. The work goes on to its end even when the call is cancelled. Where the row cannot be added, the object is
+        deleted; where that fails too, `reconcile` finds it. Raises what `require_image` does, `image_damaged`,
         Unavailable, StorageFull or DependencyDown.
         """
         return await to_its_end(self._tasks.start(self._take(content, declared_type, keys, add)))
@@ -100,7 +100,7 @@ class Ingest:
         self, content: bytes | Path, file: Path, declared_type: str | None, keys: Keys
     ) -> PreparedImage:
         placing = None
-        if isinstance(content, bytes):  # a large file's sync takes long: the worker decodes the next one meanwhile
+        if isinstance(content, bytes):  # small; a large one is placed by `_place`, while the worker decodes the next
             placing = self._objects.placing(
                 {known.extension: next(keys(known)) for known in ImageFormat if known not in CONVERTED}
             )

@@ -212,7 +212,7 @@ class Uploading:
     async def _store(
         self, user_id: str, order_id: str, filename: str, known: ImageFormat, incoming: IncomingPhoto
     ) -> Photo:
-        """Check a photo, look at it and put it in its place: a small one in one trip to a worker, where objects are files."""
+        """Check a photo, look at it and put it in its place; with local storage a small one needs one call to a worker."""
         key, content = photo_key(user_id, order_id, filename), incoming.content
         file, data = (content, None) if isinstance(content, Path) else (new_spool_path(self.objects.spool), content)
         # A large file's sync takes long: the worker looks at the next photo meanwhile.

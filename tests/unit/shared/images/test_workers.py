@@ -371,15 +371,15 @@ async def test_the_work_of_whoever_is_cancelled_as_its_turn_comes_is_ended(small
 
 
 async def test_whoever_is_cancelled_as_its_answer_comes_does_not_end_the_next_ones_work(small, monkeypatch):
-    pass_on = ImageWorkers._pass_on
+    give_turn = ImageWorkers._give_turn
     async with open_image_workers(processes=1) as workers:
         tasks = [asyncio.create_task(workers.inspect(small)) for _ in range(2)]
 
         def cancel_first(pool, worker):
-            pass_on(pool, worker)
+            give_turn(pool, worker)
             tasks[0].cancel()
 
-        monkeypatch.setattr(ImageWorkers, "_pass_on", cancel_first)
+        monkeypatch.setattr(ImageWorkers, "_give_turn", cancel_first)
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(end) for end in ends] == [asyncio.CancelledError, PhotoFacts]
 
