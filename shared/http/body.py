@@ -87,7 +87,8 @@ class Body:
             if not self.arrived and self._held > HELD_BYTES:
                 self._paused = True
                 self._flow.pause_body()
-        self._wake()
+        if piece or self.arrived:  # a size line alone says nothing to whoever reads
+            self._wake()
         return end
 
     def fail(self) -> None:

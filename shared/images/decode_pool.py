@@ -6,12 +6,13 @@ import asyncio
 import errno
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, cast
@@ -30,6 +31,7 @@ begin_at_zero(IMAGES_CONVERTED, "avif", "heic", "rewritten")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _START_S = 30  # for a worker to come up on a busy machine
 _MAIN = "from shared.images.worker_process import serve; serve()"
+_EXIT_S = 1
 _LENGTH_BYTES = 4
 _TRIES = 3
 
@@ -38,7 +40,8 @@ class ImageWorkers:
     """Image work in other processes: images go there by path, small uploads as bytes.
 
     Every method raises `NotAllowedValue` (`image_damaged`) where the image cannot be decoded, takes too long or takes
-    its worker down with it, `Unavailable` (`image_workers_busy`) where too many wait already, and `StorageFull`.
+    its worker down with it, `Unavailable` (`image_workers_busy`) where too many wait already or the system killed its worker,
+    and `StorageFull`.
     Cancelling a call kills its worker. A target that could not be made is not left behind.
     """
 
@@ -173,7 +176,8 @@ class ImageWorkers:
     async def _ask(self, request: bytes, sent: Sent | None) -> bytes:
         """Return a worker's answer, whose arrival passes the turn on.
 
-        A worker that does not answer is ended; one that was dying resets the connection: then another is asked.
+        A worker that does not answer is ended. One that was dying resets the connection: then another is asked. One that the
+        system kills while it works may have placed its image: then the client is asked to come again.
         """
         try:
             for _ in range(_TRIES):
@@ -185,7 +189,11 @@ class ImageWorkers:
                     await self._end(sent.worker)
                     sent = None
                 except (TimeoutError, EOFError) as error:
-                    raise (Unavailable() if self._closed else damaged()) from error
+                    if self._closed:
+                        raise Unavailable from error
+                    if isinstance(error, EOFError) and await sent.worker.exit_code() == -signal.SIGKILL:
+                        break  # ended from outside, perhaps for want of memory: nothing is said of the image
+                    raise damaged() from error
             raise Unavailable(code="image_workers_busy")  # noqa: TRY301 - as whatever else ends it
         except BaseException:
             await self._give_up(sent)
@@ -310,6 +318,12 @@ class WorkerProcess(asyncio.Protocol):
         for waits in (self._started, self._answer):
             if waits is not None and not waits.done():
                 waits.set_exception(exc if isinstance(exc, ConnectionError) else EOFError())
+
+    async def exit_code(self) -> int | None:
+        """Wait a moment for a worker that has closed its connection; return how it ended, negative by a signal's number."""
+        with suppress(subprocess.TimeoutExpired):
+            return await asyncio.get_running_loop().run_in_executor(None, partial(self.process.wait, _EXIT_S))
+        return None
 
     def kill(self) -> None:
         """Send SIGKILL; whoever waits for an answer is told so."""

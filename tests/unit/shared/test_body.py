@@ -2,15 +2,18 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import aiohttp
 import pytest
 from aiohttp import web
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from shared.app.factory import base_app
 from shared.app.routes import Route, ServiceInfo
 from shared.errors import KeepsakeError
-from shared.http.body import continue_body, discard_body, read_bytes, size_text
+from shared.http.body import Body, continue_body, discard_body, read_bytes, size_text
 from shared.settings import ServerSettings
 from tests.support.serving import ServeApp
 from tests.support.serving import serving as serving_app
@@ -115,6 +118,40 @@ async def refuse(request: web.Request) -> web.StreamResponse:
     await response.write_eof()
     await discard_body(request)
     return response
+
+
+class NeverHeldUp:
+    def pause_body(self) -> None:
+        pass
+
+    def resume_body(self) -> None:
+        pass
+
+
+@given(sizes=st.lists(st.integers(1, 20), max_size=5), cuts=st.sets(st.integers(1, 150)))
+@example(sizes=[5, 1], cuts={3, 5, 8, 10, 11})  # a size line by itself
+def test_a_chunked_body_reads_the_same_wherever_its_bytes_are_cut(sizes: list[int], cuts: set[int]) -> None:
+    content = bytes(range(65, 65 + max(sizes, default=0)))
+    sent = b"".join(b"%x\r\n%b\r\n" % (size, content[:size]) for size in sizes) + b"0\r\n\r\n"
+
+    async def read_while_it_arrives() -> bytes:
+        body = Body(NeverHeldUp(), None)
+
+        async def read() -> bytes:
+            return b"".join([piece async for piece in aiter_of(body)])
+
+        reading = asyncio.create_task(read())
+        for start, end in pairwise([0, *sorted(cut for cut in cuts if cut < len(sent)), len(sent)]):
+            await asyncio.sleep(0)
+            body.feed(sent[start:end])
+        return await reading
+
+    assert asyncio.run(read_while_it_arrives()) == b"".join(content[:size] for size in sizes)
+
+
+async def aiter_of(body: Body) -> AsyncIterator[bytes]:
+    while piece := await body.read():
+        yield piece
 
 
 async def test_a_refused_client_can_send_on_and_then_read_its_answer():

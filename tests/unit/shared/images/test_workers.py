@@ -297,6 +297,18 @@ async def test_a_worker_that_dies_fails_its_task_alone(workers, tmp_path, slow, 
     assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
 
 
+async def test_a_worker_that_the_system_kills_says_nothing_of_its_image(workers, tmp_path, slow, small):
+    await workers.prepare(small, None, None, LIMITS)
+    task = asyncio.create_task(workers.rendition(slow, tmp_path / "out", max_width=1920, image_format="webp"))
+    await asyncio.sleep(0.3)  # until it decodes
+    for pid in worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(Unavailable) as refusal:
+        await task
+    assert (refusal.value.code, refusal.value.headers["Retry-After"]) == ("image_workers_busy", "1")
+    assert (await workers.prepare(small, None, None, LIMITS)).facts.width == 64
+
+
 async def test_a_worker_lets_others_go_first_also_where_each_session_is_scheduled_as_one(workers, small):
     await workers.inspect(small)
     (pid,) = worker_pids()
