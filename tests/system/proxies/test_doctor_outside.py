@@ -139,7 +139,9 @@ async def test_a_proxy_that_does_not_say_which_scheme_clients_use_is_wrong(behin
 async def test_nginxs_defaults_are_wrong_about_sizes_and_claims(behind: Stack, tmp_path: Path) -> None:
     async with proxy(behind, tmp_path, defaults) as url:
         said = await said_of(behind, url)
-    assert {what for what, state in said.items() if state == "wrong"} == {"body size", "TRUSTED_PROXIES"}
+    wrong = {what for what, state in said.items() if state == "wrong"}
+    # Its system's buffers may take a whole image, or not: docs/operations.md.
+    assert wrong - {"one-time images"} == {"body size", "TRUSTED_PROXIES"}
 
 
 async def test_a_proxy_that_gathers_and_does_not_wait_is_wrong(behind: Stack, tmp_path: Path) -> None:
