@@ -26,7 +26,7 @@ IMAGE_WORK_SECONDS = Histogram(
 )
 IMAGE_WAIT_SECONDS = Histogram(
     "keepsake_image_wait_seconds",
-    "Time until an image's request goes on with a worker.",
+    "Time images waited for a worker, until the request that waits goes on.",
     buckets=(0.005, 0.02, 0.1, 0.5, 2.0, 8.0, 30.0),
 )
 IMAGES_WAITING = Gauge("keepsake_images_waiting", "Images that wait for a worker now.")

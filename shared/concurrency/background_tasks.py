@@ -1,9 +1,10 @@
-"""Tasks that go on when the call that began them is cancelled."""
+"""What goes on when the call that began it is cancelled, and how to wait for it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -31,3 +32,16 @@ class BackgroundTasks:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def to_its_end(future: asyncio.Future[ResultT]) -> ResultT:
+    """Wait for a thread or a task that goes on by itself; who is cancelled meanwhile is so only once that has ended."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # looked at: who was cancelled has no use for it
+        raise

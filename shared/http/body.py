@@ -199,7 +199,7 @@ async def read_bytes(request: web.BaseRequest, *, max_bytes: int) -> bytes:
 async def discard_body(request: web.BaseRequest, *, max_s: float = LINGER_S, max_bytes: int = LINGER_BYTES) -> None:
     """After an early refusal, read the rest of the body for at most `max_s` seconds, and throw it away.
 
-    If the connection was closed at once, TCP would reset it, and the client would lose the answer. After `max_bytes` nothing
+    If the connection were closed at once, TCP would reset it, and the client would lose the answer. After `max_bytes` nothing
     more is read until the time is over: a proxy looks for an answer only where it cannot send.
     """
     if request[BODY].held_back:

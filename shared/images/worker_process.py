@@ -1,86 +1,119 @@
-"""The process of a worker: bounded in memory and time, with nothing but its essentials in it, one task after the other."""
+"""A worker as its parent sees it: a process at the other end of a socket pair, asked one thing after the other."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import pickle
-import resource
-import signal
 import socket
+import subprocess
 import sys
-import time
-import traceback
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, cast
 
-from PIL import Image, PngImagePlugin
+from shared.concurrency.background_tasks import to_its_end
 
-from shared.freed_memory import keep_freed_memory
-from shared.images import decode_worker  # noqa: F401 - loaded before anybody waits for it
-
-_Result = TypeVar("_Result")
-
-NICE = 10
-TRIES = 20
-
-_MAX_PROFILE_BYTES = 4 * 2**20
+_MAIN = "from shared.images.worker_main import serve; serve()"
+_EXIT_S = 1
+_LENGTH_BYTES = 4
 
 
-def serve() -> None:
-    """Be a worker: answer requests on the socket inherited as descriptor `argv[1]` until its other end closes.
+class Sent(NamedTuple):
+    """A request that a worker has, and its pickled answer: EOFError where the worker died of it, ConnectionError before it."""
 
-    `argv[2]` is the memory it may have in bytes, `argv[3]` the seconds after which a task ends the process, also where
-    nobody is left to do so.
+    worker: WorkerProcess
+    answer: asyncio.Future[bytes]
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the worker has answered."""
+        return self.answer.done() and not self.answer.cancelled() and self.answer.exception() is None
+
+
+class WorkerProcess(asyncio.Protocol):
+    """A worker of its own session, so that Ctrl-C is the parent's affair; it ends by itself where the parent dies.
+
+    `started` comes first, then one `send` after the other's answer, and `end` last.
     """
-    descriptor, memory_bytes, longest_s = map(int, sys.argv[1:])
-    _bound(memory_bytes)
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as requests:
-        connection.sendall(b"!")
-        with suppress(EOFError, ConnectionError):
-            while True:
-                work = pickle.load(requests)  # noqa: S301 - from the process that started this one
-                signal.alarm(longest_s)
-                answer = pickle.dumps(_perform(work))
-                signal.alarm(0)
-                connection.sendall(len(answer).to_bytes(4, "big") + answer)
 
-
-def _bound(memory_bytes: int) -> None:
-    """Take no more than this memory, leave no core dumps, and let whoever waits for an answer go first."""
-    _give_way()
-    keep_freed_memory(kept_bytes=64 * 2**20, mapped_from_bytes=32 * 2**20)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-    PngImagePlugin.MAX_TEXT_CHUNK = _MAX_PROFILE_BYTES  # it bounds profiles too; text is gone before Pillow reads
-
-
-def _give_way() -> None:
-    """Lower this process's priority; where Linux schedules each session as one (sched(7), autogroup), also its session's.
-
-    Without the second, the first counts only among the processes of the session, and a worker is alone in its own.
-    """
-    os.nice(NICE)
-    for _ in range(TRIES):
+    def __init__(self, memory_bytes: int, timeout_s: float, answered: Callable[[WorkerProcess], None]) -> None:
+        """Start the process; call `answered` with each answer. Raises OSError where the system has no room for one more."""
+        self._answered = answered
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[bytes] | None = None
+        self._arrived = bytearray()
+        self._is_lost = False
+        self._transport: asyncio.WriteTransport | None = None
+        self._socket, theirs = socket.socketpair()
         try:
-            Path("/proc/self/autogroup").write_text(str(NICE))
-        except BlockingIOError:  # the system takes one such change in a tenth of a second
-            time.sleep(0.1)
-        except OSError:
-            return
-        else:
-            return
+            with theirs:
+                self.process = subprocess.Popen(  # noqa: S603 - this program itself
+                    [sys.executable, "-P", "-c", _MAIN, *map(str, (theirs.fileno(), memory_bytes, int(timeout_s) + 2))],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                )
+        except BaseException:
+            self._socket.close()
+            raise
 
+    async def started(self) -> None:
+        """Wait until it can be asked. Raises EOFError or ConnectionError."""
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._socket)
+        await self._started
 
-def _perform(work: Callable[[], _Result]) -> tuple[_Result | None, Exception | None]:
-    """Do one task; an error goes without the frames it came through, which would keep the pixels alive."""
-    try:
-        return work(), None
-    except Exception as error:  # noqa: BLE001 - it is raised where the task was asked for
-        error.add_note(traceback.format_exc())
-        error.__cause__ = error.__context__ = None
-        return None, error.with_traceback(None)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def send(self, request: bytes) -> Sent:
+        """Send a pickled request."""
+        self._answer = answer = asyncio.get_running_loop().create_future()
+        if self._is_lost:
+            answer.set_exception(ConnectionResetError())
+        elif self._transport is not None:
+            self._transport.write(request)
+        return Sent(self, answer)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the sign that it has started, and then each answer behind its length."""
+        if self._answer is None:
+            if not self._started.done():
+                self._started.set_result(None)
+            return
+        self._arrived += data
+        end = _LENGTH_BYTES + int.from_bytes(self._arrived[:_LENGTH_BYTES], "big")
+        if len(self._arrived) < end or self._answer.done():
+            return
+        self._answer.set_result(bytes(self._arrived[_LENGTH_BYTES:]))
+        self._arrived.clear()
+        self._answered(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._is_lost = True
+        for waits in (self._started, self._answer):
+            if waits is not None and not waits.done():
+                waits.set_exception(exc if isinstance(exc, ConnectionError) else EOFError())
+
+    async def exit_code(self) -> int | None:
+        """Wait a moment for a worker that has closed its connection; return how it ended, negative by a signal's number."""
+        with suppress(subprocess.TimeoutExpired):
+            return await asyncio.get_running_loop().run_in_executor(None, partial(self.process.wait, _EXIT_S))
+        return None
+
+    def kill(self) -> None:
+        """Send SIGKILL; whoever waits for an answer is told so."""
+        self.process.kill()
+
+    async def end(self) -> None:
+        """Kill the process, close the connection, and wait until it has exited."""
+        self.kill()
+        (self._socket.close if self._transport is None else self._transport.abort)()
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Wait until a killed process has exited."""
+        await to_its_end(asyncio.get_running_loop().run_in_executor(None, self.process.wait))

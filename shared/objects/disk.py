@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from shared.concurrency.waiting import to_its_end
+from shared.concurrency.background_tasks import to_its_end
 from shared.errors import DependencyDown
 from shared.objects.disk_tree import NO_SUCH_FILE, DiskTree, remove_emptied, remove_tree, walk
 from shared.objects.object_keys import ObjectNotFound, content_type_of, require_key, require_prefix

@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from shared.concurrency.waiting import to_its_end
+from shared.concurrency.background_tasks import to_its_end
 from shared.errors import DependencyDown, StorageFull
 from shared.tracing import span
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shared.images import decode_pool
-from shared.images.decode_pool import Sent, WorkerProcess
+from shared.images.worker_process import Sent, WorkerProcess
 
 KEPT = 2
 Answered = Callable[[WorkerProcess], None]

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.media_store.adapters.cloudinary import Cloudinary
-from shared.concurrency.background_tasks import BackgroundTasks
-from shared.concurrency.waiting import to_its_end
+from shared.concurrency.background_tasks import BackgroundTasks, to_its_end
 from shared.errors import DependencyDown, KeepsakeError
 from shared.images.decode_pool import ImageWorkers
 from shared.images.validation import CONVERTED, ImageFacts, ImageFormat, ImageLimits, PreparedImage, require_image

@@ -173,14 +173,19 @@ async def test_a_client_that_reads_only_where_it_cannot_send_is_held_up_and_read
 
 
 async def test_discarding_ends_with_its_time_and_never_raises():
+    ended: list[str] = []
+
     async def discard(request: web.Request) -> web.Response:
-        await discard_body(request, max_s=0.05)
         await discard_body(request, max_s=0.05, max_bytes=1000)
+        ended.append("more than its bytes came")
+        await discard_body(request, max_s=0.05)
+        ended.append("time")
         return web.Response()
 
     async with serving(discard) as (reader, writer):
         writer.write(head("Content-Length: 100000") + bytes(50_000))
         assert b" 200 " in await reader.readuntil(b"\r\n")
+    assert ended == ["more than its bytes came", "time"]
 
 
 async def test_a_client_that_waits_to_be_told_is_not_waited_for():

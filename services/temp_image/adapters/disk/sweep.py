@@ -13,8 +13,8 @@ from pathlib import Path
 from services.temp_image.adapters.disk.store import HOLDS_SUFFIX, ImageFile, remove_holds
 from services.temp_image.adapters.disk.upload_keys import KEY_SUFFIX, remove_key_if_done
 from services.temp_image.model import ImageGone
+from shared.concurrency.background_tasks import to_its_end
 from shared.concurrency.periodic import work_periodically
-from shared.concurrency.waiting import to_its_end
 from shared.uploads import clear_stale_spool
 
 PAUSE_S = 5.0

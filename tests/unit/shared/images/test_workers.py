@@ -454,7 +454,7 @@ def is_running(pid):
 
 
 def test_what_a_worker_loads_is_little(tmp_path):
-    code = "import sys, shared.images.worker_process; print(*sys.modules)"
+    code = "import sys, shared.images.worker_main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
     assert not {"aiohttp", "asyncio", "pydantic", "sqlalchemy"} & set(loaded)
 
