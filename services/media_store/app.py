@@ -27,7 +27,8 @@ from services.media_store.handlers.app_keys import (
     SETTINGS,
     UPLOADS,
 )
-from services.media_store.model import PublicAddresses, parse_account
+from services.media_store.model.cloudinary import parse_account
+from services.media_store.model.images import PublicAddresses
 from services.media_store.service.erasure import PersonEraser
 from services.media_store.service.images import ImageService
 from services.media_store.service.ingest import Ingest

@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.media_store.model import (
+from services.media_store.model.images import (
     MAX_CAPTION,
     MAX_FILENAME,
     MAX_PURPOSE,
     MAX_SESSION_ID,
-    MAX_USERNAME,
     ImageType,
     Kind,
     StoredImage,
 )
+from services.media_store.model.names import MAX_USERNAME
 from shared.http.validation import MaxChars, PlainText, QueryModel, WireModel, left_out_where_none
 from shared.names import NOT_CARRIED
 

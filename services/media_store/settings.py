@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.media_store.model import parse_account
+from services.media_store.model.cloudinary import parse_account
 from shared.settings import (
     DatabaseUrl,
     ImageSettings,

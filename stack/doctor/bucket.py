@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import aiohttp
 
 from services.media_store.adapters.cloudinary import open_cloudinary
-from services.media_store.model import parse_account
+from services.media_store.model.cloudinary import parse_account
 from services.media_store.service.storage_probe import StorageProbe
 from services.media_store.settings import MediaStoreSettings
 from shared.objects.factory import open_object_store

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from services.media_store.model import Account
+from services.media_store.model.cloudinary import Account
 from shared.concurrency.background_tasks import BackgroundTasks
 from shared.errors import DependencyDown
 from shared.log import get_logger

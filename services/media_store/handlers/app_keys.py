@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from services.media_store.model import PublicAddresses
+from services.media_store.model.images import PublicAddresses
 from services.media_store.service.images import ImageService
 from services.media_store.service.ingest import Ingest
 from services.media_store.service.organizations import OrganizationUploads

@@ -13,15 +13,8 @@ from aiohttp import web
 
 from services.media_store import schemas
 from services.media_store.handlers.app_keys import IDEMPOTENCY, IMAGES, INGEST, PUBLIC_ADDRESSES, SETTINGS
-from services.media_store.model import (
-    MAX_USERNAME,
-    ImageNotFound,
-    ImageType,
-    is_username,
-    parse_image_id,
-    parse_purpose,
-    require_owner,
-)
+from services.media_store.model.images import ImageNotFound, ImageType, parse_image_id, parse_purpose
+from services.media_store.model.names import MAX_USERNAME, is_username, require_owner
 from services.media_store.service.images import UserImage
 from shared.app.idempotency import Reservation
 from shared.app.responses import JSON_TYPE, NO_STORE, PRIVATE, json_answer

@@ -9,12 +9,7 @@ from aiohttp import hdrs, web
 
 from services.media_store import schemas
 from services.media_store.handlers.app_keys import OBJECTS, PUBLIC_ADDRESSES, SETTINGS, UPLOADS
-from services.media_store.model import (
-    PRESIGNED_MAX_BYTES,
-    TEMP_PREFIX,
-    parse_filename,
-    require_presigned_size,
-)
+from services.media_store.model.images import PRESIGNED_MAX_BYTES, TEMP_PREFIX, parse_filename, require_presigned_size
 from shared.app.middleware import REQUEST_ID
 from shared.app.responses import NO_STORE, json_answer
 from shared.auth.access_tokens import principal_of

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from services.media_store import schemas
 from services.media_store.handlers.app_keys import IMAGES, OBJECTS, RENDITIONS, SETTINGS
 from services.media_store.handlers.images import public_key_of, require_reader
-from services.media_store.model import PUBLIC, TEMP_PREFIX, Kind, StoredImage, parse_image_id, path_of
+from services.media_store.model.images import PUBLIC, TEMP_PREFIX, Kind, StoredImage, parse_image_id, path_of
 from shared.app.object_response import EMBEDDABLE, Representation, send_object
 from shared.app.responses import NO_STORE, json_answer
 from shared.auth.signed_links import cache_control

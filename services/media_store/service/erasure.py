@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from services.media_store.adapters.sql.images import SqlImages
-from services.media_store.model import ImageNotFound
+from services.media_store.model.images import ImageNotFound
 from services.media_store.service.images import ImageService
 from shared.app.erasure import ErasureRequest
 

@@ -15,18 +15,16 @@ from cachetools import TTLCache
 
 from services.media_store.adapters.cloudinary import Cloudinary
 from services.media_store.adapters.sql.images import SqlImages
-from services.media_store.model import (
+from services.media_store.model.images import (
     TEMP_PREFIX,
     ImageNotFound,
     Kind,
     StoredImage,
-    first_spelling,
     renditions_of,
-    require_owner,
-    require_uploader,
     stored_stem,
     user_key,
 )
+from services.media_store.model.names import first_spelling, require_owner, require_uploader
 from services.media_store.service.ingest import Ingest, KeptImage
 from shared.auth.access_tokens import Principal
 from shared.errors import DependencyDown, StorageFull

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from services.media_store.adapters.cloudinary import Cloudinary, public_id_of
 from services.media_store.adapters.sql.images import SqlImages
-from services.media_store.model import (
+from services.media_store.model.images import (
     ORIGINALS,
     RENDITIONS_PREFIX,
     STORED_PREFIX,

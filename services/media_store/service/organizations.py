@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from services.media_store.adapters.http import HttpMembers
 from services.media_store.adapters.sql.images import SqlImages
-from services.media_store.model import (
+from services.media_store.model.images import (
     ORGANIZATION_ID,
     PRESIGNED_MAX_BYTES,
     AlreadyPromoted,

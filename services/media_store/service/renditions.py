@@ -8,7 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-from services.media_store.model import ImageNotFound, rendition_key
+from services.media_store.model.images import ImageNotFound, rendition_key
 from services.media_store.service.ingest import hold_spool_file, require_header
 from shared.errors import Unavailable
 from shared.images.decode_pool import ImageWorkers

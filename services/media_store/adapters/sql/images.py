@@ -22,15 +22,8 @@ from services.media_store.adapters.sql.names import (
     take_name,
 )
 from services.media_store.adapters.sql.tables import IMAGES
-from services.media_store.model import (
-    AlreadyPromoted,
-    ImageNotFound,
-    Kind,
-    Name,
-    StoredImage,
-    require_owner,
-    require_uploader,
-)
+from services.media_store.model.images import AlreadyPromoted, ImageNotFound, Kind, StoredImage
+from services.media_store.model.names import Name, require_owner, require_uploader
 from shared.auth.access_tokens import Principal
 from shared.http.cursors import Position
 from shared.persistence.engine import Repository, is_unique_violation

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.media_store.adapters.sql.tables import IMAGES, NAMES, OLD_NAMES
-from services.media_store.model import Name, first_spelling, key_of_old_name
+from services.media_store.model.names import Name, first_spelling, key_of_old_name
 from shared.auth.access_tokens import Principal
 from shared.names import name_key
 

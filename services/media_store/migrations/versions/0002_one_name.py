@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from services.media_store.model import key_of_old_name
+from services.media_store.model.names import key_of_old_name
 from shared.names import name_key
 
 revision = "0002"

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from services.media_store.adapters import cloudinary as adapter
 from services.media_store.adapters.cloudinary import open_cloudinary
-from services.media_store.model import parse_account
+from services.media_store.model.cloudinary import parse_account
 from services.media_store.settings import MediaStoreSettings
 from shared.errors import DependencyDown
 from shared.objects import ObjectExists

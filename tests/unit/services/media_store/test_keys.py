@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.media_store.model import (
+from services.media_store.model.images import (
     MAX_FILENAME,
     MAX_PURPOSE,
     MAX_SESSION_ID,
     ImageType,
     event_key,
     filename_in_temp_key,
-    is_username,
     parse_filename,
     parse_purpose,
     rendition_key,
@@ -21,6 +20,7 @@ from services.media_store.model import (
     temp_key,
     user_key,
 )
+from services.media_store.model.names import is_username
 from shared.errors import BadRequest
 from shared.http.validation import length_as_typed
 from shared.objects.object_keys import is_key

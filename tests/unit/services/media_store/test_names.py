@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from services.media_store.adapters.sql.names import name_images
 from services.media_store.adapters.sql.tables import IMAGES, NAMES, OLD_NAMES
 from services.media_store.app import MIGRATIONS
-from services.media_store.model import key_of_old_name
+from services.media_store.model.names import key_of_old_name
 from services.media_store.settings import MediaStoreSettings
 from shared.names import is_same_name, name_key
 from shared.persistence.engine import open_database

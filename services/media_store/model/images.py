@@ -1,25 +1,21 @@
-"""Stored images: what is kept of each, where its bytes lie, who may act on it, and what is refused."""
+"""Stored images: what is kept of each, where its bytes lie, and what is refused."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote
 
-from shared.auth.access_tokens import Principal
 from shared.auth.signed_links import SignedLinks
-from shared.errors import BadRequest, Conflict, Forbidden, NotAllowedValue, NotFound, TooLarge
+from shared.errors import BadRequest, Conflict, NotAllowedValue, NotFound, TooLarge
 from shared.http.body import size_text
 from shared.http.cursors import Position
 from shared.http.validation import length_as_typed
-from shared.names import MAX_NAME_KEY, is_carriable, is_same_name, name_key
 
-MAX_USERNAME = 150
 MAX_CAPTION = 1000
 MAX_PURPOSE = 80
 MAX_SESSION_ID = 128
@@ -123,27 +119,6 @@ class StoredImage:
         return Position(self.uploaded_at, self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account at Cloudinary: the cloud's name, the key and secret of its API, and how requests are signed."""
-
-    cloud: str
-    key: str
-    secret: str = field(repr=False)
-    algorithm: str
-
-
-def parse_account(url: str) -> Account:
-    """Read a `CLOUDINARY_URL`, as Cloudinary's own SDKs do. Raises ValueError, in words for who set it."""
-    parts = urlsplit(url)
-    algorithm = dict(parse_qsl(parts.query)).get("signature_algorithm", "sha1")
-    if parts.scheme != "cloudinary" or not (parts.username and parts.password and parts.hostname):
-        raise ValueError("CLOUDINARY_URL must be cloudinary://<key>:<secret>@<cloud>")
-    if algorithm not in {"sha1", "sha256"}:
-        raise ValueError("CLOUDINARY_URL: the signature_algorithm must be sha1 or sha256")
-    return Account(parts.netloc.rpartition("@")[2], parts.username, parts.password, algorithm)
-
-
 def _microseconds(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000 + moment.microsecond
 
@@ -154,69 +129,6 @@ def parse_image_id(text: str) -> str:
     if not IMAGE_ID.fullmatch(image_id):
         raise ImageNotFound
     return image_id
-
-
-def is_username(name: str) -> bool:
-    return (
-        0 < len(name) <= MAX_USERNAME
-        and not name_key(name).startswith(".")
-        and len(name_key(name)) <= MAX_NAME_KEY
-        and is_carriable(name)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """Whose images are kept under `key`: `username` is the name as first written, `owner` the `sub` that first used it.
-
-    The key is the name key; only two people who used two spellings before these were one name have keys of their own.
-    """
-
-    key: str
-    username: str
-    owner: str | None
-
-
-def first_spelling(username: str, uploader: Principal) -> str:
-    """Return how a name that nobody has used is shown: as its bearer's token spells it, else as it was sent."""
-    return uploader.username if is_same_name(uploader.username, username) else username
-
-
-def key_of_old_name(username: str, owner: str | None, owners: Mapping[str, str | None]) -> str:
-    """Return the key for a name from the time when each spelling was a name of its own; `owners` has those of the keys.
-
-    The spellings of one person become one name. Where that is another person's, the old spelling stays a name of its own:
-    nobody's images get under anybody else's hand.
-    """
-    key = name_key(username)
-    known = owners.get(key)
-    if username == key or len(key) > MAX_NAME_KEY or (owner and known and owner != known):
-        return username
-    return key
-
-
-def may_act(principal: Principal, username: str, owner: str | None) -> bool:
-    """Tell whether the caller is the owner of what is kept under a name, or an admin.
-
-    `owner` is the `sub` that first used the name; where nobody has yet, whoever's token bears the name is the owner.
-    """
-    return principal.is_admin or (
-        is_same_name(principal.username, username) if owner is None else principal.user_id == owner
-    )
-
-
-def require_owner(principal: Principal, username: str, owner: str | None) -> None:
-    """Raise Forbidden unless the caller may act on this name's images."""
-    if not may_act(principal, username, owner):
-        raise Forbidden("Only its owner or an admin may do this.", "not_the_owner")
-
-
-def require_uploader(principal: Principal, username: str, owner: str | None) -> None:
-    """Raise Forbidden unless the caller is the user named, whose name nobody else has used, or an admin."""
-    if not principal.is_admin and (
-        not is_same_name(principal.username, username) or owner not in {None, principal.user_id}
-    ):
-        raise Forbidden("Images can only be uploaded under your own name.", "not_the_owner")
 
 
 def parse_purpose(purpose: str) -> str:

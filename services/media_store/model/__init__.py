@@ -1,0 +1,1 @@
+"""Stored images and their rules, without any framework."""
