@@ -22,8 +22,9 @@ from services.planter_orders.adapters.notifications import (
     RedisNotifications,
 )
 from services.planter_orders.adapters.sql.changes import Outbox
+from services.planter_orders.adapters.sql.erasures import Erasures
 from services.planter_orders.adapters.sql.jobs import Orphans, PendingJobs
-from services.planter_orders.adapters.sql.orders import Erasures, OrderRepository
+from services.planter_orders.adapters.sql.orders import OrderRepository
 from services.planter_orders.adapters.sql.photos import PhotoRepository
 from services.planter_orders.adapters.sql.release_before import catch_up
 from services.planter_orders.adapters.sql.tables import IDEMPOTENCY_KEYS
@@ -39,7 +40,7 @@ from services.planter_orders.handlers.app_keys import (
     UPLOADING,
 )
 from services.planter_orders.model.deliveries import signing_key
-from services.planter_orders.schemas import OrderRenderer
+from services.planter_orders.schemas.answers import OrderRenderer
 from services.planter_orders.service.announcements import Deliveries, OrderEvents, WebhookSender
 from services.planter_orders.service.derived_files import MetadataFiles, PhotoLooks, Thumbnails
 from services.planter_orders.service.gauges import refresh_gauges

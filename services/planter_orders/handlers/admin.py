@@ -12,10 +12,8 @@ from services.planter_orders.handlers.orders import list_orders, place_of, strea
 from services.planter_orders.handlers.photos import photo_answer
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.photos import photo_named
-from services.planter_orders.schemas import (
-    AllOrdersQuery,
+from services.planter_orders.schemas.answers import (
     DeliveriesAnswer,
-    DeliveriesQuery,
     DeliveryCounts,
     DeliveryEntry,
     FileEntry,
@@ -23,10 +21,14 @@ from services.planter_orders.schemas import (
     OrderAnswer,
     OrderFacts,
     OrdersAnswer,
+    SummaryAnswer,
+)
+from services.planter_orders.schemas.requests import (
+    AllOrdersQuery,
+    DeliveriesQuery,
     PhotoRequestBody,
     ServiceStatusChange,
     StatusChange,
-    SummaryAnswer,
 )
 from services.planter_orders.service.downloads import csv_row
 from shared.app.responses import NO_STORE, json_answer

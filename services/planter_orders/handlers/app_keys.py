@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from services.planter_orders.schemas import OrderRenderer
+from services.planter_orders.schemas.answers import OrderRenderer
 from services.planter_orders.service.announcements import Deliveries, OrderEvents
 from services.planter_orders.service.orders import OrderService
 from services.planter_orders.service.uploading import Uploading

@@ -13,7 +13,8 @@ from aiohttp import hdrs, web
 
 from services.planter_orders.handlers.app_keys import ORDER_EVENTS, ORDERS, RENDERER
 from services.planter_orders.model.orders import OrderEvent, OrderFilter, PhotoEvent
-from services.planter_orders.schemas import DeletedAnswer, OrderAnswer, OrdersAnswer, OrdersQuery
+from services.planter_orders.schemas.answers import DeletedAnswer, OrderAnswer, OrdersAnswer
+from services.planter_orders.schemas.requests import OrdersQuery
 from shared.app.middleware import LIFECYCLE
 from shared.app.responses import JSON_TYPE, NO_STORE, json_answer
 from shared.app.routes import Answer, Route

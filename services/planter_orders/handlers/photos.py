@@ -12,7 +12,8 @@ from services.planter_orders.handlers.app_keys import IDEMPOTENCY, OBJECTS, ORDE
 from services.planter_orders.handlers.orders import caller_of, stream
 from services.planter_orders.model.orders import Order
 from services.planter_orders.model.photos import Photo, photo_key, thumbnail_key
-from services.planter_orders.schemas import FileEntry, FileQuery, PetFields, UploadAnswer
+from services.planter_orders.schemas.answers import FileEntry, UploadAnswer
+from services.planter_orders.schemas.requests import FileQuery, PetFields
 from services.planter_orders.service.downloads import photos_zip, photos_zip_size
 from services.planter_orders.service.uploading import IncomingPhoto, Pet, photo_to_replace
 from shared.app.idempotency import Reservation

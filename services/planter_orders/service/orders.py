@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.planter_orders.adapters.http import Payments
+from services.planter_orders.adapters.sql.erasures import Erasures
 from services.planter_orders.adapters.sql.jobs import Orphan
-from services.planter_orders.adapters.sql.orders import Erasures, OrderRepository
+from services.planter_orders.adapters.sql.orders import OrderRepository
 from services.planter_orders.adapters.sql.photos import PhotoRepository
 from services.planter_orders.model.orders import (
     UNPAID,

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.planter_orders.adapters.sql.changes import record
-from services.planter_orders.adapters.sql.orders import METADATA_LEASE, order_by_id
+from services.planter_orders.adapters.sql.orders import METADATA_LEASE
+from services.planter_orders.adapters.sql.reading import order_by_id
 from services.planter_orders.adapters.sql.tables import FILES, NEWEST_EVENT, ORDERS, ORPHANS
 from services.planter_orders.model.orders import Order, PhotoChange, PhotoEvent
 from services.planter_orders.model.photos import Quality

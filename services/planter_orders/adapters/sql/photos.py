@@ -17,7 +17,7 @@ from services.planter_orders.adapters.sql.changes import (
     lock_order,
     record,
 )
-from services.planter_orders.adapters.sql.orders import NO_REQUEST, columns_of
+from services.planter_orders.adapters.sql.reading import NO_REQUEST, columns_of
 from services.planter_orders.adapters.sql.tables import FILES, ORPHANS
 from services.planter_orders.model.orders import (
     PhotoChange,

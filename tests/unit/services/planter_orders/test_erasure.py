@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from services.planter_orders.adapters.sql.orders import Erasures
+from services.planter_orders.adapters.sql.erasures import Erasures
 from services.planter_orders.app import build_app
 from services.planter_orders.handlers.app_keys import ORDERS
 from services.planter_orders.service.orders import PersonEraser

@@ -14,7 +14,8 @@ from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from services.planter_orders.adapters.sql.changes import Outbox
 from services.planter_orders.adapters.sql.jobs import Orphan, Orphans
-from services.planter_orders.adapters.sql.orders import OrderRepository, page_query, summary_of
+from services.planter_orders.adapters.sql.orders import OrderRepository
+from services.planter_orders.adapters.sql.reading import page_query, summary_of
 from services.planter_orders.adapters.sql.release_before import catch_up
 from services.planter_orders.adapters.sql.tables import METADATA, ORDERS, OUTBOX
 from services.planter_orders.app import MIGRATIONS

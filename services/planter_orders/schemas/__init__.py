@@ -1,0 +1,1 @@
+"""The wire types of planter-orders: what it reads, and what it answers."""
